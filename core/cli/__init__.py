@@ -1,0 +1,1 @@
+"""The command line: `main.py`, then one file per command."""

@@ -1,0 +1,79 @@
+"""A backend: compiles for a target, and opens what it compiled in the target's own runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompileRequest:
+    """What to compile.
+
+    Attributes:
+        network: module in evaluation mode from one tensor per input to embeddings (B, D), on the CPU.
+        inputs: input name -> (C, H, W); the batch dimension is dynamic.
+        folder: an existing, empty folder for the files.
+        examples: input name -> (B, C, H, W) float32 real samples, B of at least 3, to check the result on.
+    """
+
+    network: nn.Module
+    inputs: Mapping[str, tuple[int, int, int]]
+    folder: Path
+    examples: Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artefact:
+    """A compiled model.
+
+    Attributes:
+        file: the main file, inside the request's folder.
+        level: "onnx" where a quantizer can go on from this file, else "compiled".
+        details: how it was made (exporter, opset, fusions), for the report.
+        warnings: what a user should read.
+    """
+
+    file: Path
+    level: str
+    details: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+class Runner(Protocol):
+    """An opened artefact."""
+
+    inputs: Sequence[str]
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Embeddings (B, D) float32 of {input name: (B, C, H, W) float32}."""
+        ...
+
+
+class Backend(Protocol):
+    """Compiles and opens. Importing a backend must not import torch: the device opens artefacts without it."""
+
+    name: str
+    accepts: frozenset[str]
+
+    def compile(self, request: CompileRequest) -> Artefact:
+        """Compile a float network.
+
+        Raises:
+            ExportError: if it cannot be compiled, or the compiled file disagrees with the network on the examples.
+        """
+        ...
+
+    def open(self, file: Path, threads: int | None = None) -> Runner:
+        """Load a compiled file in its own runtime.
+
+        Raises:
+            BundleError: if the file is damaged or its runtime is not installed.
+        """
+        ...

@@ -1,0 +1,74 @@
+"""A scheme: which inputs go through which modules against which targets. The shape of a distillation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import Tensor, nn
+
+    from edgefw.contracts.loss import LossInput
+    from edgefw.contracts.teacher import TeacherOutput
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """B samples (times V views) on the device.
+
+    Attributes:
+        images: modality name -> (B, C, H, W) student input; rows of missing modalities hold zeros.
+        present: modality name -> (B,) bool, False where the sample lacks that modality.
+        teacher: targets of the RGB (or target) image of each row.
+        sample: (B,) int64 index of the sample in the split.
+        label: (B,) int64, -1 without one.
+        role, group: (B,) int64 as in `LossInput`.
+        text: (K, D) text embeddings of the label superset, or None.
+        logit_scale: the teacher's factor on cosines.
+        reference: the frozen network of an earlier phase, or None.
+    """
+
+    images: Mapping[str, Tensor]
+    present: Mapping[str, Tensor]
+    teacher: TeacherOutput
+    sample: Tensor
+    label: Tensor
+    role: Tensor
+    group: Tensor
+    logit_scale: float
+    text: Tensor | None = None
+    reference: nn.Module | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signature:
+    """One graph to export: its `name`, and the modalities it takes as inputs, in order.
+
+    `serves` lists the modalities that this graph labels: a shared encoder takes one image of any of them.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    serves: tuple[str, ...]
+
+
+class Scheme(Protocol):
+    """Runs the network on a batch and says what is compared with what."""
+
+    def network(self, student: nn.Module) -> nn.Module:
+        """The module that is trained: the student itself, or the student with what the scheme adds to it."""
+        ...
+
+    def forward(self, network: nn.Module, batch: Batch) -> LossInput:
+        """Student outputs of the batch beside their targets, one row per image that is present."""
+        ...
+
+    def embed(self, network: nn.Module, modality: str, pixels: Tensor) -> Tensor:
+        """Embeddings (B, D) of images of one modality, for evaluation and export; tensor operations only."""
+        ...
+
+    def signatures(self, modalities: Sequence[str]) -> Sequence[Signature]:
+        """The graphs to export, one artefact each."""
+        ...

@@ -1,0 +1,71 @@
+"""A student: the trunk of an image encoder small enough for the camera."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputSpec:
+    """What the trunk expects: square `size` in pixels, `channels`, and the `mean` and `std` of its normalisation.
+
+    `mean` and `std` are per channel, in units of pixel values scaled to 0..1.
+    """
+
+    size: int
+    channels: int = 3
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapSpec:
+    """The last feature map: `grid` (rows, columns), `channels`. Tokens of a transformer count as such a map."""
+
+    grid: tuple[int, int]
+    channels: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudentSpec:
+    """Numbers of a built student: pooled `width`, its input, its map (None without one), trainable `parameters`."""
+
+    width: int
+    input: InputSpec
+    parameters: int
+    map: MapSpec | None = None
+    licence: str = "unknown"
+    source: str = ""
+
+
+class StudentFeatures(NamedTuple):
+    """Trunk output for B images: `pooled` (B, width) and `map` (B, channels, rows, columns), or None."""
+
+    pooled: Tensor
+    map: Tensor | None
+
+
+class StudentOutput(NamedTuple):
+    """Trunk plus head for B images: `embedding` (B, D) as the head gives it, not normalised; then the features."""
+
+    embedding: Tensor
+    pooled: Tensor
+    map: Tensor | None
+
+
+class Student(Protocol):
+    """A `torch.nn.Module` from (B, channels, size, size) to `StudentFeatures`, with its numbers in `spec`."""
+
+    spec: StudentSpec
+
+    def __call__(self, pixels: Tensor) -> StudentFeatures:
+        """Features of a batch of normalised images."""
+        ...
+
+    def set_gradient_checkpointing(self, enabled: bool) -> None:
+        """Trade compute for memory in the backward pass, through the backbone's own switch."""
+        ...

@@ -1,0 +1,1 @@
+"""From one YAML file to validated config and named pieces. Beyond this folder there is no `DictConfig`."""

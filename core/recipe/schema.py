@@ -1,0 +1,182 @@
+"""The recipe's own keys. Options of techniques are not here: each technique brings its config model.
+
+A section that names a technique is a `Piece`: `name`, and whatever that technique's config accepts. Everything is
+frozen; ranges and choices are in the types, so that `edgefw schema` and the error messages come from one place.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[int, Field(ge=1)]
+PositiveFloat = Annotated[float, Field(gt=0.0)]
+NotNegative = Annotated[float, Field(ge=0.0)]
+PhaseName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")]
+
+
+class Section(BaseModel):
+    """A part of the recipe: frozen, without extra keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+
+class Piece(BaseModel):
+    """A technique by `name`, with its options beside the name."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", protected_namespaces=())
+
+    name: str = Field(description="name of the technique, see `edgefw list-plugins`")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The technique's options as plain values."""
+        return dict(self.model_extra or {})
+
+
+class StudentPiece(Piece):
+    """The student, and the head that takes its pooled features to the teacher's width."""
+
+    head: Piece = Field(default=Piece(name="linear"), description="projector kept at export")
+
+
+class LossPiece(Piece):
+    """A loss with its weight in the sum, and its alignment projector where it uses one."""
+
+    weight: NotNegative = Field(default=1.0, description="factor in the sum of losses")
+    projector: Piece | None = Field(default=None, description="alignment projector of this loss, dropped at export")
+
+
+class Curate(Section):
+    """Keep the samples that the teacher is sure of, and remember what it takes them for."""
+
+    labels: str | list[str] = Field(description="label superset: a text file with one name a line, or a list")
+    template: str | list[str] = Field(default="a photo of a {}", description="prompt(s); {} is the label")
+    keep: Annotated[float, Field(gt=0.0, le=1.0)] = Field(default=0.25, description="fraction kept, the surest first")
+    threshold: Fraction | None = Field(default=None, description="keep what scores above this, instead of a fraction")
+
+
+class Optimiser(Section):
+    """One optimiser with warm-up and cosine decay, both counted in optimiser steps."""
+
+    name: Literal["adamw", "adam", "sgd"] = Field(default="adamw", description="update rule")
+    lr: PositiveFloat = Field(default=1e-4, description="peak learning rate")
+    final_lr: NotNegative = Field(default=0.0, description="learning rate at the last step")
+    weight_decay: NotNegative = Field(default=0.0, description="decoupled decay; none on norms, biases, positions")
+    betas: tuple[Fraction, Fraction] = Field(default=(0.9, 0.999), description="Adam's decay rates")
+    momentum: Fraction = Field(default=0.9, description="momentum of sgd")
+    warmup: NotNegative = Field(default=0.0, description="below 1: fraction of all steps; from 1 on: steps")
+
+
+class PhaseCache(Section):
+    """Teacher features on disk, so that the teacher runs once per image and view."""
+
+    views: Positive = Field(default=1, description="augmented views stored and replayed per sample")
+    dtype: Literal["float32", "float16"] = Field(default="float32", description="storage type")
+
+
+class Select(Section):
+    """Which checkpoint of a phase is kept: the best on the validation split, or the last one."""
+
+    by: Literal["accuracy", "agreement", "loss", "last"] = Field(
+        default="loss", description="validation quantity; accuracy needs labels, agreement needs evaluate.labels"
+    )
+    every: Positive | None = Field(default=None, description="validate every so many steps; null: after each epoch")
+
+
+class Phase(Section):
+    """One training phase."""
+
+    name: PhaseName = Field(description="names the folder train/<name>")
+    scheme: Piece = Field(default=Piece(name="dual-modality"), description="shape of the distillation")
+    views: Piece = Field(default=Piece(name="crop-flip"), description="augmentation")
+    sampler: Piece = Field(default=Piece(name="shuffle"), description="which samples form a batch")
+    losses: Annotated[list[LossPiece], Field(min_length=1)] = Field(description="summed with their weights")
+    quantizer: Piece | None = Field(default=None, description="training-time quantizer")
+    optimiser: Optimiser = Field(default=Optimiser(), description="optimiser and schedule")
+    epochs: Positive | None = Field(default=None, description="passes over the kept samples")
+    steps: Positive | None = Field(default=None, description="optimiser steps, instead of epochs")
+    batch: Positive = Field(default=32, description="samples per process and step (anchors, for groups)")
+    accumulate: Positive = Field(default=1, description="batches per optimiser step")
+    clip: PositiveFloat | None = Field(default=5.0, description="largest gradient norm; null: no clipping")
+    ema: Annotated[float, Field(gt=0.0, lt=1.0)] | None = Field(default=None, description="decay of averaged weights")
+    gradient_checkpointing: bool = Field(default=False, description="less memory for more compute")
+    cache: PhaseCache | None = Field(default=None, description="teacher cache; null: the teacher runs every step")
+    select: Select = Field(default=Select(), description="which checkpoint is kept")
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Phase:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("give either epochs or steps")
+        return self
+
+
+class Export(Section):
+    """What is compiled: each backend in float, and each quantizer on top of each backend it fits."""
+
+    backends: Annotated[list[Piece], Field(min_length=1)] = Field(
+        default=[Piece(name="onnxruntime")], description="targets"
+    )
+    quantizers: list[Piece] = Field(default=[], description="post-training quantizers")
+    calibration: Positive = Field(default=256, description="training samples that quantizers may look at")
+
+
+class Evaluate(Section):
+    """Zero-shot evaluation against the embeddings of label names."""
+
+    labels: str | list[str] | None = Field(
+        default=None, description="label names: a file, a list, or null for the data set's classes"
+    )
+    template: str | list[str] = Field(default="a photo of a {}", description="prompt(s); {} is the label")
+    batch: Positive = Field(default=64, description="images at a time")
+
+
+class Verify(Section):
+    """The budget that an artefact must keep on held-out samples. Null: measured, not judged."""
+
+    split: Literal["val", "test"] = Field(default="test", description="held-out split")
+    samples: Positive | None = Field(default=None, description="at most so many samples; null: all")
+    max_drop: NotNegative | None = Field(default=1.0, description="points of top-1 against the float artefact")
+    min_cosine: Fraction | None = Field(default=0.99, description="smallest mean cosine to the source model")
+    min_agreement: Fraction | None = Field(default=None, description="smallest top-1 agreement with the source model")
+    max_ms: PositiveFloat | None = Field(default=None, description="largest p50 latency at batch 1, milliseconds")
+    max_mb: PositiveFloat | None = Field(default=None, description="largest file, 10^6 bytes")
+
+
+class Compute(Section):
+    """Where and how the arithmetic is done."""
+
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$", description="auto, cpu, cuda, cuda:1")
+    precision: Literal["fp32", "bf16", "fp16"] = Field(default="fp32", description="mixed precision of training")
+    workers: Annotated[int, Field(ge=0)] = Field(default=0, description="loader processes")
+    threads: Positive | None = Field(default=None, description="CPU threads; null: the library's choice")
+    checkpoint_every: Positive | None = Field(default=None, description="steps between checkpoints; null: per epoch")
+    log_every: Positive = Field(default=10, description="steps between logged steps")
+
+
+class RunConfig(Section):
+    """A whole recipe."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(default=0, description="start of every random draw")
+    data: Piece = Field(description="data set")
+    modalities: Annotated[dict[PhaseName, Piece], Field(min_length=1)] = Field(description="sensors, by name")
+    teacher: Piece = Field(description="vision-language teacher")
+    student: StudentPiece = Field(description="image encoder for the device")
+    curate: Curate | None = Field(default=None, description="null: every sample is kept, no pseudo-labels")
+    train: Annotated[list[Phase], Field(min_length=1)] = Field(description="phases, in order")
+    export: Export = Field(default=Export(), description="backends and post-training quantizers")
+    evaluate: Evaluate = Field(default=Evaluate(), description="labels and prompts")
+    verify: Verify = Field(default=Verify(), description="budget of an artefact")
+    compute: Compute = Field(default=Compute(), description="device and precision")
+
+    @model_validator(mode="after")
+    def _phases_have_names_of_their_own(self) -> RunConfig:
+        names = [phase.name for phase in self.train]
+        if len(set(names)) != len(names):
+            raise ValueError(f"two phases of train share a name: {', '.join(names)}")
+        return self
+
+
+STAGES = ("curate", "train", "export", "verify", "report")

@@ -1,0 +1,1 @@
+"""The device side: preprocessing, label packs, bundles, sources, labelling. No torch, ever."""

@@ -1,0 +1,1 @@
+"""Templates of `edgefw new-plugin`."""

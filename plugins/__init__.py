@@ -1,0 +1,1 @@
+"""First-party techniques: one technique = one module = one entry point."""
