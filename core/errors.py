@@ -27,6 +27,10 @@ class EdgefwError(Exception):
     exit_code = 2
 
 
+class EdgefwWarning(UserWarning):
+    """Something to read; the command line prints it as one line."""
+
+
 class RecipeError(EdgefwError):
     """A recipe key or value is wrong."""
 

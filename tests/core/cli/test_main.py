@@ -1,0 +1,118 @@
+"""The command table: lazy commands, and one place for exit codes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import warnings
+
+import click
+import pytest
+
+from edgefw import __version__
+from edgefw.cli import main as cli_main
+from edgefw.errors import DataError, EdgefwWarning, GateFailed
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch):
+    """Puts a command `fail` into the table that does what it is told."""
+
+    def install(action) -> None:
+        @click.command()
+        def command():
+            return action()
+
+        module = type(sys)("failing_command")
+        module.command = command
+        monkeypatch.setitem(sys.modules, "failing_command", module)
+        monkeypatch.setitem(cli_main.COMMANDS, "fail", ("failing_command:command", "Fail."))
+
+    return install
+
+
+def raising(error: BaseException):
+    def action() -> None:
+        raise error
+
+    return action
+
+
+def test_help_lists_every_command_and_imports_none(capsys: pytest.CaptureFixture[str]) -> None:
+    code = "import sys; from edgefw.cli.main import run; run(['--help']); print(sorted(m for m in sys.modules if 'edgefw.' in m))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    for name, (_, summary) in cli_main.COMMANDS.items():
+        assert name in done.stdout
+        assert summary in done.stdout
+    assert done.stdout.splitlines()[-1] == "['edgefw.cli', 'edgefw.cli.main', 'edgefw.errors']"
+
+
+def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli_main.run(["--version"]) == 0
+    assert capsys.readouterr().out == f"edgefw {__version__}\n"
+
+
+def test_unknown_command_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli_main.run(["list_plugin"]) == 2
+    assert "unknown command 'list_plugin'. Did you mean list-plugins" in capsys.readouterr().err
+
+
+def test_unknown_option_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli_main.run(["--nonsense"]) == 2
+    assert "--nonsense" in capsys.readouterr().err
+
+
+def test_wrong_input_is_one_message_and_exit_2(failing, capsys: pytest.CaptureFixture[str]) -> None:
+    failing(raising(DataError("data.root: no such folder: /x. Create it.")))
+    assert cli_main.run(["fail"]) == 2
+    captured = capsys.readouterr()
+    assert captured.err == "Error: data.root: no such folder: /x. Create it.\n"
+    assert captured.out == ""
+
+
+def test_a_gate_that_was_not_met_is_exit_1(failing, capsys: pytest.CaptureFixture[str]) -> None:
+    failing(raising(GateFailed("verify: max_drop 1.0, got 3.2.")))
+    assert cli_main.run(["fail"]) == 1
+    assert capsys.readouterr().err == "verify: max_drop 1.0, got 3.2.\n"
+
+
+def test_a_bug_keeps_its_traceback_and_says_where_to_report(failing, capsys: pytest.CaptureFixture[str]) -> None:
+    failing(raising(KeyError("inner")))
+    assert cli_main.run(["fail"]) == 70
+    err = capsys.readouterr().err
+    assert "Traceback" in err and "KeyError: 'inner'" in err and "report it" in err
+
+
+def test_interrupt_is_exit_130(failing, capsys: pytest.CaptureFixture[str]) -> None:
+    failing(raising(KeyboardInterrupt()))
+    assert cli_main.run(["fail"]) == 130
+    assert "Interrupted." in capsys.readouterr().err
+
+
+def test_a_missing_optional_package_names_the_extra(failing, capsys: pytest.CaptureFixture[str]) -> None:
+    failing(raising(ModuleNotFoundError("No module named 'torch'", name="torch.nn")))
+    assert cli_main.run(["fail"]) == 2
+    assert 'pip install "edgefw[train]"' in capsys.readouterr().err
+
+
+def test_a_missing_package_that_no_extra_brings_is_a_bug(failing, capsys: pytest.CaptureFixture[str]) -> None:
+    failing(raising(ModuleNotFoundError("No module named 'nowhere'", name="nowhere")))
+    assert cli_main.run(["fail"]) == 70
+
+
+def test_a_command_may_give_its_exit_code(failing) -> None:
+    failing(lambda: 1)
+    assert cli_main.run(["fail"]) == 1
+
+
+def test_our_warnings_are_one_line_each(failing, capsys: pytest.CaptureFixture[str]) -> None:
+    failing(lambda: warnings.warn("observer 'x' is switched off.", EdgefwWarning, stacklevel=1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert cli_main.run(["fail"]) == 0
+    assert capsys.readouterr().err == "warning: observer 'x' is switched off.\n"
+
+
+def test_python_dash_m_is_the_same_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "edgefw", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"edgefw {__version__}\n"
