@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from edgefw import BuildContext
 from edgefw.errors import RecipeError
 from edgefw.plugins.datasets.sample import SampleConfig, build
-from PIL import Image
 
 
 def small(folder: Path, **options: int) -> object:

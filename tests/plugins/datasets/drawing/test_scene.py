@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from edgefw.plugins.datasets.drawing.objects import OBJECTS
 from edgefw.plugins.datasets.drawing.scene import draw_scene
 

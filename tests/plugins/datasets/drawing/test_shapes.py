@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from edgefw.plugins.datasets.drawing.shapes import Ellipsoid, Frustum, box, pyramid
 
 RNG = np.random.default_rng(3)
