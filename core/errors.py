@@ -9,6 +9,7 @@
     │   └── PluginLoadError     it was asked for, and its import or registration failed
     ├── MissingDependency       a package that an extra brings
     ├── DataError               samples, splits, label files
+    ├── RunFolderError          a folder that cannot be used as a run folder
     ├── BundleError             a bundle, an artefact or a label pack
     ├── TrainingError           a loss that is not a number, a checkpoint that does not fit
     ├── ExportError             a model that does not compile
@@ -61,6 +62,10 @@ class MissingDependency(EdgefwError):
 
 class DataError(EdgefwError):
     """The data set cannot be read as the recipe says."""
+
+
+class RunFolderError(EdgefwError):
+    """A folder is no run, or is a run that must not be written over."""
 
 
 class BundleError(EdgefwError):
