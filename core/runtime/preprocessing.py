@@ -48,7 +48,8 @@ class _MinMax(_Options):
         values, known = _readings(values, self.invalid)
         low, high = (values[known].min(), values[known].max()) if known.any() else (0.0, 0.0)
         span = high - low if high > low else np.float32(1)
-        return np.where(known, (values - low) / span, np.float32(np.nan)).astype(np.float32, copy=False)
+        scaled = (values - low) / span
+        return np.asarray(np.where(known, scaled, np.nan), np.float32)
 
 
 class _MetricRange(_Options):
@@ -68,7 +69,7 @@ class _MetricRange(_Options):
         values, known = _readings(values, self.invalid)
         near, far = np.float32(self.near), np.float32(self.far)
         scaled = (np.clip(values, near, far) - near) / (far - near)
-        return np.where(known, scaled, np.float32(np.nan)).astype(np.float32, copy=False)
+        return np.asarray(np.where(known, scaled, np.nan), np.float32)
 
 
 class _Jet(_Options):
@@ -119,7 +120,7 @@ class _Scale(_Options):
     divisor: Annotated[float, Field(gt=0)]
 
     def apply(self, values: np.ndarray) -> np.ndarray:
-        return values.astype(np.float32) / np.float32(self.divisor)
+        return np.divide(values, np.float32(self.divisor), dtype=np.float32)
 
 
 class _Fill(_Options):
@@ -128,7 +129,7 @@ class _Fill(_Options):
     value: float
 
     def apply(self, values: np.ndarray) -> np.ndarray:
-        return np.where(np.isnan(values), np.float32(self.value), values)
+        return np.asarray(np.where(np.isnan(values), self.value, values), np.float32)
 
 
 class _Clip(_Options):
@@ -138,7 +139,7 @@ class _Clip(_Options):
     high: float
 
     def apply(self, values: np.ndarray) -> np.ndarray:
-        return np.clip(values, np.float32(self.low), np.float32(self.high))
+        return np.clip(values, self.low, self.high)
 
 
 class _RepeatChannels(_Options):
