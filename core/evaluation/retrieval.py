@@ -1,0 +1,42 @@
+"""Recall at k of searching a gallery with queries. Knows rows and which of them match, not what they show."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgefw.evaluation.similarity import unit_rows
+
+_ROWS = 1024
+
+
+def retrieval_recall(queries: np.ndarray, gallery: np.ndarray, relevant: np.ndarray, k: int = 1) -> float:
+    """Fraction of queries with a match among their k nearest gallery rows by cosine, 0..1.
+
+    Args:
+        queries: (N, D).
+        gallery: (M, D).
+        relevant: (N,) int, the gallery row that matches each query, below 0 for none; or (N, M) bool, all that match.
+        k: how many rows are returned; more than M means all.
+
+    Queries without any match are left out. Of equal cosines the earlier gallery row comes first. This is the R@k of
+    image-text retrieval (Karpathy and Fei-Fei 2015, arXiv:1412.2306, section 4.1). Memory is O(1024 M).
+    """
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}")
+    if len(relevant) != len(queries):
+        raise ValueError(f"{len(queries)} queries and {len(relevant)} rows of matches")
+    index = unit_rows(gallery).T
+    hits = [
+        _hits(unit_rows(queries[at : at + _ROWS]) @ index, relevant[at : at + _ROWS], k)
+        for at in range(0, len(queries), _ROWS)
+    ]
+    found = np.concatenate(hits) if hits else np.zeros(0)
+    return float(found.mean()) if len(found) else float("nan")
+
+
+def _hits(cosines: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
+    nearest = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
+    if relevant.ndim == 1:
+        return (nearest == relevant[:, None]).any(axis=1)[relevant >= 0]
+    matching = relevant.astype(bool)
+    return np.take_along_axis(matching, nearest, axis=1).any(axis=1)[matching.any(axis=1)]
