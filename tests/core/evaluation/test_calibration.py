@@ -1,28 +1,31 @@
-"""Calibration against torchmetrics, and the bootstrap against SciPy's."""
+"""Calibration against scikit-learn, and the bootstrap against SciPy's."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import softmax as scipy_softmax
 from scipy.stats import bootstrap
-from torchmetrics.functional.classification import multiclass_calibration_error
+from sklearn.calibration import calibration_curve
 
 from edgefw.evaluation import bootstrap_interval, expected_calibration_error, reliability, softmax
 
 
 @pytest.mark.parametrize(("bins", "scale"), [(15, 1.0), (10, 5.0), (1, 2.0)])
-def test_calibration_error_equals_torchmetrics(bins: int, scale: float) -> None:
+def test_bins_equal_scikit_learns_calibration_curve(bins: int, scale: float) -> None:
     generator = np.random.default_rng(bins)
     labels = generator.integers(0, 6, 400)
     probabilities = softmax(generator.normal(size=(400, 6)) + np.eye(6)[labels], scale)
-    other = multiclass_calibration_error(
-        torch.tensor(probabilities), torch.tensor(labels), num_classes=6, n_bins=bins, norm="l1"
-    )
-    assert expected_calibration_error(probabilities, labels, bins) == pytest.approx(float(other), abs=1e-6)
+    right = probabilities.argmax(1) == labels
+    accuracy, confidence = calibration_curve(right, probabilities.max(1), n_bins=bins)
+    table = reliability(probabilities, labels, bins)
+    np.testing.assert_allclose([row.accuracy for row in table], accuracy)
+    np.testing.assert_allclose([row.confidence for row in table], confidence)
+    weight = np.array([row.n for row in table]) / 400
+    expected = float((weight * np.abs(accuracy - confidence)).sum())
+    assert expected_calibration_error(probabilities, labels, bins) == pytest.approx(expected)
 
 
 def test_a_sure_and_right_model_has_no_error_and_a_sure_and_wrong_one_the_largest() -> None:
