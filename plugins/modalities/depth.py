@@ -20,7 +20,7 @@ import io
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from pydantic import Field, model_validator
 
 import edgefw
@@ -156,7 +156,7 @@ def _from_image(data: bytes, where: str) -> np.ndarray:
             return np.asarray(image)
     except DataError:
         raise
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise DataError(f"{where}: neither .npy nor an image format that Pillow knows.") from error
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and others
         raise DataError(f"{where}: the image cannot be decoded ({error}).") from error

@@ -13,7 +13,7 @@ import io
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from pydantic import Field
 
 import edgefw
@@ -78,7 +78,7 @@ class Rgb:
                 return np.asarray(_rgb(ImageOps.exif_transpose(image), where))
         except DataError:
             raise
-        except Image.UnidentifiedImageError as error:
+        except UnidentifiedImageError as error:
             raise DataError(f"{where}: no image format that Pillow knows.") from error
         except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and others
             raise DataError(f"{where}: the image cannot be decoded ({error}).") from error
