@@ -99,7 +99,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
             args=None if arguments is None else list(arguments), prog_name="edgefw", standalone_mode=False
         )
         return result if isinstance(result, int) else 0
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the one place where every error ends
         return _exit_code(error)
     except KeyboardInterrupt:
         return _say("Interrupted.", 130)
@@ -131,9 +131,10 @@ def _internal(error: Exception) -> int:
 
 def _install_hint(error: ModuleNotFoundError) -> str | None:
     """What to install, if an optional package is what is missing."""
-    from edgefw.cli.extras import missing_message
+    from edgefw.registry.requirements import how_to_get
 
-    return missing_message(error.name or "")
+    command = how_to_get(error.name or "")
+    return f"this needs the package '{error.name}', which is not installed. Install it: {command}" if command else None
 
 
 def _nearest(name: str) -> str:
