@@ -108,8 +108,10 @@ class Phase(Section):
 
     @model_validator(mode="after")
     def _one_length(self) -> Phase:
-        if (self.epochs is None) == (self.steps is None):
-            raise ValueError("give either epochs or steps")
+        if self.epochs is None and self.steps is None:
+            raise ValueError("the phase has no length. Give either epochs or steps.")
+        if self.epochs is not None and self.steps is not None:
+            raise ValueError(f"epochs is {self.epochs} and steps is {self.steps}. Give one of them, null the other.")
         return self
 
 

@@ -1,0 +1,208 @@
+"""Composing: techniques by name, their options, what they need and provide, and building one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from edgefw.errors import CapabilityError, DataError, EdgefwError, MissingDependency, PluginNotFound, RecipeError
+from edgefw.recipe.compose import Composition, build, compose
+from edgefw.registry.technique import BuildContext
+
+Composer = Callable[..., Composition]
+
+
+@pytest.fixture
+def composed(small, registry) -> Composer:
+    return lambda *overrides: compose(small(*overrides), registry)
+
+
+def refusal(composed: Composer, *overrides: str, kind: type[EdgefwError] = CapabilityError) -> str:
+    with pytest.raises(kind) as caught:
+        composed(*overrides)
+    assert type(caught.value) is kind
+    return str(caught.value)
+
+
+def test_every_piece_is_chosen_with_its_path_and_validated_options(composed) -> None:
+    composition = composed("train.0.losses.0.weight=2")
+    assert [chosen.path for chosen in composition.all()] == [
+        "data",
+        "modalities.rgb",
+        "modalities.depth",
+        "teacher",
+        "student",
+        "student.head",
+        "train[0].scheme",
+        "train[0].views",
+        "train[0].sampler",
+        "train[0].losses[0]",
+        "export.backends[0]",
+    ]
+    assert composition.student.config.size == 32
+    assert composition.phases[0].losses[0].weight == 2.0
+    assert composition.phases[0].losses[0].loss.config.power == 1
+    assert list(composition.modalities) == ["rgb", "depth"]
+
+
+def test_an_unknown_technique_keeps_its_error_and_gains_its_path(composed) -> None:
+    message = refusal(composed, "teacher.name=oracel", kind=PluginNotFound)
+    assert "teacher.name: no teacher called 'oracel' is installed. Did you mean oracle?" in message
+
+
+@pytest.mark.parametrize(
+    ("override", "fragment"),
+    [
+        ("student.size=65", "student.size: must be at most 64, got 65. (command line)"),
+        ("student.size='8'", "student.size: must be a whole number, got '8'. Remove the quotes."),
+        ("student.sise=8", "student.sise: unknown key. Did you mean 'size'? Allowed: size."),
+        ("train.0.losses.0.power=3", "train[0].losses[0].power: must be one of 1, 2, got 3."),
+        ("train.0.losses.0.temperature=-0.1", "losses[0].temperature: must be greater than 0.0, got -0.1."),
+        ("modalities.depth.encoding=jett", "must be one of 'min-max', 'jet', got 'jett'. Did you mean 'jet'?"),
+        ("data={name: pile}", "data.root: is required: folder."),
+        ("teacher.model=x", "teacher.model: unknown key. Allowed: none."),
+        ("student={name: scholar, low: 2}", "student: low (2.0) must not be above high (1.0)."),
+    ],
+)
+def test_wrong_options_of_a_technique_are_told_like_wrong_keys(composed, override: str, fragment: str) -> None:
+    assert fragment in refusal(composed, override, kind=RecipeError)
+
+
+def test_all_problems_of_all_pieces_come_in_one_message(composed) -> None:
+    message = refusal(composed, "teacher.name=oracel", "student.size=0", "data.rot=x", kind=RecipeError)
+    assert "3 problems" in message
+    assert len(message.splitlines()) == 4
+
+
+@pytest.mark.parametrize(
+    ("overrides", "fragment"),
+    [
+        (
+            ["train.0.losses.0={name: attentive, projector: {name: bent}}"],
+            (
+                "train[0].losses[0]: loss 'attentive' needs teacher.qkv; teacher 'oracle' provides embedding, text. "
+                "Losses that fit: near, labelled, worded."
+            ),
+        ),
+        (
+            ["train.0.losses.0={name: attentive}", "teacher.name=seer"],
+            "loss 'attentive' needs projector.alignment; it has no projector.",
+        ),
+        (
+            ["train.0.losses.0={name: attentive, projector: {name: straight}}", "teacher.name=seer"],
+            (
+                "losses[0].projector.name: this place needs projector.alignment; projector 'straight' provides head. "
+                "Projectors that fit: bent."
+            ),
+        ),
+        (
+            ["train.0.losses.0.projector.name=bent", "teacher.name=seer"],
+            "train[0].losses[0].projector: loss 'near' uses no alignment projector. Remove the key.",
+        ),
+        (
+            ["student.head.name=bent", "teacher.name=seer"],
+            (
+                "student.head.name: this place needs projector.head; projector 'bent' provides alignment. "
+                "Projectors that fit: straight."
+            ),
+        ),
+        (
+            ["modalities={rgb: {name: photo}}"],
+            "train[0].scheme: scheme 'both' needs run.pairs; the recipe has one modality, rgb. Schemes that fit: alone",
+        ),
+        (
+            ["curate=null", "train.0.losses.0={name: labelled}"],
+            "loss 'labelled' needs run.labels; the recipe has no curate section. Losses that fit: near, worded.",
+        ),
+        (["curate=null", "evaluate=null"], "evaluate: must be a mapping"),
+        (
+            ["curate=null", "evaluate.labels=null", "train.0.losses.0={name: worded}"],
+            "loss 'worded' needs run.texts; the recipe has neither curate.labels nor evaluate.labels.",
+        ),
+        (
+            ["train.0.losses.0={name: later}"],
+            "loss 'later' needs run.reference; this is the first phase. Losses that fit: near",
+        ),
+        (
+            ["train.0.losses.0={name: grouped}"],
+            "loss 'grouped' needs sampler.groups; sampler 'plain' provides nothing.",
+        ),
+        (
+            ["train.0.quantizer.name=after"],
+            (
+                "train[0].quantizer.name: a phase needs quantizer.module; quantizer 'after' provides onnx. "
+                "It works after training: move it to export.quantizers."
+            ),
+        ),
+        (
+            ["export.quantizers=[{name: during}]"],
+            (
+                "export.quantizers[0].name: export needs quantizer.onnx or quantizer.program; "
+                "quantizer 'during' provides module."
+            ),
+        ),
+        (
+            ["export={backends: [{name: sealed}], quantizers: [{name: after}]}"],
+            "quantizer 'after' needs backend.onnx; backend 'sealed' provides module. Add a backend",
+        ),
+        (
+            ["export.backends=[{name: file}, {name: file}]"],
+            "export.backends[1].name: backend 'file' stands twice",
+        ),
+        (
+            ["train.0.gradient_checkpointing=true"],
+            (
+                "train[0].gradient_checkpointing: gradient checkpointing needs student.checkpointing; "
+                "student 'pupil' provides map, pooled. Set it to false."
+            ),
+        ),
+        (["student.name=picky"], "student 'picky' needs teacher.tokens; teacher 'oracle' provides embedding, text."),
+        (["teacher.name=mute"], "curate: curation needs teacher.text; teacher 'mute' provides embedding."),
+        (["teacher.name=mute", "curate=null"], "evaluate.labels: label names need teacher.text"),
+    ],
+)
+def test_pieces_that_do_not_fit_are_refused_with_what_would(composed, overrides: list[str], fragment: str) -> None:
+    kind = RecipeError if fragment.startswith("evaluate: must") else CapabilityError
+    assert fragment in refusal(composed, *overrides, kind=kind)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["train.0.losses.0={name: attentive, projector: {name: bent}}", "teacher.name=seer"],
+        ["train.0.losses.0={name: labelled}"],
+        ["train.0.losses.0={name: grouped}", "train.0.sampler.name=mining"],
+        [("train.1={name: next, scheme: {name: both}, views: {name: still}, sampler: {name: plain}, "
+         "losses: [{name: later}], steps: 1, quantizer: {name: during}}")],
+        ["student.name=scholar", "train.0.gradient_checkpointing=true"],
+        ["export.quantizers=[{name: after}]"],
+        ["modalities={rgb: {name: photo}}", "train.0.scheme.name=alone"],
+        ["teacher.name=mute", "curate=null", "evaluate.labels=null"],
+    ],
+)  # fmt: skip
+def test_pieces_that_fit_compose(composed, overrides: list[str]) -> None:
+    assert composed(*overrides)
+
+
+def test_building_gives_the_piece_its_config_and_its_path(composed) -> None:
+    composition = composed()
+    config, context = build(composition.student, BuildContext(seed=3))
+    assert config is composition.student.config
+    assert (context.path, context.seed) == ("student", 3)
+
+
+def test_an_error_while_building_starts_with_the_path(composed) -> None:
+    with pytest.raises(DataError, match=r"^data: no such folder\.$"):
+        build(composed("data.name=broken").dataset, BuildContext())
+
+
+def test_a_missing_package_is_told_with_the_install_command(composed) -> None:
+    with pytest.raises(MissingDependency) as caught:
+        build(composed("data.name=heavy").dataset, BuildContext())
+    assert str(caught.value) == (
+        "data: dataset 'heavy' needs the package 'no_such_package', which is not installed. "
+        "Install it: pip install edgefw[heavy]"
+    )
+    with pytest.raises(MissingDependency, match="a_package_that_nobody_has"):
+        build(composed("data.name=undeclared").dataset, BuildContext())
