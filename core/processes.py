@@ -9,7 +9,12 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+from edgefw.errors import RecipeError
+
+if TYPE_CHECKING:
+    import torch
 
 T = TypeVar("T")
 
@@ -48,12 +53,52 @@ class Processes:
         shared: list[T] = broadcast_object_list([value])
         return shared[0]
 
+    def torch_device(self) -> torch.device:
+        """The device this process computes on.
+
+        Raises:
+            RecipeError: if the recipe names a device that this machine does not have.
+        """
+        import torch
+
+        if self.count > 1:
+            self._join()
+            from accelerate import PartialState
+
+            device: torch.device = PartialState().device
+            return device
+        if self.device == "auto":
+            return torch.device(next((name for name in ("cuda", "mps") if _exists(name)), "cpu"))
+        if not _exists(self.device):
+            raise RecipeError(f"compute.device: this machine has no '{self.device}'. Use auto or cpu.")
+        return torch.device(self.device)
+
     def _join(self) -> None:
         from accelerate import PartialState
 
-        PartialState(cpu=self.device == "cpu", timeout=_PATIENCE)
+        PartialState(cpu=uses_cpu(self.device), timeout=_PATIENCE)
 
 
 def launched(device: str = "auto") -> Processes:
     """What the launcher says of this process; a lone one if it was not launched."""
     return Processes(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")), device)
+
+
+def uses_cpu(device: str = "auto") -> bool:
+    """Whether `compute.device` means the CPU: "cpu", or "auto" where the launcher says so or nothing faster is there."""
+    if device != "auto":
+        return device == "cpu"
+    if os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("true", "1", "yes"):
+        return True
+    import torch
+
+    return not torch.accelerator.is_available()
+
+
+def _exists(device: str) -> bool:
+    import torch
+
+    kind, _, index = device.partition(":")
+    if kind == "cuda":
+        return torch.cuda.is_available() and int(index or 0) < torch.cuda.device_count()
+    return kind == "cpu" or (kind == "mps" and torch.backends.mps.is_available())

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from edgefw.data.atomic_files import MARK, remove_unfinished, write_file
 from edgefw.errors import RunFolderError
 
 MARKER = "run.json"
@@ -95,11 +96,8 @@ class RunFolder:
 
     def _sweep(self) -> None:
         """Remove what a killed process left half-written."""
-        for folder in self.path.glob(".*.gone"):
-            shutil.rmtree(folder)
-        for pattern in (".*.tmp", "*/.*.tmp", "train/*/.*.tmp"):
-            for file in self.path.glob(pattern):
-                file.unlink(missing_ok=True)
+        for folder in (self.path, *self.path.glob("*/"), *self.path.glob("train/*/")):
+            remove_unfinished(folder)
 
     def _refuse_strangers(self) -> None:
         found = sorted(entry.name for entry in self.path.iterdir() if entry.name != _LOCK)
@@ -223,13 +221,8 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 file through a temporary one beside it, so that a reader never sees half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    """Write a UTF-8 file, whole or not at all."""
+    write_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def plain(value: Any) -> Any:
@@ -269,6 +262,6 @@ def _remove(folder: Path) -> None:
     """Remove a folder; it is renamed first, so that a kill in between leaves nothing that looks complete."""
     if not folder.exists():
         return
-    gone = folder.with_name(f".{folder.name}.{os.getpid()}.gone")
+    gone = folder.with_name(f".{folder.name}.{os.getpid()}{MARK}")
     folder.rename(gone)
     shutil.rmtree(gone)

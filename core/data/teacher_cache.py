@@ -166,14 +166,14 @@ class TeacherCache:
             remove_unfinished(self.home)
             write_file(self.home / "key.json", lambda path: path.write_text(json.dumps(self.key, indent=1)))
         mine = list(enumerate(self.shard_paths()))[rank::world]
-        missing = [number for number, path in mine if read_shard(path, self.digest, self._span(number)) is None]
-        done = len(self.source.ids) - sum(stop - start for start, stop in map(self._span, missing))
+        missing = [number for number, path in mine if read_shard(path, self.digest, self.span(number)) is None]
+        done = len(self.source.ids) - sum(stop - start for start, stop in map(self.span, missing))
         loader: Loader[tuple[list[int], int], Tensor] = Loader(self._pictures, workers)
         if missing:
             self.teacher.module.to(self.device).eval()
         for number in missing:
             self._make(number, loader, batch)
-            done += self._span(number)[1] - self._span(number)[0]
+            done += self.span(number)[1] - self.span(number)[0]
             if progress:
                 progress(done, len(self.source.ids))
         loader.close()
@@ -181,7 +181,7 @@ class TeacherCache:
 
     def open(self) -> CachedTargets | None:
         """The targets, once every shard is there and whole; otherwise None: call `fill` first."""
-        shards = [read_shard(path, self.digest, self._span(number)) for number, path in enumerate(self.shard_paths())]
+        shards = [read_shard(path, self.digest, self.span(number)) for number, path in enumerate(self.shard_paths())]
         whole = [shard for shard in shards if shard is not None]
         return CachedTargets(whole, self.rows, self.device) if len(whole) == len(shards) else None
 
@@ -189,14 +189,15 @@ class TeacherCache:
         """Remove this cache from the disk."""
         shutil.rmtree(self.home, ignore_errors=True)
 
-    def _span(self, number: int) -> tuple[int, int]:
+    def span(self, number: int) -> tuple[int, int]:
+        """First sample of a shard, and the one after its last."""
         return number * self.rows, min((number + 1) * self.rows, len(self.source.ids))
 
     def _pictures(self, item: tuple[list[int], int]) -> Tensor:
         return self.source.pictures(*item)
 
     def _make(self, number: int, loader: Loader[tuple[list[int], int], Tensor], batch: int) -> None:
-        start, stop = self._span(number)
+        start, stop = self.span(number)
         chunks = [list(range(first, min(first + batch, stop))) for first in range(start, stop, batch)]
         turns = [self._answers(loader.stream([(chunk, turn) for chunk in chunks])) for turn in range(self.turns)]
         tensors = {name: torch.stack([answers[name] for answers in turns], dim=1) for name in turns[0]}  # (n, turns, .)

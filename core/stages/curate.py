@@ -1,0 +1,201 @@
+"""Curation: keep the training samples that the teacher is sure of, and remember what it takes them for.
+
+    confidence(x) = max_k softmax_k(s cos(Phi_img(x), Phi_text(y_k)))      pseudo-label(x) = argmax_k
+
+over a label superset y_1..y_K that need not be the evaluation's labels; s is the teacher's logit scale. Source: Cai et
+al., EdgeVL, ECCV 2024, arXiv:2403.04908, section 3.2. As in its released code (and unlike its text) `keep` is the kept
+fraction, and cosines are scaled before the softmax; `threshold` is the text's rule. Without a `curate` section every
+sample is kept, without a pseudo-label. Teacher answers are stored in the run's cache, so another fraction costs nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgefw.contracts.student import InputSpec
+from edgefw.errors import DataError, EdgefwWarning
+from edgefw.label_names import read_label_names, unique_names
+from edgefw.stages.fingerprints import data_state, piece
+from edgefw.stages.kept import Kept, write_kept
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from edgefw.contracts.dataset import Listing, Sample
+    from edgefw.recipe.schema import Curate
+    from edgefw.stages.context import StageContext
+
+_EXAMPLES = 5
+_SKIPS = 100
+"""So many skipped samples are listed; all are counted."""
+
+
+def fingerprint(context: StageContext) -> dict[str, Any]:
+    """Data, teacher, the modality it sees, and the section's own keys with the contents of the label file."""
+    composition, base = context.composition, context.recipe.base
+    curate = context.recipe.config.curate
+    inputs: dict[str, Any] = {
+        "data": data_state(context.pieces.dataset, "train"),
+        "modalities": {name: piece(chosen, base) for name, chosen in composition.modalities.items()},
+    }
+    if curate is not None:
+        inputs["curate"] = curate.model_dump(mode="json")
+        inputs["labels"] = read_label_names(curate.labels, base, "curate.labels")
+        inputs["teacher"] = piece(composition.teacher, base)
+    return inputs
+
+
+def run(context: StageContext) -> dict[str, Any]:
+    """Score, keep, label; writes `kept.parquet`. Processes share the teacher's work, the first one writes."""
+    curate = context.recipe.config.curate
+    listing = context.pieces.listing("train")
+    _tell_skipped(context, listing)
+    visible = np.array([context.pieces.teacher_modality in sample.images for sample in listing.samples])
+    if not visible.any():
+        raise DataError(
+            f"data: no training sample has an image of '{context.pieces.teacher_modality}' for the teacher to look at."
+        )
+    labels = superset(curate, context) if curate else []
+    rows = _scored(curate, labels, listing, visible, context) if curate else _unscored(listing, visible)
+    if context.processes.is_main:
+        write_kept(context.folder.stage("curate"), rows)
+    return _result(curate, labels, rows, listing, visible)
+
+
+def superset(curate: Curate, context: StageContext) -> list[str]:
+    """The label superset without repetitions, which are reported once."""
+    names, repeated = unique_names(read_label_names(curate.labels, context.recipe.base, "curate.labels"))
+    if repeated and context.processes.is_main:
+        warnings.warn(
+            f"curate.labels: listed more than once: {', '.join(repeated)}. Two entries of one name share its "
+            "probability, so its samples would score about 0.5 at most and hardly ever be kept. One of each is used.",
+            EdgefwWarning,
+            stacklevel=2,
+        )
+    return names
+
+
+def confidences(images: np.ndarray, texts: np.ndarray, logit_scale: float) -> tuple[np.ndarray, np.ndarray]:
+    """Confidence (N,) float64 and pseudo-label (N,) int64 of unit embeddings (N, D) against unit texts (K, D)."""
+    logits = logit_scale * (images.astype(np.float64) @ texts.astype(np.float64).T)  # (N, K)
+    logits -= logits.max(axis=1, keepdims=True)
+    probability = np.exp(logits)
+    probability /= probability.sum(axis=1, keepdims=True)
+    return probability.max(axis=1), probability.argmax(axis=1).astype(np.int64)
+
+
+def choose(confidence: np.ndarray, keep: float, threshold: float | None) -> np.ndarray:
+    """Which of N samples are kept, (N,) bool: the surest fraction (rounded up), or all above the threshold."""
+    if threshold is not None:
+        return confidence > threshold
+    count = max(1, math.ceil(keep * len(confidence) - 1e-9))
+    kept = np.zeros(len(confidence), dtype=bool)
+    kept[np.argsort(-confidence, kind="stable")[:count]] = True
+    return kept
+
+
+def _scored(
+    curate: Curate, labels: Sequence[str], listing: Listing, visible: np.ndarray, context: StageContext
+) -> Kept:
+    texts = context.pieces.text_embeddings(labels, curate.template)
+    scale = context.pieces.teacher.spec.logit_scale
+    samples = [sample for sample, seen in zip(listing.samples, visible) if seen]
+    parts = [confidences(images, texts, scale) for images in _teacher_embeddings(samples, context)]
+    confidence, label = (np.concatenate(column) for column in zip(*parts))
+    kept = choose(confidence, curate.keep, curate.threshold)
+    if not kept.any():
+        raise DataError(
+            f"curate.threshold: no sample scores above {curate.threshold} (the surest one has {confidence.max():.3f}). "
+            "Lower it, or use keep."
+        )
+    rows = _unscored(listing, visible)
+    rows.label[visible], rows.confidence[visible], rows.kept[visible] = label, confidence, kept
+    return rows
+
+
+def _unscored(listing: Listing, visible: np.ndarray) -> Kept:
+    count = len(listing.samples)
+    return Kept(
+        ids=[sample.id for sample in listing.samples],
+        label=np.full(count, -1, dtype=np.int64),
+        confidence=np.full(count, np.nan),
+        kept=visible.copy(),
+    )
+
+
+def _teacher_embeddings(samples: Sequence[Sample], context: StageContext) -> Iterator[np.ndarray]:
+    """Unit embeddings (n, D) of the samples as evaluation shows them, part by part, from the cache once it is full."""
+    from edgefw.data.batches import TrainingData
+    from edgefw.data.teacher_cache import TeacherCache, read_shard
+
+    pieces, processes = context.pieces, context.processes
+    name = pieces.teacher_modality
+    source = TrainingData(
+        samples=samples,
+        sensors={name: pieces.modalities[name]},
+        input=InputSpec(size=pieces.teacher.spec.image_size[0]),
+        teacher=pieces.teacher,
+        teacher_modality=name,
+    )
+    cache = TeacherCache(folder=pieces.cache, teacher=pieces.teacher, source=source, device=processes.torch_device())
+    with context.progress.bar("curate: teacher looks at samples", len(samples)) as bar:
+        cache.fill(
+            rank=processes.rank,
+            world=processes.count,
+            workers=context.recipe.config.compute.workers,
+            batch=context.recipe.config.evaluate.batch,
+            progress=lambda done, _: bar.update(done),
+        )
+    processes.wait()
+    for number, path in enumerate(cache.shard_paths()):
+        shard = read_shard(path, cache.digest, cache.span(number))
+        if shard is None:
+            raise DataError(f"{path}: this part of the teacher cache was lost while it was used. Run again.")
+        yield shard["embedding"][:, 0].numpy()
+
+
+def _tell_skipped(context: StageContext, listing: Listing) -> None:
+    if listing.skipped:
+        first = listing.skipped[0]
+        context.progress.say(
+            f"{len(listing.skipped)} of {len(listing.samples) + len(listing.skipped)} training samples are left out, "
+            f"listed in curate/result.json; the first: {first.where}: {first.reason}"
+        )
+
+
+def _result(
+    curate: Curate | None, labels: Sequence[str], rows: Kept, listing: Listing, visible: np.ndarray
+) -> dict[str, Any]:
+    reasons = Counter(skip.reason for skip in listing.skipped)
+    return {
+        "labels": list(labels),
+        "template": curate.template if curate else None,
+        "total": len(rows.ids),
+        "kept": int(rows.kept.sum()),
+        "lowest_kept_confidence": float(rows.confidence[rows.kept].min()) if curate else None,
+        "without_teacher_image": int((~visible).sum()),
+        "skipped": len(listing.skipped),
+        "skipped_reasons": dict(reasons.most_common(20)),
+        "skipped_samples": [
+            {"id": skip.id, "where": skip.where, "reason": skip.reason} for skip in listing.skipped[:_SKIPS]
+        ],
+        "per_label": [_label_row(index, label, rows) for index, label in enumerate(labels)],
+    }
+
+
+def _label_row(index: int, label: str, rows: Kept) -> dict[str, Any]:
+    """One label: how many samples, how sure; and the ids of the surest kept ones."""
+    mine = np.flatnonzero(rows.label == index)
+    surest = mine[np.argsort(-rows.confidence[mine], kind="stable")]
+    return {
+        "label": label,
+        "total": len(mine),
+        "kept": int(rows.kept[mine].sum()),
+        "mean_confidence": float(rows.confidence[mine].mean()) if len(mine) else None,
+        "examples": [rows.ids[row] for row in surest[:_EXAMPLES] if rows.kept[row]],
+    }
