@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from inspect import signature
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -156,8 +157,9 @@ def _interpolated(
 
 
 def _know_shipped_assets() -> None:
-    """Make `${shipped:PATH}` known to OmegaConf, which renamed the function in 2.4."""
-    register = getattr(OmegaConf, "register_resolver", None) or OmegaConf.register_new_resolver
+    """Make `${shipped:PATH}` known to OmegaConf; 2.4 renamed the function to what 2.3 called something older."""
+    new = "replace" in signature(OmegaConf.register_resolver).parameters
+    register = OmegaConf.register_resolver if new else OmegaConf.register_new_resolver
     register("shipped", lambda path: str(shipped.asset(str(path))), replace=True)
 
 
