@@ -41,6 +41,7 @@ class Pieces:
         self.composition = composition
         self.cache = cache
         self._listings: dict[str, Listing] = {}
+        self._student_spec: StudentSpec | None = None
         self._texts: dict[tuple[tuple[str, ...], tuple[str, ...]], np.ndarray] = {}
 
     @property
@@ -110,13 +111,14 @@ class Pieces:
         with torch.random.fork_rng(devices=[]):
             torch.random.manual_seed(seed)
             trunk = build(chosen, self.context(chosen, seed, teacher=True))
-            return StudentNetwork(trunk, build(head, self.context(head, seed, teacher=True, student=trunk.spec)))
+            network = StudentNetwork(trunk, build(head, self.context(head, seed, teacher=True, student=trunk.spec)))
+        self._student_spec = network.spec
+        return network
 
-    @cached_property
+    @property
     def student_spec(self) -> StudentSpec:
-        """The trunk's numbers; builds a trunk and lets it go."""
-        spec: StudentSpec = self.student_network().spec
-        return spec
+        """The trunk's numbers; builds a student and lets it go, if none has been built yet."""
+        return self._student_spec or self.student_network().spec
 
     def listing(self, split: str) -> Listing:
         """The readable samples of a split and the skipped ones, as `edgefw.data.listing.scan` finds them."""

@@ -51,6 +51,7 @@ def fingerprint(context: StageContext) -> dict[str, Any]:
 
 def run(context: StageContext) -> dict[str, Any]:
     """Train every phase that is not finished; writes `train/<phase>/`."""
+    _remove_other_phases(context)
     inputs = TrainingInputs(context)
     student = context.pieces.student_network()
     results: list[dict[str, Any]] = []
@@ -128,6 +129,15 @@ def _phase(
         write_json(folder / _STATE, {"fingerprint": mark, "result": record})
         context.folder.collect_metrics([phase.phase.name for phase in context.composition.phases])
     return result.network, record
+
+
+def _remove_other_phases(context: StageContext) -> None:
+    """Remove phases that an earlier version of the recipe had."""
+    names = {phase.phase.name for phase in context.composition.phases}
+    if context.processes.is_main:
+        for state in context.folder.stage("train").glob(f"*/{_STATE}"):
+            if state.parent.name not in names:
+                shutil.rmtree(state.parent)
 
 
 def _begin(folder: Path, mark: str, *, fresh: bool) -> None:
