@@ -174,8 +174,7 @@ class RunFolder:
             record = StageRecord(**json.loads((self.path / name / "stage.json").read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
             return None
-        files = {**record.files, "result.json": None}
-        return record if all(_has(self.path / name / file, size) for file, size in files.items()) else None
+        return record if all(_has(self.path / name / file, size) for file, size in record.files.items()) else None
 
     def result(self, name: str) -> dict[str, Any]:
         """What a complete stage wrote to its `result.json`.
@@ -251,9 +250,9 @@ def _files(folder: Path) -> dict[str, int]:
     }
 
 
-def _has(file: Path, size: int | None) -> bool:
+def _has(file: Path, size: int) -> bool:
     try:
-        return size is None or file.stat().st_size == size
+        return file.stat().st_size == size
     except OSError:
         return False
 
