@@ -153,7 +153,9 @@ class TrainingData:
 
     def pictures(self, indices: Sequence[int], turn: int) -> Tensor:
         """What the teacher sees of some samples in one turn: (n, 3, H, W)."""
-        return torch.stack([self._picture(index, self._decode(index, self.teacher_modality), turn) for index in indices])
+        return torch.stack(
+            [self._picture(index, self._decode(index, self.teacher_modality), turn) for index in indices]
+        )
 
     def identity(self) -> dict[str, Any]:
         """Everything that a stored teacher answer depends on besides the teacher itself, as JSON values."""

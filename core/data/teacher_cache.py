@@ -99,7 +99,7 @@ class TeacherCache:
     source: StepSource
     want: frozenset[str] = frozenset()
     dtype: StorageType = "float32"
-    device: torch.device = torch.device("cpu")
+    device: torch.device
 
     @property
     def key(self) -> dict[str, Any]:
@@ -221,7 +221,8 @@ def read_shard(path: Path, digest: str, span: tuple[int, int]) -> dict[str, Tens
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            names = list(file.keys())  # not a mapping
+            tensors = {name: file.get_tensor(name) for name in names}
     except (OSError, SafetensorError):
         return None
     expected = {"digest": digest, "span": f"{span[0]}:{span[1]}", "sha256": _checksum(tensors)}

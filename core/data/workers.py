@@ -36,7 +36,7 @@ class Loader(Generic[ItemT, LoadedT]):
             self._loader = DataLoader(
                 _Calls(load),
                 batch_size=None,
-                sampler=self._items,  # type: ignore[arg-type]
+                sampler=self._items,
                 num_workers=workers,
                 persistent_workers=True,
                 pin_memory=pin,

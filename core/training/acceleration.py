@@ -1,0 +1,110 @@
+"""The one place that talks to Hugging Face Accelerate: device, mixed precision, processes.
+
+It checks that the recipe's `compute` section can be had, and gives the loop an `Accelerator`. It knows no model.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.state import AcceleratorState, PartialState
+from accelerate.utils import DistributedType
+from torch import Tensor
+
+from edgefw.errors import TrainingError
+from edgefw.processes import uses_cpu
+
+if TYPE_CHECKING:
+    from edgefw.recipe.schema import Compute
+
+_ALONE = (DistributedType.NO,)
+_PARALLEL = (DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)
+
+
+def accelerator(compute: Compute) -> Accelerator:
+    """An accelerator for one phase.
+
+    Raises:
+        TrainingError: if the device or the precision cannot be had here, or the launcher asks for a way of splitting
+            the model that this loop has not.
+    """
+    _check_device(compute)
+    precision = "no" if compute.precision == "fp32" else compute.precision
+    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:
+        AcceleratorState._reset_state()  # an earlier phase in this process ran in another precision
+    if compute.device.startswith("cuda:"):
+        torch.cuda.set_device(compute.device)
+    made = Accelerator(
+        cpu=uses_cpu(compute.device),
+        mixed_precision=precision,
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+    )
+    _check_made(made, compute)
+    return made
+
+
+def _check_device(compute: Compute) -> None:
+    device = compute.device
+    if device.startswith("cuda"):
+        index = int(device.partition(":")[2] or 0)
+        if torch.cuda.device_count() <= index:
+            raise TrainingError(
+                f"compute.device: {device} is not there ({torch.cuda.device_count()} CUDA devices). Use cpu or auto."
+            )
+        if ":" in device and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise TrainingError(f"compute.device: {device} for several processes. Use cuda: each gets a device.")
+    if device == "mps" and not torch.backends.mps.is_available():
+        raise TrainingError("compute.device: mps is not there. Use cpu or auto.")
+
+
+def _check_made(made: Accelerator, compute: Compute) -> None:
+    if made.device.type == "cpu" and compute.precision == "fp16":
+        raise TrainingError("compute.precision: fp16 needs a GPU. Use bf16 or fp32 on the CPU.")
+    if made.distributed_type not in _ALONE + _PARALLEL:
+        raise TrainingError(
+            f"the launcher asks for {made.distributed_type.value}; training runs in one process or data-parallel. "
+            "Start it with `accelerate launch --multi_gpu` or with torchrun, without FSDP or DeepSpeed."
+        )
+    if int(os.environ.get("WORLD_SIZE", "1")) != made.num_processes:
+        raise TrainingError(
+            f"{os.environ['WORLD_SIZE']} processes were launched, but they did not find each other. "
+            "Set compute.device=cpu for processes on the CPU."
+        )
+
+
+def mean_over_processes(values: Tensor, processes: int) -> Tensor:
+    """The mean of a tensor over all processes; the tensor itself when there is one process."""
+    if processes == 1:
+        return values
+    return sum_over_processes(values, processes) / processes
+
+
+def sum_over_processes(values: Tensor, processes: int) -> Tensor:
+    """The sum of a tensor over all processes; the tensor itself when there is one process."""
+    if processes > 1:
+        values = values.clone()
+        torch.distributed.all_reduce(values)
+    return values
+
+
+@contextmanager
+def thread_count(threads: int | None) -> Iterator[None]:
+    """CPU threads of PyTorch inside the block; None leaves them alone."""
+    before = torch.get_num_threads()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def leave_process_group() -> None:
+    """Say goodbye to the other processes, at the end of a program that trained with them."""
+    if PartialState._shared_state:
+        PartialState().destroy_process_group()

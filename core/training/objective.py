@@ -1,0 +1,134 @@
+"""From a batch to one number: the scheme's rows, each loss on them, the weighted sum. One module, for one backward.
+
+The network, the losses and their alignment projectors live in this module together, so that data-parallel training
+averages the gradients of all of them. Under mixed precision the network runs in the low precision and the losses in
+float32. In a run of several processes a loss across the batch sees the rows of all of them; the mean of any other
+loss is weighted by how many of the rows are here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from edgefw.training.gather import gather_input, row_counts
+
+if TYPE_CHECKING:
+    from edgefw.contracts.loss import LossInput
+    from edgefw.contracts.scheme import Batch, Scheme
+    from edgefw.training.adversary import Adversaries
+    from edgefw.training.job import PhaseLoss
+
+
+class Terms(NamedTuple):
+    """The value of a batch.
+
+    Attributes:
+        total: weighted sum of the losses (), with gradient.
+        each: values of the losses (), unweighted, without gradient, in the order of the recipe.
+        rows: how many rows this process put in.
+    """
+
+    total: Tensor
+    each: tuple[Tensor, ...]
+    rows: int
+
+
+class Objective(nn.Module):
+    """The trained network with its losses.
+
+    Args:
+        network: what the scheme runs.
+        losses: terms of the sum.
+        scheme: makes rows of a batch.
+        processes: how many processes share a step.
+        mixed: whether the network runs in a lower precision than the losses.
+        adversaries: second players, or None.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        losses: Sequence[PhaseLoss],
+        scheme: Scheme,
+        *,
+        processes: int = 1,
+        mixed: bool = False,
+        adversaries: Adversaries | None = None,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.losses = nn.ModuleList([loss.module for loss in losses])
+        self.projectors = nn.ModuleList([loss.projector or nn.Identity() for loss in losses])
+        self._plan = [(loss.module, loss.projector, loss.weight, bool(loss.module.across_batch)) for loss in losses]
+        self._scheme = scheme
+        self._processes = processes
+        self._mixed = mixed
+        self._adversaries = adversaries
+
+    def forward(self, batch: Batch, step: int = 0, together: bool = True) -> Terms:
+        """The losses of a batch.
+
+        Args:
+            step: optimiser step, for the cadence of adversaries.
+            together: False leaves the other processes out of it (validation, where each has batches of its own).
+        """
+        inputs = self._scheme.forward(self.network, batch)
+        if not self._mixed:
+            return self._terms(inputs, step, together)
+        with torch.autocast(inputs.student.embedding.device.type, enabled=False):
+            return self._terms(_in_float32(inputs), step, together)
+
+    def _terms(self, inputs: LossInput, step: int, together: bool) -> Terms:
+        rows = inputs.student.embedding.shape[0]
+        parallel = together and self._processes > 1
+        counts = row_counts(rows, inputs.student.embedding.device) if parallel else [rows]
+        share = rows * len(counts) / max(1, sum(counts))
+        views = self._views(inputs, counts)
+        if self._adversaries is not None and self.training:
+            self._adversaries.step(step, views, share)
+        values = [self._value(entry, view, share) for entry, view in zip(self._plan, views)]
+        total = sum(value * entry[2] for value, entry in zip(values, self._plan))
+        assert isinstance(total, Tensor)
+        return Terms(total, tuple(value.detach() for value in values), rows)
+
+    def _views(self, inputs: LossInput, counts: list[int]) -> list[LossInput]:
+        """What each loss sees: the rows of this process, or of all; the student's map aligned by its projector."""
+        gathered: LossInput | None = None
+        seen = []
+        for _, projector, _, across in self._plan:
+            view = inputs if projector is None else _aligned(inputs, projector)
+            if across and len(counts) > 1:
+                if projector is not None:
+                    view = gather_input(view, counts)
+                else:
+                    view = gathered = gathered or gather_input(inputs, counts)
+            seen.append(view)
+        return seen
+
+    def _value(self, entry: tuple[Any, ...], view: LossInput, share: float) -> Tensor:
+        module, _, _, across = entry
+        if view.student.embedding.shape[0] == 0:
+            return view.student.embedding.sum()  # no rows, no loss; keeps the graph connected
+        value: Tensor = module(view)
+        return value if across or share == 1.0 else value * share
+
+
+def _aligned(inputs: LossInput, projector: nn.Module) -> LossInput:
+    return replace(inputs, student=inputs.student._replace(map=projector(inputs.student.map)))
+
+
+def _in_float32(inputs: LossInput) -> LossInput:
+    student = inputs.student._replace(**{name: _float(value) for name, value in inputs.student._asdict().items()})
+    reference = inputs.reference
+    if reference is not None:
+        reference = reference._replace(**{name: _float(value) for name, value in reference._asdict().items()})
+    return replace(inputs, student=student, reference=reference)
+
+
+def _float(value: Any) -> Any:
+    return value.float() if isinstance(value, Tensor) and value.is_floating_point() else value
