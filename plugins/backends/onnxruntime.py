@@ -1,0 +1,121 @@
+"""ONNX Runtime: one portable ONNX file with a dynamic batch, checked against the network on real samples.
+
+`compile` fuses what the network offers to fuse, exports it, lets ONNX Runtime fold constants into the file, and then
+runs the file beside the torch network at two batch sizes. An exporter whose file disagrees is not used: exporters have
+broken models in silence (pytorch/pytorch#169178, #166797). `open` needs onnxruntime and numpy only.
+It does not quantise: that is what quantizers of level "onnx" do, on the file that is written here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+import edgefw
+from edgefw.contracts.backend import Artefact, CompileRequest
+from edgefw.errors import BundleError, MissingDependency
+
+if TYPE_CHECKING:
+    from edgefw.registry.technique import Register
+
+FILE = "model.onnx"
+
+
+class OnnxRuntimeConfig(edgefw.TechniqueConfig):
+    """Options of the ONNX Runtime backend."""
+
+    opset: int = Field(default=18, ge=18, le=20, description="ONNX operator set of the file")
+    exporter: Literal["auto", "dynamo", "legacy"] = Field(
+        default="auto", description="torch.export based, TorchScript based, or the second where the first fails"
+    )
+    optimise: Literal["none", "basic"] = Field(
+        default="basic", description="constants folded into the file; what depends on the device is done at load"
+    )
+    threads: int | None = Field(default=None, ge=1, description="CPU threads of a session; null: one per core")
+    tolerance: float = Field(default=1e-3, gt=0.0, description="largest relative error of the file on real samples")
+
+
+class OnnxRunner:
+    """A session on one ONNX file."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self.inputs: Sequence[str] = tuple(entry.name for entry in session.get_inputs())
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Embeddings (B, D) float32 of {input name: (B, C, H, W) float32}."""
+        result: np.ndarray = self._session.run(None, feeds)[0]
+        return result
+
+
+class OnnxRuntimeBackend:
+    """Compiles to ONNX, opens in ONNX Runtime on the CPU."""
+
+    name = "onnxruntime"
+    accepts = frozenset({"module", "onnx"})
+
+    def __init__(self, config: OnnxRuntimeConfig) -> None:
+        self._config = config
+
+    def compile(self, request: CompileRequest) -> Artefact:
+        """Export, fold, and check at batch 1 and at the batch of the examples."""
+        try:
+            from edgefw.plugins.backends.onnx_export import ExportPlan, compile_onnx
+        except ImportError as error:
+            raise MissingDependency(
+                f"backend 'onnxruntime': compiling needs {error.name}. Run: pip install \"edgefw[train]\""
+            ) from error
+        config = self._config
+        plan = ExportPlan(opset=config.opset, exporter=config.exporter, tolerance=config.tolerance)
+        return compile_onnx(request, request.folder / FILE, plan, optimise=config.optimise == "basic", runner=self.open)
+
+    def open(self, file: Path, threads: int | None = None) -> OnnxRunner:
+        """A session on the CPU; `threads` goes before the option of the recipe."""
+        return OnnxRunner(open_session(file, threads or self._config.threads))
+
+
+def open_session(file: Path, threads: int | None) -> Any:
+    """An `onnxruntime.InferenceSession` on the CPU.
+
+    Raises:
+        BundleError: if the file is missing or damaged, or onnxruntime is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise BundleError(f"{file}: needs onnxruntime. Run: pip install onnxruntime") from error
+    if not file.is_file():
+        raise BundleError(f"{file}: there is no such file.")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors only: folding warnings are not for the user of a bundle
+    if threads:
+        options.intra_op_num_threads = threads
+    try:
+        return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises a dozen unrelated types here
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BundleError(f"{file}: onnxruntime cannot load it ({reason}). Is the file complete?") from error
+
+
+def build(config: OnnxRuntimeConfig, context: edgefw.BuildContext) -> OnnxRuntimeBackend:
+    """The backend; nothing is loaded yet."""
+    return OnnxRuntimeBackend(config)
+
+
+@edgefw.hookimpl
+def edgefw_register_backends(register: Register) -> None:
+    """Offer `onnxruntime`."""
+    register(
+        edgefw.Technique(
+            name="onnxruntime",
+            config=OnnxRuntimeConfig,
+            build=build,
+            provides=frozenset({"module", "onnx"}),
+            requires=("onnxruntime",),
+            install="pip install onnxruntime",
+        )
+    )

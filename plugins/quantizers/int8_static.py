@@ -1,0 +1,184 @@
+"""Static int8 of an ONNX file: QDQ, per channel, ranges from training samples in bounded memory.
+
+Affine quantisation (Jacob et al. 2018, arXiv:1712.05877, section 2.1): r = S (q - Z), with weights in symmetric int8 per
+output channel and activations in uint8 (or int8) per tensor. Ranges of activations come from calibration samples: their
+minimum and maximum, a percentile, or the range of least Kullback-Leibler divergence. onnxruntime.quantization does the
+arithmetic; calibration runs in strides of `batch` samples whose ranges are merged, so memory does not grow with the
+number of samples. By default only convolutions and matrix products with weights become int8; what lies between them,
+and attention's products of two activations, stays float: quantising those costs a transformer more accuracy than it
+saves. It makes files smaller; whether it also makes them faster depends on the machine, and `verify` measures it.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+import edgefw
+from edgefw.contracts.quantizer import Calibration, QuantizationReport
+from edgefw.errors import ExportError
+
+if TYPE_CHECKING:
+    from edgefw.registry.technique import Register
+
+WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+
+
+class StaticConfig(edgefw.TechniqueConfig):
+    """Options of static int8."""
+
+    ranges: Literal["minmax", "percentile", "entropy"] = Field(
+        default="minmax", description="how the range of an activation follows from the samples"
+    )
+    percentile: float = Field(default=99.99, gt=50.0, le=100.0, description="share kept by ranges: percentile")
+    operators: Literal["weighted", "all"] | list[str] = Field(
+        default="weighted", description="what has weights to shrink, all that onnxruntime can, or ONNX operator names"
+    )
+    exclude: list[str] = Field(default=[], description="shell patterns of node names that stay float")
+    per_channel: bool = Field(default=True, description="one weight scale per output channel, not per tensor")
+    activation: Literal["uint8", "int8"] = Field(default="uint8", description="uint8 for x86, int8 for ARM")
+    reduce_range: bool = Field(default=False, description="7-bit weights, for x86 without VNNI (sums may saturate)")
+    batch: int = Field(default=4, ge=1, description="calibration samples in memory at a time")
+
+
+class Int8Static:
+    """Level "onnx"."""
+
+    level = "onnx"
+    precision = "int8-static"
+
+    def __init__(self, config: StaticConfig, path: str) -> None:
+        self._config = config
+        self._path = path
+
+    def quantize(self, source: Path, target: Path, calibration: Calibration) -> QuantizationReport:
+        """Write `target`; its weights are int8, its inputs and outputs stay float32.
+
+        Raises:
+            ExportError: if nothing can be quantised, or the file does not shrink.
+        """
+        from edgefw.plugins.quantizers.onnx_graph import facts, preprocessed
+
+        with tempfile.TemporaryDirectory() as folder:
+            clean = Path(folder) / "clean.onnx"
+            model = preprocessed(source, clean)
+            operators = self._operators(facts(model).nodes)
+            excluded = self._excluded(model, operators)
+            self._run(clean, target, calibration, operators, excluded)
+        return self._report(source, target, calibration, operators, excluded)
+
+    def _excluded(self, model: Any, operators: list[str]) -> list[str]:
+        """Nodes that stay float, in order, each once.
+
+        Quantising what reads a softmax lets onnxruntime fuse QLinearSoftmax, whose kernel wraps a probability above the
+        calibrated range to 0 instead of saturating: a ViT fell to cosine 0.6 (ORT 1.31.1; the int8 kernel had the same
+        fault, onnxruntime#29727). With "Softmax" among the operators the range is 0..1 and nothing lies above it.
+        """
+        from edgefw.plugins.quantizers.onnx_graph import activation_products, named_nodes, softmax_readers
+
+        names = named_nodes(model, tuple(self._config.exclude), self._path)
+        if self._config.operators == "weighted":
+            names += activation_products(model)
+        if "Softmax" not in operators:
+            names += softmax_readers(model)
+        return list(dict.fromkeys(names))
+
+    def _operators(self, present: Any) -> list[str]:
+        from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
+
+        known = QDQRegistry.keys() | QLinearOpsRegistry.keys()
+        chosen = self._config.operators
+        if isinstance(chosen, str):
+            wanted = sorted(known) if chosen == "all" else list(WEIGHTED)
+        else:
+            wanted = chosen
+            if unknown := sorted(set(chosen) - known):
+                raise ExportError(
+                    f"{self._path}.operators: onnxruntime cannot quantise {', '.join(unknown)}. "
+                    f"It can: {', '.join(sorted(known))}."
+                )
+        operators = [name for name in wanted if present[name]]
+        if not operators:
+            raise ExportError(f"{self._path}.operators: the graph has none of {', '.join(wanted)}.")
+        return operators
+
+    def _run(
+        self, source: Path, target: Path, calibration: Calibration, operators: list[str], excluded: list[str]
+    ) -> None:
+        from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+
+        from edgefw.plugins.quantizers.calibration_stream import CalibrationStream
+        from edgefw.plugins.quantizers.onnx_graph import quiet
+
+        config = self._config
+        methods = {
+            "minmax": CalibrationMethod.MinMax,
+            "percentile": CalibrationMethod.Percentile,
+            "entropy": CalibrationMethod.Entropy,
+        }
+        try:
+            with quiet():
+                quantize_static(
+                    str(source),
+                    str(target),
+                    CalibrationStream(calibration, config.batch),
+                    quant_format=QuantFormat.QDQ,
+                    op_types_to_quantize=operators,
+                    nodes_to_exclude=excluded,
+                    per_channel=config.per_channel,
+                    reduce_range=config.reduce_range,
+                    activation_type=QuantType.QUInt8 if config.activation == "uint8" else QuantType.QInt8,
+                    weight_type=QuantType.QInt8,
+                    calibrate_method=methods[config.ranges],
+                    extra_options={
+                        "CalibStridedMinMax": 1,
+                        "CalibPercentile": config.percentile,
+                        "CalibTensorRangeSymmetric": False,
+                        "ActivationSymmetric": config.activation == "int8",
+                    },
+                )
+        except ExportError:
+            raise
+        except Exception as error:  # whatever a graph makes onnxruntime stumble over
+            raise ExportError(f"{self._path}: onnxruntime cannot quantise the graph ({error}).") from error
+
+    def _report(
+        self, source: Path, target: Path, calibration: Calibration, operators: list[str], excluded: list[str]
+    ) -> QuantizationReport:
+        before, after = source.stat().st_size, target.stat().st_size
+        if after >= before:
+            raise ExportError(f"{self._path}: int8-static made the file larger ({before} to {after} bytes).")
+        details = {
+            **self._config.model_dump(),
+            "operators": operators,
+            "excluded_nodes": len(excluded),
+            "samples": calibration.samples,
+            "bytes_before": before,
+            "bytes_after": after,
+        }
+        return QuantizationReport(details=details)
+
+
+def build(config: StaticConfig, context: edgefw.BuildContext) -> Int8Static:
+    """The quantizer; nothing is read yet."""
+    return Int8Static(config, context.path or "int8-static")
+
+
+@edgefw.hookimpl
+def edgefw_register_quantizers(register: Register) -> None:
+    """Offer `int8-static`."""
+    register(
+        edgefw.Technique(
+            name="int8-static",
+            config=StaticConfig,
+            build=build,
+            provides=frozenset({"onnx"}),
+            needs=frozenset({"backend.onnx"}),
+            requires=("onnx", "onnxruntime"),
+            install='pip install "edgefw[train]"',
+            paper="arXiv:1712.05877",
+        )
+    )
