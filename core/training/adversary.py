@@ -95,13 +95,15 @@ class Adversaries:
         player.optimiser.zero_grad()
 
     def state_dict(self) -> dict[str, Any]:
-        """State of the adversaries' optimisers; their parameters are in the state of the losses."""
-        return {player.name: player.optimiser.state_dict() for player in self._players}
+        """Optimisers and last values of the adversaries; their parameters are in the state of the losses."""
+        optimisers = {player.name: player.optimiser.state_dict() for player in self._players}
+        return {"optimisers": optimisers, "values": dict(self.values)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from `state_dict`."""
+        self.values = dict(state["values"])
         for player in self._players:
-            player.optimiser.load_state_dict(state[player.name])
+            player.optimiser.load_state_dict(state["optimisers"][player.name])
 
 
 def _player(index: int, loss: PhaseLoss) -> _Player:
