@@ -15,6 +15,9 @@ from pydantic.fields import FieldInfo
 
 Path = tuple[str | int, ...]
 
+MANDATORY = "???"
+"""How a recipe spells a value that it leaves to the user."""
+
 
 def written(path: Sequence[str | int]) -> str:
     """The path as messages and docs write it: `train[0].losses[1].weight`."""
@@ -38,6 +41,15 @@ def holds(container: Any, part: str | int) -> bool:
     if isinstance(container, list):
         return isinstance(part, int) and 0 <= part < len(container)
     return isinstance(container, Mapping) and part in container
+
+
+def mandatory_paths(value: Any, path: Path = ()) -> list[Path]:
+    """Where plain values say `???`."""
+    if isinstance(value, Mapping):
+        return [found for key, child in value.items() for found in mandatory_paths(child, (*path, key))]
+    if isinstance(value, list):
+        return [found for index, child in enumerate(value) for found in mandatory_paths(child, (*path, index))]
+    return [path] if value == MANDATORY else []
 
 
 def models_at(root: type[BaseModel], path: Sequence[str | int]) -> list[type[BaseModel]]:

@@ -28,7 +28,6 @@ from edgefw.recipe.yaml_text import parse, resolve
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 _LARGEST = 4 * 2**20
-MISSING = "???"
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ def read_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     text = _text(file, name_or_path)
     data, places = parse(text, name_or_path)
     places = _overlaid(places, apply_overrides(data, overrides))
-    missing = [Problem(path, _mandatory(path)) for path in _mandatory_paths(data, ())]
+    missing = [Problem(path, _mandatory(path)) for path in keys.mandatory_paths(data)]
     data = _interpolated(data, name_or_path, missing, places)
     config = _validated(data, name_or_path, missing, places)
     return Recipe(
@@ -129,14 +128,6 @@ def _overlaid(places: Mapping[keys.Path, str], given: Mapping[keys.Path, str]) -
     """Where values stand now: lines of the file are forgotten below a key that the command line gave."""
     kept = {path: place for path, place in places.items() if not any(path[: len(key)] == key for key in given)}
     return {**kept, **given}
-
-
-def _mandatory_paths(value: Any, path: keys.Path) -> list[keys.Path]:
-    if isinstance(value, dict):
-        return [found for key, child in value.items() for found in _mandatory_paths(child, (*path, key))]
-    if isinstance(value, list):
-        return [found for index, child in enumerate(value) for found in _mandatory_paths(child, (*path, index))]
-    return [path] if value == MISSING else []
 
 
 def _mandatory(path: keys.Path) -> str:

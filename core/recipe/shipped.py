@@ -5,12 +5,18 @@ It reads the package `edgefw.recipes` and knows no key of a recipe beyond its le
 
 from __future__ import annotations
 
+import itertools
+import re
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
 from edgefw.errors import RecipeError
+from edgefw.recipe.keys import mandatory_paths, written
+from edgefw.recipe.yaml_text import parse
+
+_LABEL = re.compile(r"[A-Z][a-z]+:( |$)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,13 +26,15 @@ class ShippedRecipe:
     Attributes:
         name: what `edgefw run` is given.
         summary: the first sentence of the header comment.
-        header: the whole header comment, one item per line, without the hashes.
+        needs: what the header's `Needs:` line says: data, weights, hardware; empty without such a line.
+        mandatory: keys that the recipe leaves to the user (`???`).
         file: the YAML file.
     """
 
     name: str
     summary: str
-    header: tuple[str, ...]
+    needs: str
+    mandatory: tuple[str, ...]
     file: Path
 
 
@@ -71,7 +79,14 @@ def header_of(text: str) -> tuple[str, ...]:
 
 
 def _described(file: Path) -> ShippedRecipe:
-    header = header_of(file.read_text(encoding="utf-8"))
-    text = " ".join(header).strip()
-    end = text.find(". ")
-    return ShippedRecipe(name=file.stem, summary=text if end < 0 else text[: end + 1], header=header, file=file)
+    text = file.read_text(encoding="utf-8")
+    lines = header_of(text)
+    prose = " ".join(itertools.takewhile(lambda line: not _LABEL.match(line), lines)).strip()
+    end = prose.find(". ")
+    return ShippedRecipe(
+        name=file.stem,
+        summary=prose if end < 0 else prose[: end + 1],
+        needs=" ".join(line.partition(":")[2].strip() for line in lines if line.startswith("Needs:")),
+        mandatory=tuple(written(path) for path in mandatory_paths(parse(text, file.stem)[0])),
+        file=file,
+    )

@@ -1,0 +1,104 @@
+"""The JSON schema of recipes, with the options of every installed technique by name; for editors and other programs.
+
+It describes a recipe after interpolation. Everything comes from pydantic models: the recipe's own, and each technique's
+config. This module knows where kinds stand in a recipe, and no technique.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from edgefw.errors import EdgefwError
+from edgefw.recipe.schema import LossPiece, Piece, RunConfig, StudentPiece
+from edgefw.registry.kinds import Kind
+from edgefw.registry.loading import Registry
+from edgefw.registry.technique import Technique
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+PLACES: dict[str, dict[str, Kind]] = {
+    "RunConfig": {
+        "data": Kind.DATASET,
+        "modalities": Kind.MODALITY,
+        "teacher": Kind.TEACHER,
+        "student": Kind.STUDENT,
+    },
+    "StudentPiece": {"head": Kind.PROJECTOR},
+    "LossPiece": {"projector": Kind.PROJECTOR},
+    "Phase": {
+        "scheme": Kind.SCHEME,
+        "views": Kind.VIEW,
+        "sampler": Kind.SAMPLER,
+        "losses": Kind.LOSS,
+        "quantizer": Kind.QUANTIZER,
+    },
+    "Export": {"backends": Kind.BACKEND, "quantizers": Kind.QUANTIZER},
+}
+"""Model -> key -> which kind of technique stands there."""
+
+_OWN: dict[Kind, type[Piece]] = {Kind.STUDENT: StudentPiece, Kind.LOSS: LossPiece}
+
+
+def recipe_schema(registry: Registry) -> tuple[dict[str, Any], list[str]]:
+    """The schema, and one line about each technique that could not be loaded and is left out.
+
+    Techniques that are installed twice stand under their qualified names.
+    """
+    schema = RunConfig.model_json_schema()
+    definitions: dict[str, Any] = schema.pop("$defs")
+    own = {name: definitions.pop(name) for name in ("Piece", "StudentPiece", "LossPiece")}
+    models = {"RunConfig": schema, **own, **definitions}
+    for model, places in PLACES.items():
+        for key, kind in places.items():
+            models[model]["properties"][key] = _pointing_to(models[model]["properties"][key], kind)
+    schema["properties"]["modalities"]["additionalProperties"] = False
+    left_out: list[str] = []
+    for kind in Kind:
+        definitions[str(kind)] = _kind_schema(kind, registry, own, definitions, left_out)
+    return {"$schema": DIALECT, **schema, "title": "edgefw recipe", "$defs": definitions}, left_out
+
+
+def _pointing_to(part: Any, kind: Kind) -> Any:
+    """The part of a schema with every reference to a piece replaced by one to a kind."""
+    if isinstance(part, Mapping):
+        replaced = {key: _pointing_to(value, kind) for key, value in part.items()}
+        if str(part.get("$ref", "")).endswith("Piece"):
+            replaced["$ref"] = f"#/$defs/{kind}"
+        return replaced
+    return [_pointing_to(item, kind) for item in part] if isinstance(part, list) else part
+
+
+def _kind_schema(
+    kind: Kind, registry: Registry, own: Mapping[str, Any], definitions: dict[str, Any], left_out: list[str]
+) -> dict[str, Any]:
+    model = _OWN.get(kind, Piece)
+    common = own[model.__name__]["properties"]
+    variants = []
+    for ref in registry.refs(kind):
+        name = ref.qualified if ref.status == "clash" else ref.name
+        try:
+            technique = registry.load_ref(ref)
+        except EdgefwError as error:
+            left_out.append(str(error))
+            continue
+        variants.append(_variant(kind, name, technique, common, definitions))
+    return {"description": f"a {kind} by name", "oneOf": variants} if variants else own[model.__name__]
+
+
+def _variant(
+    kind: Kind, name: str, technique: Technique[Any, Any], common: Mapping[str, Any], definitions: dict[str, Any]
+) -> dict[str, Any]:
+    """One technique: its name, the keys that the recipe adds beside it, and its options."""
+    prefix = f"{kind}-{name}-".replace(":", "-")
+    options = technique.config.model_json_schema(ref_template="#/$defs/" + prefix + "{model}")
+    definitions |= {prefix + model: part for model, part in options.pop("$defs", {}).items()}
+    description = {"description": options["description"]} if "description" in options else {}
+    return {
+        "title": f"{kind} {name}",
+        **description,
+        "type": "object",
+        "properties": {**common, **options.get("properties", {}), "name": {"const": name}},
+        "required": ["name", *options.get("required", [])],
+        "additionalProperties": False,
+    }
