@@ -1,0 +1,111 @@
+"""The report's record: stages and seconds, the plan as it was run, provenance, licences, warnings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from edgefw.reporting.figure_bars import share_figure
+from edgefw.reporting.model_rows import artefact_name
+from edgefw.reporting.numbers import plain
+from edgefw.reporting.progress import format_seconds
+from edgefw.reporting.run_data import STAGE_ORDER, RunData
+
+Part = dict[str, Any]
+
+
+def stages(run: RunData) -> Part:
+    """How long each stage took when it was last run."""
+    timed = [(name, run.seconds[name]) for name in STAGE_ORDER if name in run.seconds]
+    if not timed:
+        return {"absent": "no stage is complete."}
+    names, seconds = [name for name, _ in timed], [value for _, value in timed]
+    labels = [format_seconds(value) for value in seconds]
+    return {
+        "figure": share_figure(names, seconds, labels, "Seconds of each stage"),
+        "total": format_seconds(sum(seconds)),
+    }
+
+
+def plan(run: RunData) -> Part:
+    """The resolved recipe, one row per section, and the text as the user wrote it."""
+    if not run.config:
+        return {"absent": "resolved.yaml is missing or damaged."}
+    sections = [(name, list(_leaves(value))) for name, value in run.config.items() if value is not None]
+    return {"sections": sections, "text": run.recipe}
+
+
+def facts(run: RunData) -> Part:
+    """Environment, numbers of teacher and student, hashes and licences, as pairs."""
+    environment, train = run.environment, run.stage("train")
+    groups = [
+        ("Software", {"edgefw": environment.get("edgefw"), "python": environment.get("python"),
+                      **dict(environment.get("packages") or {})}),
+        ("Machine", dict(environment.get("hardware") or {})),
+        ("Teacher", dict(train.get("teacher") or {})),
+        ("Student", dict(train.get("student") or {})),
+        ("Data", dict(train.get("data") or {})),
+        ("Provenance", _provenance(run)),
+    ]  # fmt: skip
+    shown = [(title, list(_leaves(values))) for title, values in groups if any(v is not None for v in values.values())]
+    return {"groups": shown} if shown else {"absent": "environment.json is missing or damaged."}
+
+
+def _provenance(run: RunData) -> dict[str, Any]:
+    """What result.json says of the run's inputs, less what has a group of its own, and the bundle's hashes."""
+    shown = ("teacher", "student", "data", "environment", "samples")
+    stated = dict(run.finished.get("provenance") or {})
+    bundle = {name: run.manifest[name] for name in ("encoder", "provenance") if run.manifest.get(name)}
+    return {
+        **{key: value for key, value in stated.items() if key not in shown},
+        **({"bundle": bundle} if bundle else {}),
+    }
+
+
+def plugins(run: RunData) -> list[Mapping[str, Any]]:
+    """The techniques the run used: kind, name, distribution and version."""
+    return [row for row in run.environment.get("plugins") or [] if isinstance(row, Mapping)]
+
+
+def licences(run: RunData) -> list[tuple[str, str]]:
+    """What the run's data and weights are licensed under, as far as it is stated."""
+    found: dict[str, str] = {}
+    for source in (run.stage("train"), run.manifest.get("provenance") or {}):
+        for name, value in _leaves(source):
+            if name.split(".")[-1] in ("licence", "license") and value:
+                found[name.rsplit(".", 1)[0].replace(".", " ")] = value
+        for name, value in dict(source.get("licences") or {}).items():
+            found[str(name)] = plain(value)
+    return sorted(found.items())
+
+
+def warnings(run: RunData) -> list[tuple[str, str]]:
+    """(where, what) of everything a stage wants read."""
+    found: list[tuple[str, str]] = []
+    for stage, result in run.stages.items():
+        found += [(stage, str(text)) for text in result.get("warnings") or []]
+        for artefact in result.get("artefacts") or []:
+            if isinstance(artefact, Mapping):
+                found += [(artefact_name(artefact) or stage, str(text)) for text in artefact.get("warnings") or []]
+        if stage != "curate" and (count := result.get("skipped")) and isinstance(count, int):
+            found.append((stage, f"{count} samples are left out as unreadable"))
+    skipped = run.stage("curate").get("skipped")
+    if skipped:
+        found.append(("curate", f"{skipped} training samples are left out as unreadable; see Curation"))
+    return list(dict.fromkeys(found))
+
+
+def _leaves(value: object, path: str = "") -> Iterator[tuple[str, str]]:
+    """(dotted path, text) of every plain value; lists of plain values on one line."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _leaves(item, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, (list, tuple)):
+        if all(not isinstance(item, (Mapping, list, tuple)) for item in value):
+            shown = ", ".join(plain(item) for item in value[:40]) + (" …" if len(value) > 40 else "")
+            yield path, shown or "none"
+        else:
+            for at, item in enumerate(value):
+                yield from _leaves(item, f"{path}[{at}]")
+    elif value is not None:
+        yield path, plain(value)

@@ -1,0 +1,90 @@
+"""The table a run ends with, for a terminal: one row per model, its accuracy by modality, its cost, its verdict.
+
+Knows `result.json` and rich; prints to stdout, without colours where that is no terminal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import IO, TYPE_CHECKING, Any
+
+from edgefw.reporting.model_rows import ModelRow, main_metric, metric_name, modalities_of, model_rows
+from edgefw.reporting.numbers import ABSENT, megabytes, milliseconds, percent, plain
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_WIDTH = 120
+
+
+def summary_table(result: Mapping[str, Any]) -> Table:
+    """Models by modalities, with latency, size and agreement of the artefacts."""
+    from rich import box
+    from rich.table import Table
+
+    evaluation = result.get("evaluation") or []
+    modalities = modalities_of(evaluation)
+    table = Table(box=box.SIMPLE_HEAD, title=metric_name(main_metric(evaluation)), title_justify="left", pad_edge=False)
+    table.add_column("model", no_wrap=True)
+    for heading in (*modalities, "p50", "p95", "size", "agreement", "cosine"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("budget", no_wrap=True)
+    for row in model_rows(result):
+        table.add_row(*_cells(row, modalities, result.get("best")))
+    return table
+
+
+def side_by_side_table(title: str, names: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> Table:
+    """One column per run; values are texts and wrap rather than being cut."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
+    table.add_column("", overflow="fold")
+    for name in names:
+        table.add_column(name, justify="right", overflow="fold")
+    for heading, values in rows:
+        table.add_row(heading, *values)
+    return table
+
+
+def failed_checks(result: Mapping[str, Any]) -> list[str]:
+    """One sentence for each check of the budget that does not hold."""
+    return [
+        f"{check.get('artefact')}: {check.get('check')} is {plain(check.get('value'))}, "
+        f"the limit is {plain(check.get('limit'))}"
+        for check in result.get("budget") or []
+        if not check.get("ok")
+    ]
+
+
+def print_summary(result: Mapping[str, Any], stream: IO[str] | None = None) -> None:
+    """Print the table and the checks that failed."""
+    print_tables([summary_table(result)], stream)
+    for sentence in failed_checks(result):
+        print(f"budget not met: {sentence}", file=stream)
+
+
+def print_tables(tables: Sequence[Table], stream: IO[str] | None = None) -> None:
+    """Print tables; where the stream is no terminal they are 120 columns wide and plain."""
+    from rich.console import Console
+
+    console = Console(file=stream, highlight=False)
+    if not console.is_terminal:
+        console = Console(file=stream, highlight=False, width=_WIDTH, no_color=True)
+    for table in tables:
+        console.print(table)
+
+
+def _cells(row: ModelRow, modalities: Sequence[str], best: object) -> list[str]:
+    verdict = ABSENT if row.kept_budget is None else "ok" if row.kept_budget else "not met"
+    return [
+        f"{row.model} *" if row.model == best else row.model,
+        *(percent(row.accuracy.get(modality)) for modality in modalities),
+        milliseconds(row.number("latency_ms_p50")),
+        milliseconds(row.number("latency_ms_p95")),
+        megabytes(row.number("bytes")),
+        percent(row.number("top1_agreement")),
+        ABSENT if row.number("cosine_mean") is None else f"{row.number('cosine_mean'):.4f}",
+        verdict if row.artefact else ABSENT,
+    ]

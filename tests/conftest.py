@@ -1,0 +1,23 @@
+"""What all tests share: first-party plugins only, no network, and a run folder that looks like a real one."""
+
+from __future__ import annotations
+
+import os
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ.setdefault("EDGEFW_PLUGINS", "")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+@pytest.fixture(scope="session")
+def write_run() -> Callable[..., Path]:
+    """`write_run(folder, leave_out=(), **changes)` writes a finished run of ten classes and two modalities."""
+    source = Path(__file__).parent / "fixtures" / "synthetic_run.py"
+    function: Callable[..., Any] = runpy.run_path(str(source))["write_run"]
+    return function
