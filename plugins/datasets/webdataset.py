@@ -98,7 +98,7 @@ class ShardTable:
 
 
 class ShardSamples(Sequence[Sample]):
-    """Samples of a table, made when they are asked for; a caption is read from its shard then."""
+    """Samples of a table, made when they are asked for; a caption is read from its shard then, not kept."""
 
     def __init__(self, table: ShardTable, caption_field: str, positions: range | None = None) -> None:
         self._table, self._caption_field = table, caption_field
@@ -170,10 +170,12 @@ class WebDataset:
             with path.open("rb") as file:
                 for key, members in grouped(index):
                     try:
-                        labels.append(self._label(file, index, key, members))
+                        label = self._label(file, index, key, members)
+                        self._text(file, index, members, self.config.caption)
                     except Refused as refused:
                         skipped.append(_skip(path, key, str(refused)))
                         continue
+                    labels.append(label)
                     keys.append(key)
                     shard.append(number)
                     places.extend(_places(index, members, endings))
@@ -189,15 +191,20 @@ class WebDataset:
     def _label(self, file: BinaryIO, index: TarIndex, key: str, members: Mapping[str, int]) -> str | None:
         if not _is_text(key):
             raise Refused("the name is not UTF-8")
-        number = members.get(_ending(self.config.label or ""))
-        if self.config.label is None or number is None:
+        text = self._text(file, index, members, self.config.label)
+        if text is None:
             return None
-        file.seek(int(index.offset[number]))
         try:
-            name = class_of(text_of(file.read(int(index.size[number])), _field(self.config.label)), self._names)
+            return sys.intern(class_of(text, self._names))
         except UnknownLabel as error:
             raise Refused(str(error)) from error
-        return sys.intern(name)
+
+    def _text(self, file: BinaryIO, index: TarIndex, members: Mapping[str, int], wanted: str | None) -> str | None:
+        number = members.get(_ending(wanted or ""))
+        if wanted is None or number is None:
+            return None
+        file.seek(int(index.offset[number]))
+        return text_of(file.read(int(index.size[number])), _field(wanted))
 
 
 def grouped(index: TarIndex) -> Iterator[tuple[str, dict[str, int]]]:
