@@ -9,17 +9,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from edgefw.reporting.numbers import known
+from edgefw.reporting.numbers import ABSENT, known, percent
 
 METRIC_NAMES = {
     "top1": "zero-shot top-1",
     "balanced_top1": "balanced top-1",
     "auc": "AUC, one against the rest",
     "agreement": "top-1 agreement with the teacher",
+    "teacher_agreement": "top-1 agreement with the teacher",
+    "cosine": "cosine to the teacher",
     "knn_top1": "nearest-neighbour top-1",
     "ece": "expected calibration error",
 }
-_MAIN = ("top1", "balanced_top1", "agreement")
+_MAIN = ("top1", "balanced_top1", "agreement", "teacher_agreement", "cosine")
+_NO_SHARES = ("cosine", "ece")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +57,13 @@ def main_metric(evaluation: Sequence[Mapping[str, Any]]) -> str:
 def metric_name(metric: str) -> str:
     """A metric as a person calls it."""
     return METRIC_NAMES.get(metric, metric.replace("_", " "))
+
+
+def metric_text(metric: str, value: object) -> str:
+    """A value of a metric: shares in percent, cosines and errors as plain numbers."""
+    if metric in _NO_SHARES:
+        return ABSENT if known(value) is None else f"{known(value):.4f}"
+    return percent(value)
 
 
 def artefact_name(artefact: Mapping[str, Any]) -> str:

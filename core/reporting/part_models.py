@@ -13,7 +13,7 @@ import numpy as np
 from edgefw.reporting.figure_accuracy import accuracy_figure
 from edgefw.reporting.figure_confusion import confusion_figure, worst_pairs
 from edgefw.reporting.figure_cost import cost_figure
-from edgefw.reporting.model_rows import ModelRow, main_metric, metric_name, modalities_of, model_rows
+from edgefw.reporting.model_rows import ModelRow, main_metric, metric_name, metric_text, modalities_of, model_rows
 from edgefw.reporting.numbers import known, megabytes, milliseconds, percent, plain, points
 from edgefw.reporting.predicted import Predicted
 from edgefw.reporting.run_data import RunData
@@ -57,7 +57,8 @@ def tiles(run: RunData) -> list[Part]:
     best, teacher = rows.get(best_of(run)), rows.get("teacher", ModelRow(model="teacher"))
     if best is None:
         return []
-    found = [_accuracy_tile(modality, value, teacher) for modality, value in best.accuracy.items()]
+    metric = main_metric(run.stage("verify").get("evaluation") or [])
+    found = [_accuracy_tile(metric, modality, value, teacher) for modality, value in best.accuracy.items()]
     if best.number("latency_ms_p50") is not None:
         p95 = best.number("latency_ms_p95")
         note = f"p95 {milliseconds(p95)}" if p95 is not None else "batch 1"
@@ -82,7 +83,7 @@ def accuracy(run: RunData, predicted: Predicted) -> Part:
         "metric": metric_name(metric),
         "whiskers": bool(intervals),
         "modalities": modalities,
-        "rows": [_table_row(row, modalities, best_of(run)) for row in rows],
+        "rows": [_table_row(row, modalities, metric, best_of(run)) for row in rows],
         "others": _other_metrics(evaluation, metric),
         "split": (run.config.get("verify") or {}).get("split", "test"),
     }
@@ -157,19 +158,20 @@ def _shown(run: RunData, predicted: Predicted, models: Sequence[str]) -> list[tu
     ]
 
 
-def _accuracy_tile(modality: str, value: float, teacher: ModelRow) -> Part:
+def _accuracy_tile(metric: str, modality: str, value: float, teacher: ModelRow) -> Part:
     note = ""
-    if modality in teacher.accuracy:
+    if modality in teacher.accuracy and metric == "top1":
         note = f"{points(value - teacher.accuracy[modality])} points to the teacher"
-    return {"name": f"accuracy, {modality}", "value": percent(value), "note": note}
+    name = "accuracy" if metric == "top1" else metric_name(metric)
+    return {"name": f"{name}, {modality}", "value": metric_text(metric, value), "note": note}
 
 
-def _table_row(row: ModelRow, modalities: Sequence[str], best: str) -> Part:
+def _table_row(row: ModelRow, modalities: Sequence[str], metric: str, best: str) -> Part:
     cosine = row.number("cosine_mean")
     return {
         "model": row.model,
         "best": row.model == best,
-        "accuracies": [percent(row.accuracy.get(modality)) for modality in modalities],
+        "accuracies": [metric_text(metric, row.accuracy.get(modality)) for modality in modalities],
         "n": max(row.count.values(), default=None),
         "p50": milliseconds(row.number("latency_ms_p50")),
         "p95": milliseconds(row.number("latency_ms_p95")),

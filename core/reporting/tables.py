@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
-from edgefw.reporting.model_rows import ModelRow, main_metric, metric_name, modalities_of, model_rows
+from edgefw.reporting.model_rows import ModelRow, main_metric, metric_name, metric_text, modalities_of, model_rows
 from edgefw.reporting.numbers import ABSENT, megabytes, milliseconds, percent, plain
 
 if TYPE_CHECKING:
@@ -23,14 +23,14 @@ def summary_table(result: Mapping[str, Any]) -> Table:
     from rich.table import Table
 
     evaluation = result.get("evaluation") or []
-    modalities = modalities_of(evaluation)
-    table = Table(box=box.SIMPLE_HEAD, title=metric_name(main_metric(evaluation)), title_justify="left", pad_edge=False)
+    modalities, metric, rows = modalities_of(evaluation), main_metric(evaluation), model_rows(result)
+    table = Table(box=box.SIMPLE_HEAD, title=_title(metric, rows), title_justify="left", pad_edge=False)
     table.add_column("model", no_wrap=True)
     for heading in (*modalities, "p50", "p95", "size", "agreement", "cosine"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("budget", no_wrap=True)
-    for row in model_rows(result):
-        table.add_row(*_cells(row, modalities, result.get("best")))
+    for row in rows:
+        table.add_row(*_cells(row, modalities, metric, result.get("best")))
     return table
 
 
@@ -76,11 +76,21 @@ def print_tables(tables: Sequence[Table], stream: IO[str] | None = None) -> None
         console.print(table)
 
 
-def _cells(row: ModelRow, modalities: Sequence[str], best: object) -> list[str]:
+def _title(metric: str, rows: Sequence[ModelRow]) -> str:
+    """The metric and on how many samples it was measured: "zero-shot top-1, 400 held-out samples"."""
+    counts = sorted({count for row in rows for count in row.count.values()})
+    return (
+        f"{metric_name(metric)}, {' to '.join(map(str, counts[:1] + counts[1:][-1:]))} held-out samples"
+        if counts
+        else ""
+    )
+
+
+def _cells(row: ModelRow, modalities: Sequence[str], metric: str, best: object) -> list[str]:
     verdict = ABSENT if row.kept_budget is None else "ok" if row.kept_budget else "not met"
     return [
         f"{row.model} *" if row.model == best else row.model,
-        *(percent(row.accuracy.get(modality)) for modality in modalities),
+        *(metric_text(metric, row.accuracy.get(modality)) for modality in modalities),
         milliseconds(row.number("latency_ms_p50")),
         milliseconds(row.number("latency_ms_p95")),
         megabytes(row.number("bytes")),
