@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -39,7 +40,7 @@ def test_rates_stay_between_zero_and_the_peak(steps, warmup, peak, share):
     rates = [learning_rate(config, step, steps) for step in range(steps)]
     assert all(0 < rate <= peak * (1 + 1e-9) or (rate == 0 and share == 0) for rate in rates)
     after = rates[warmup_steps(config, steps) :]
-    assert all(later <= earlier + 1e-12 for earlier, later in zip(after, after[1:]))
+    assert all(later <= earlier + 1e-12 for earlier, later in pairwise(after))
 
 
 def test_a_phase_uses_these_rates(tmp_path):
