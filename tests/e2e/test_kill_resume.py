@@ -1,0 +1,253 @@
+"""A run killed at any moment goes on to the same bytes, and never shows a half-written artefact.
+
+Each kill is a SIGKILL to a real process, at a random moment of a random step or stage. Children are forked from one
+process that has imported everything, so that a kill costs a second and not a start of Python.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file
+
+from edgefw.recipe.schema import STAGES
+from edgefw.run_folder import RunFolder
+
+UNTIL = ("--until", "train")
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+RECIPE = """
+seed: 5
+data: {name: folder, root: data}
+modalities: {rgb: {name: rgb}}
+teacher: {name: tiny-colours}
+student: {name: tiny-trunk}
+curate: {labels: [red, green, blue, grey], keep: 0.75}
+train:
+  - name: distil
+    scheme: {name: dual-modality}
+    losses: [{name: feature}]
+    optimiser: {lr: 1e-2, warmup: 2}
+    steps: 12
+    batch: 8
+    ema: 0.9
+    cache: {views: 3}
+    select: {by: loss, every: 4}
+  - name: polish
+    scheme: {name: single-modality}
+    losses: [{name: feature, weight: 0.5}, {name: similarity-kl}]
+    sampler: {name: class-balanced}
+    steps: 8
+    batch: 6
+    accumulate: 1
+    select: {by: accuracy, every: 3}
+export: {backends: [{name: onnxruntime}], quantizers: [{name: int8-static}], calibration: 16}
+compute: {device: cpu, log_every: 1, checkpoint_every: 2}
+verify: {max_drop: null, min_cosine: null}
+"""
+
+
+@dataclass
+class Warm:
+    """The process that forks runs."""
+
+    process: subprocess.Popen[str]
+    project: Path
+
+    def start(self, out: Path, *options: str) -> int:
+        """Start a run; its process id."""
+        arguments = ["run", str(self.project / "kill.yaml"), "--out", str(out), *UNTIL, *options]
+        self._stdin.write(json.dumps({"arguments": arguments, "log": f"{out}.log"}) + "\n")
+        self._stdin.flush()
+        return int(self._answer()["pid"])
+
+    def wait(self) -> int:
+        """Exit code of the run that was started last; -9 if it was killed."""
+        return int(self._answer()["status"])
+
+    def complete(self, out: Path, *options: str) -> None:
+        """Run to the end."""
+        self.start(out, *options)
+        code = self.wait()
+        assert code == 0, Path(f"{out}.log").read_text()
+
+    @property
+    def _stdin(self) -> IO[str]:
+        assert self.process.stdin is not None
+        return self.process.stdin
+
+    def _answer(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        answer: dict[str, Any] = json.loads(self.process.stdout.readline())
+        return answer
+
+
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
+    project = tmp_path_factory.mktemp("kill")
+    draw(project / "data", {"train": 8, "val": 3, "test": 3})
+    (project / "kill.yaml").write_text(RECIPE)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(FIXTURES / "tiny_pieces"),
+        "EDGEFW_PLUGINS": "edgefw-tiny",
+        "OMP_NUM_THREADS": "1",
+    }
+    environment.pop("EDGEFW_CACHE", None)
+    process = subprocess.Popen(
+        [sys.executable, str(FIXTURES / "warm_edgefw.py")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+        cwd=project,
+    )
+    served = Warm(process, project)
+    assert served._answer() == {"ready": True}
+    yield served
+    served._stdin.close()
+    process.wait(timeout=30)
+
+
+@pytest.fixture(scope="module")
+def whole(warm: Warm) -> Path:
+    """A run that nobody disturbed."""
+    warm.complete(warm.project / "whole")
+    return warm.project / "whole"
+
+
+def draw(root: Path, counts: dict[str, int]) -> None:
+    """Noise with one strong channel, in folders by colour."""
+    rng = np.random.default_rng(0)
+    for split, count in counts.items():
+        for channel, name in enumerate(("red", "green", "blue")):
+            (root / split / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = rng.integers(0, 60, (20, 20, 3))
+                pixels[..., channel] += 150
+                Image.fromarray(pixels.astype(np.uint8)).save(root / split / name / f"{number}.png")
+
+
+def events(folder: Path) -> list[str]:
+    """What the observer has written so far: stages and steps."""
+    try:
+        return (folder / "diary.txt").read_text().splitlines()
+    except FileNotFoundError:
+        return []
+
+
+def kill_at(warm: Warm, folder: Path, event: int, delay_s: float) -> bool:
+    """Start a run and kill it `delay_s` after its so-manieth event; whether it was still alive."""
+    pid = warm.start(folder)
+    limit = time.monotonic() + 120
+    while len(events(folder)) < event and time.monotonic() < limit and os.path.exists(f"/proc/{pid}/exe"):
+        time.sleep(0.001)
+    time.sleep(delay_s)
+    kill(pid)
+    code = warm.wait()
+    assert code in (0, -signal.SIGKILL), Path(f"{folder}.log").read_text()
+    return code != 0
+
+
+def kill(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def assert_nothing_is_half_written(folder: Path) -> None:
+    """Whatever has its final name is whole."""
+    run = RunFolder(folder)
+    for stage in STAGES:
+        if (folder / stage).is_dir() and stage != "train":
+            assert run.completed(stage) is not None, f"{stage} is there and not complete"
+    for file in folder.rglob("*"):
+        partial = any(part.startswith(".") or part.endswith(".partial") for part in file.relative_to(folder).parts)
+        if partial or not file.is_file():
+            continue
+        if file.suffix == ".json":
+            json.loads(file.read_text())
+        elif file.suffix == ".safetensors":
+            load_file(file)
+        elif file.suffix == ".onnx":
+            import onnxruntime
+
+            onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+        elif file.suffix == ".html":
+            assert file.read_text().rstrip().endswith("</html>")
+    if (folder / "bundle").exists():
+        from edgefw.runtime.bundle import open_bundle
+
+        open_bundle(folder / "bundle")
+
+
+def weights(folder: Path) -> dict[str, bytes]:
+    files = sorted((folder / "train").glob("*/student.safetensors"))
+    return {file.parent.name: file.read_bytes() for file in files}
+
+
+def metrics(folder: Path) -> list[dict[str, Any]]:
+    """Logged numbers without wall times."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+
+
+def assert_kills_do_no_harm(warm: Warm, whole: Path, kills: int, seed: int) -> None:
+    draws = random.Random(seed)
+    told = events(whole)
+    steps = [number for number, line in enumerate(told, 1) if line.startswith("step")]
+    stages = [number for number, line in enumerate(told, 1) if line.startswith("start")]
+    killed: list[str] = []
+    while len(killed) < kills:
+        in_training = len(killed) % 2 == 0
+        event = draws.choice(steps if in_training else stages)
+        delay_s = draws.uniform(0.0, 0.1 if in_training else 0.8)
+        folder = warm.project / f"run-{seed}-{len(killed)}"
+        moment = f"{delay_s:.3f} s after '{told[event - 1]}'"
+        if not kill_at(warm, folder, event, delay_s):
+            continue
+        killed.append(moment)
+        assert_nothing_is_half_written(folder)
+        warm.complete(folder, "--resume")
+        assert weights(folder) == weights(whole), f"killed {moment}: other weights"
+        assert metrics(folder) == metrics(whole), f"killed {moment}: other metrics"
+        assert_nothing_is_half_written(folder)
+        assert not list(folder.glob("*.partial")), f"killed {moment}: something is left over"
+    print("\n".join(killed))
+
+
+def test_three_kills_do_no_harm(warm: Warm, whole: Path) -> None:
+    assert_kills_do_no_harm(warm, whole, kills=3, seed=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+def test_ten_kills_each_do_no_harm(warm: Warm, whole: Path, seed: int) -> None:
+    assert_kills_do_no_harm(warm, whole, kills=10, seed=seed)
+
+
+@pytest.mark.slow
+def test_a_run_killed_again_and_again_still_arrives(warm: Warm, whole: Path) -> None:
+    folder = warm.project / "again"
+    for delay_s in (0.0, 0.05):
+        pid = warm.start(folder, "--resume")
+        seen = len(events(folder))
+        while len(events(folder)) < seen + 4 and os.path.exists(f"/proc/{pid}/exe"):
+            time.sleep(0.001)
+        time.sleep(delay_s)
+        kill(pid)
+        warm.wait()
+    warm.complete(folder, "--resume")
+    assert weights(folder) == weights(whole)
