@@ -17,7 +17,7 @@ environment:
 	@$(PYTHON) scripts/environment.py
 
 quickstart: environment
-	@$(QUIET) $(BIN)/edgefw run quickstart --out runs/quickstart
+	@$(QUIET) $(BIN)/edgefw run quickstart --out runs/quickstart --resume
 
 test: environment
 	$(QUIET) $(BIN)/python -m pytest -q --durations=10 $(ARGS)
