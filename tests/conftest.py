@@ -6,6 +6,7 @@ import os
 import runpy
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,3 +22,10 @@ def write_run() -> Callable[..., Path]:
     source = Path(__file__).parent / "fixtures" / "synthetic_run.py"
     function: Callable[..., Any] = runpy.run_path(str(source))["write_run"]
     return function
+
+
+@pytest.fixture(scope="session")
+def small_bundle() -> Any:
+    """The names of tests/fixtures/small_bundle.py: `write_small_bundle(folder)`, `write_pictures(folder)`, ..."""
+    source = Path(__file__).parent / "fixtures" / "small_bundle.py"
+    return SimpleNamespace(**runpy.run_path(str(source)))

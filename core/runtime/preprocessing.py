@@ -76,9 +76,9 @@ class _Jet(_Options):
     """Colours of 0..1 values, (H, W) to (H, W, 3) uint8; NaN is black."""
 
     def apply(self, values: np.ndarray) -> np.ndarray:
-        known = ~np.isnan(values)
-        index = np.clip(np.where(known, values, 0) * np.float32(256), 0, 255).astype(np.intp)
-        return JET[index] * known[..., None].astype(np.uint8)
+        place = np.clip(values * np.float32(256), 0, 255)  # NaN stays NaN
+        index = np.where(np.isnan(place), np.float32(256), place).astype(np.intp)
+        return _JET_AND_BLACK.take(index, axis=0)
 
 
 class _Resize(_Options):
@@ -120,7 +120,7 @@ class _Scale(_Options):
     divisor: Annotated[float, Field(gt=0)]
 
     def apply(self, values: np.ndarray) -> np.ndarray:
-        return np.divide(values, np.float32(self.divisor), dtype=np.float32)
+        return np.asarray(np.divide(values, np.float32(self.divisor), dtype=np.float32))
 
 
 class _Fill(_Options):
@@ -139,7 +139,7 @@ class _Clip(_Options):
     high: float
 
     def apply(self, values: np.ndarray) -> np.ndarray:
-        return np.clip(values, self.low, self.high)
+        return np.asarray(np.clip(values, self.low, self.high))
 
 
 class _RepeatChannels(_Options):
@@ -312,6 +312,7 @@ def _jet_table() -> np.ndarray:
 
 JET = _jet_table()
 """(256, 3) uint8: the classic "jet" colour map, from dark blue to dark red."""
+_JET_AND_BLACK = np.concatenate([JET, np.zeros((1, 3), np.uint8)])
 
 
 def _readings(values: np.ndarray, invalid: float | None) -> tuple[np.ndarray, np.ndarray]:

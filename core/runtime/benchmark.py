@@ -1,0 +1,60 @@
+"""Latency of several runners, measured turn by turn, so that a busy machine is busy for all of them alike.
+
+Wall time of one call at batch 1 or more, after warm-up; percentiles, never means. It knows contracts and a clock.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from edgefw.contracts.backend import Runner
+
+Feeds = Mapping[str, np.ndarray]
+
+WARM_UP = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latency:
+    """Milliseconds per call: median, 95th percentile, and how many calls were timed."""
+
+    p50_ms: float
+    p95_ms: float
+    calls: int
+
+
+def time_interleaved(
+    runners: Mapping[str, Runner], feeds: Mapping[str, Sequence[Feeds]], seconds: float, least: int = 20
+) -> dict[str, Latency]:
+    """Time every runner, one call each in turn.
+
+    Args:
+        runners: name -> opened artefact.
+        feeds: name -> inputs, used in turn; real samples, so that nothing is faster than it will be.
+        seconds: for all runners together; at least `least` rounds are timed, however long they take.
+        least: rounds.
+    """
+    for name, runner in runners.items():
+        for round_ in range(WARM_UP):
+            runner.run(feeds[name][round_ % len(feeds[name])])
+    taken: dict[str, list[float]] = {name: [] for name in runners}
+    began, round_ = time.perf_counter(), 0
+    while round_ < least or time.perf_counter() - began < seconds:
+        for name, runner in runners.items():
+            inputs = feeds[name][round_ % len(feeds[name])]
+            start = time.perf_counter()
+            runner.run(inputs)
+            taken[name].append(time.perf_counter() - start)
+        round_ += 1
+    return {name: _latency(values) for name, values in taken.items()}
+
+
+def _latency(seconds: Sequence[float]) -> Latency:
+    p50, p95 = np.percentile(np.array(seconds) * 1e3, [50, 95])
+    return Latency(p50_ms=float(p50), p95_ms=float(p95), calls=len(seconds))

@@ -1,0 +1,155 @@
+"""Label images with an opened bundle: decode, prepare, run, score, in batches of bounded memory.
+
+A file that cannot be decoded is counted and told, and the work goes on. It knows contracts and packs; it prints nothing
+and finds no files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgefw.errors import DataError
+
+if TYPE_CHECKING:
+    from edgefw.contracts.backend import Runner
+    from edgefw.contracts.modality import Modality
+    from edgefw.runtime.label_pack import LabelPack
+    from edgefw.runtime.preprocessing import Preprocessing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labelled:
+    """What was said about one image.
+
+    Attributes:
+        path: the image file.
+        ranking: (label, probability) of the best labels, the best first.
+        label: the best label, or None where its probability is below its threshold.
+    """
+
+    path: Path
+    ranking: Sequence[tuple[str, float]]
+    label: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """One JSON object: path, label (or null), score, and the ranking."""
+        return {
+            "path": str(self.path),
+            "label": self.label,
+            "score": self.ranking[0][1],
+            "labels": [{"label": name, "score": score} for name, score in self.ranking],
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unreadable:
+    """An image file that could not be read, and why."""
+
+    path: Path
+    reason: str
+
+    def to_json(self) -> dict[str, Any]:
+        """One JSON object: path and error."""
+        return {"path": str(self.path), "error": self.reason}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoder:
+    """An opened artefact with what stands before it: image bytes in, embeddings out.
+
+    Attributes:
+        runner: the artefact in its own runtime.
+        input: name of its one input.
+        modality: decodes the files.
+        preprocessing: the bundle's contract for that sensor.
+    """
+
+    runner: Runner
+    input: str
+    modality: Modality
+    preprocessing: Preprocessing
+
+    def prepare(self, data: bytes, where: str) -> np.ndarray:
+        """The student's input (C, H, W) float32 of a file's bytes.
+
+        Raises:
+            DataError: if they are no image of this sensor.
+        """
+        return self.preprocessing(self.modality.decode(data, where))
+
+    def embed(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """Embeddings (B, D) float32 of prepared images."""
+        return self.runner.run({self.input: np.stack(images)})
+
+
+def read_inputs(encoder: Encoder, paths: Iterable[Path]) -> Iterator[tuple[Path, np.ndarray] | Unreadable]:
+    """Prepared images one by one; what cannot be read comes as a record with its reason."""
+    for path in paths:
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            yield Unreadable(path=path, reason=f"cannot be read ({error.strerror or error})")
+            continue
+        try:
+            yield path, encoder.prepare(data, str(path))
+        except DataError as error:
+            yield Unreadable(path=path, reason=str(error).removeprefix(f"{path}: "))
+
+
+def label_images(
+    encoder: Encoder, pack: LabelPack, paths: Iterable[Path], batch: int = 16, top: int = 1
+) -> Iterator[Labelled | Unreadable]:
+    """Label images in the order of `paths`, except that unreadable ones are told at once.
+
+    Args:
+        encoder: for the sensor the images come from.
+        pack: labels that fit the encoder.
+        paths: any number; at most `batch` images are in memory.
+        batch: images per call of the runtime.
+        top: labels per image.
+    """
+    held: list[tuple[Path, np.ndarray]] = []
+    for item in read_inputs(encoder, paths):
+        if isinstance(item, Unreadable):
+            yield item
+            continue
+        held.append(item)
+        if len(held) == batch:
+            yield from _labelled(encoder, pack, held, top)
+            held = []
+    if held:
+        yield from _labelled(encoder, pack, held, top)
+
+
+def _labelled(
+    encoder: Encoder, pack: LabelPack, held: Sequence[tuple[Path, np.ndarray]], top: int
+) -> Iterator[Labelled]:
+    probabilities = pack.probabilities(encoder.embed([image for _, image in held]))
+    for (path, _), row in zip(held, probabilities):
+        if not np.isfinite(row).all():
+            raise DataError(
+                f"{path}: the artefact gave numbers that are not finite. Run `edgefw verify` on the bundle."
+            )
+        yield decide(path, row, pack, top)
+
+
+def decide(path: Path, probabilities: np.ndarray, pack: LabelPack, top: int) -> Labelled:
+    """The best labels of one image from its probabilities (K,)."""
+    best = np.argsort(-probabilities, kind="stable")[: max(1, top)]
+    ranking = [(pack.labels[index].name, float(probabilities[index])) for index in best]
+    said = probabilities[best[0]] >= pack.labels[int(best[0])].threshold
+    return Labelled(path=path, ranking=ranking, label=ranking[0][0] if said else None)
+
+
+def counts(results: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """How often each label was said, most often first; "unknown" where none reached its threshold."""
+    found: dict[str, int] = {}
+    for result in results:
+        name = result["label"] or "unknown"
+        found[name] = found.get(name, 0) + 1
+    return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))

@@ -1,0 +1,133 @@
+"""The manifest of a bundle: which files there are, what they take, how images are prepared, where all came from.
+
+It knows the format and checks types and paths; opening files and comparing hashes is `edgefw.runtime.bundle`.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from edgefw.errors import BundleError
+from edgefw.runtime.pack_document import Sha256, first_problem
+
+FORMAT = 1
+
+
+def _inside(text: str) -> str:
+    """A path that stays inside the bundle on every system."""
+    path = PurePosixPath(text)
+    drive = len(text) > 1 and text[1] == ":"
+    if not text or path.is_absolute() or ".." in path.parts or "\\" in text or "\0" in text or drive:
+        raise ValueError("must be a relative path inside the bundle, with forward slashes")
+    return text
+
+
+Relative = Annotated[str, AfterValidator(_inside)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
+
+
+class ArtefactEntry(_Part):
+    """One compiled file.
+
+    Attributes:
+        name: "onnxruntime-int8-static"; what `--artefact` takes.
+        backend: technique that opens it; `options` are that technique's.
+        file: where it lies in the bundle, with `bytes` and `sha256`.
+        modalities: roles that it labels.
+        inputs: graph input -> (C, H, W).
+        quality: what `verify` measured on held-out samples, for `edgefw bundle show`.
+    """
+
+    name: Name
+    backend: str
+    precision: str
+    options: dict[str, Any] = {}
+    file: Relative
+    bytes: int = Field(ge=0)
+    sha256: Sha256
+    modalities: list[str] = Field(min_length=1)
+    inputs: dict[str, list[int]] = Field(min_length=1)
+    quality: dict[str, Any] = {}
+
+
+class ModalityEntry(_Part):
+    """One sensor: the technique that decodes its files, and the preprocessing contract (`Preprocessing.to_json`)."""
+
+    technique: str
+    options: dict[str, Any] = {}
+    preprocessing: dict[str, Any]
+
+
+class TeacherEntry(_Part):
+    """What `--labels` builds to embed text: technique, options and the fingerprint the label pack was made with."""
+
+    technique: str
+    options: dict[str, Any] = {}
+    fingerprint: str = ""
+    templates: list[str] = []
+
+
+class Manifest(_Part):
+    """A whole manifest.
+
+    Attributes:
+        format: of this file.
+        edgefw: version that wrote the bundle.
+        encoder: sha256 of the student weights; label packs carry it.
+        artefacts: in the order of the recipe; float files come before their quantised ones.
+        default: artefact that `label` takes, measured to be the best on the machine that verified.
+        modalities: role -> sensor, in the recipe's order.
+        labels: the label pack, or null.
+        budget: the recipe's `verify` limits; `edgefw verify BUNDLE` holds them.
+        provenance: hashes, versions, licences.
+    """
+
+    format: int
+    edgefw: str
+    encoder: Sha256
+    artefacts: list[ArtefactEntry] = Field(min_length=1)
+    default: Name
+    modalities: dict[str, ModalityEntry] = Field(min_length=1)
+    labels: Relative | None = None
+    teacher: TeacherEntry | None = None
+    budget: dict[str, float | None] = {}
+    provenance: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> Manifest:
+        names = [artefact.name for artefact in self.artefacts]
+        if len(set(names)) != len(names):
+            raise ValueError("two artefacts share a name")
+        if self.default not in names:
+            raise ValueError(f"default '{self.default}' is none of the artefacts {', '.join(names)}")
+        for artefact in self.artefacts:
+            if unknown := sorted(set(artefact.modalities) - self.modalities.keys()):
+                raise ValueError(f"artefact '{artefact.name}' names unknown modalities {', '.join(unknown)}")
+        return self
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return self.model_dump(mode="json")
+
+
+def parse_manifest(document: Any, where: str) -> Manifest:
+    """The manifest with its types checked.
+
+    Raises:
+        BundleError: naming the first thing that is wrong.
+    """
+    if not isinstance(document, dict) or "artefacts" not in document:
+        raise BundleError(f"{where}: no manifest of a bundle.")
+    if document.get("format") != FORMAT:
+        raise BundleError(f"{where}: bundle format {document.get('format')!r}; this edgefw reads format {FORMAT}.")
+    try:
+        return Manifest.model_validate(document)
+    except ValidationError as error:
+        raise BundleError(f"{where}: {first_problem(error)}") from error

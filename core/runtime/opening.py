@@ -1,0 +1,104 @@
+"""From a bundle's manifest to pieces that work: the modality that decodes, the backend that runs a file.
+
+Techniques are found by name in the registry, as everywhere; only modalities and backends are asked for, and their
+modules import no torch. This module knows no technique.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from pydantic import ValidationError
+
+from edgefw.errors import BundleError, EdgefwError, MissingDependency
+from edgefw.registry.kinds import Kind
+from edgefw.registry.loading import Registry
+from edgefw.registry.requirements import missing_requirements
+from edgefw.registry.technique import BuildContext
+from edgefw.runtime.pack_document import first_problem
+from edgefw.runtime.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    from edgefw.contracts.backend import Backend, Runner
+    from edgefw.contracts.modality import Modality
+    from edgefw.runtime.bundle import Bundle
+    from edgefw.runtime.manifest import ArtefactEntry
+
+
+class Opener:
+    """Builds the pieces that one bundle names.
+
+    Args:
+        bundle: opened and checked.
+        registry: where techniques come from; None reads what is installed.
+    """
+
+    def __init__(self, bundle: Bundle, registry: Registry | None = None) -> None:
+        self._bundle = bundle
+        self._registry = registry or Registry()
+
+    def modality(self, role: str) -> Modality:
+        """The sensor of that role.
+
+        Raises:
+            BundleError: if the bundle has no such sensor, or its options do not fit the installed technique.
+            PluginError: if its technique is not installed.
+        """
+        known = self._bundle.manifest.modalities
+        if role not in known:
+            raise BundleError(f"{self._bundle.source}: no modality '{role}'. It has: {', '.join(known)}.")
+        entry = known[role]
+        return cast("Modality", self._build(Kind.MODALITY, entry.technique, entry.options, f"modalities.{role}"))
+
+    def preprocessing(self, role: str) -> Preprocessing:
+        """The contract between that sensor and the student."""
+        document = self._bundle.manifest.modalities[role].preprocessing
+        try:
+            return Preprocessing.from_json(document)
+        except BundleError as error:
+            raise BundleError(f"{self._bundle.source}: modalities.{role}: {error}") from error
+
+    def backend(self, artefact: ArtefactEntry) -> Backend:
+        """What opens an artefact's file."""
+        where = f"artefact '{artefact.name}'"
+        return cast("Backend", self._build(Kind.BACKEND, artefact.backend, artefact.options, where))
+
+    def runner(self, artefact: ArtefactEntry, threads: int | None = None) -> Runner:
+        """The artefact, opened in its own runtime.
+
+        Raises:
+            BundleError: if its runtime refuses the file, or its inputs are not those of the manifest.
+        """
+        runner = self.backend(artefact).open(self._bundle.file(artefact), threads)
+        if set(runner.inputs) != set(artefact.inputs):
+            raise BundleError(
+                f"{self._bundle.source}: artefact '{artefact.name}' takes {', '.join(runner.inputs)}; "
+                f"the manifest says {', '.join(artefact.inputs)}."
+            )
+        return runner
+
+    def _build(self, kind: Kind, name: str, options: Mapping[str, Any], where: str) -> Any:
+        place = f"{self._bundle.source}: {where}"
+        try:
+            technique = self._registry.load(kind, name)
+            config = technique.config.model_validate(dict(options))
+            if missing := missing_requirements(technique):
+                install = technique.install or f"pip install {missing[0]}"
+                raise MissingDependency(f"{kind} '{name}' needs {', '.join(missing)}. Run: {install}")
+            return technique.build(config, BuildContext(path=where, base=self._bundle.folder))
+        except ValidationError as error:
+            raise BundleError(f"{place}: {kind} '{name}': {first_problem(error)}") from error
+        except EdgefwError as error:
+            raise type(error)(f"{place}: {error}") from error
+
+
+def single_input(artefact: ArtefactEntry) -> str:
+    """The name of the one input of an artefact.
+
+    Raises:
+        BundleError: if it takes several images at once; a folder of images says nothing about which belong together.
+    """
+    if len(artefact.inputs) != 1:
+        raise BundleError(f"artefact '{artefact.name}' takes {len(artefact.inputs)} images at once; this needs one.")
+    return next(iter(artefact.inputs))

@@ -1,0 +1,228 @@
+"""Bundles: what is written is what is read, and whatever is damaged is found before it is used."""
+
+import json
+import random
+import shutil
+import zipfile
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgefw.errors import BundleError
+from edgefw.runtime.bundle import open_bundle, pack
+from edgefw.runtime.bundle_write import write_bundle
+from edgefw.runtime.hashes import SUMS, write_sums
+from edgefw.runtime.manifest import Manifest, parse_manifest
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory, small_bundle):
+    return small_bundle.write_small_bundle(tmp_path_factory.mktemp("bundles") / "bundle")
+
+
+@pytest.fixture
+def copy(bundle, tmp_path):
+    return shutil.copytree(bundle, tmp_path / "copy")
+
+
+def refused(path) -> str:
+    with pytest.raises(BundleError) as caught, open_bundle(path) as opened:
+        opened.label_pack()
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_what_was_written_is_read(bundle):
+    with open_bundle(bundle) as opened:
+        assert opened.modalities == ("rgb", "depth")
+        assert opened.artefact().name == "onnxruntime-int8-static"
+        assert opened.artefact("onnxruntime-fp32").precision == "fp32"
+        assert opened.label_pack().names == ("red", "green", "blue")
+        assert opened.file(opened.artefact()).is_file()
+
+
+def test_hashes_are_those_of_sha256sum(bundle):
+    names = {line.split("  ")[1] for line in (bundle / SUMS).read_text().splitlines()}
+    files = {path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()}
+    assert names == files - {SUMS}
+
+
+def test_a_flipped_bit_anywhere_is_found(copy):
+    rng = random.Random(0)
+    for path in sorted(path for path in copy.rglob("*") if path.is_file()):
+        good = path.read_bytes()
+        places = range(len(good)) if len(good) < 600 else rng.sample(range(len(good)), 40)
+        for place in places:
+            damaged = bytearray(good)
+            damaged[place] ^= 1 << rng.randrange(8)
+            path.write_bytes(bytes(damaged))
+            assert refused(copy)
+        path.write_bytes(good)
+    with open_bundle(copy):
+        pass
+
+
+def test_missing_and_truncated_files_are_named(copy):
+    artefact = copy / "artefacts/onnxruntime-fp32/model.onnx"
+    data = artefact.read_bytes()
+    artefact.write_bytes(data[:100])
+    assert "model.onnx: damaged or changed" in refused(copy)
+    artefact.unlink()
+    assert "model.onnx: missing" in refused(copy)
+    artefact.write_bytes(data)
+    (copy / SUMS).unlink()
+    assert "nothing in it can be trusted" in refused(copy)
+
+
+def test_an_archive_opens_like_its_folder_and_is_reproducible(bundle, tmp_path):
+    first, second = tmp_path / "a.edgefw", tmp_path / "b.edgefw"
+    pack(bundle, first)
+    pack(bundle, second)
+    assert first.read_bytes() == second.read_bytes()
+    with open_bundle(first) as opened, open_bundle(bundle) as folder:
+        assert opened.manifest == folder.manifest
+        kept = opened.folder
+        assert kept.is_dir()
+    assert not kept.exists()
+
+
+def test_a_flipped_bit_of_an_archive_is_found_or_changes_nothing(bundle, tmp_path):
+    archive = tmp_path / "bundle.edgefw"
+    pack(bundle, archive)
+    good, rng = archive.read_bytes(), random.Random(1)
+    with open_bundle(bundle) as folder:
+        expected = folder.manifest
+    found = 0
+    for place in rng.sample(range(len(good)), 150):
+        damaged = bytearray(good)
+        damaged[place] ^= 1 << rng.randrange(8)
+        archive.write_bytes(bytes(damaged))
+        try:
+            with open_bundle(archive) as opened:
+                assert opened.manifest == expected
+                assert opened.label_pack().names == ("red", "green", "blue")
+        except BundleError:
+            found += 1
+    assert found > 100
+
+
+def test_an_archive_cannot_write_outside(tmp_path):
+    archive = tmp_path / "evil.edgefw"
+    with zipfile.ZipFile(archive, "w") as zipped:
+        zipped.writestr("../outside.txt", "x")
+    assert "leads out of the bundle" in refused(archive)
+    assert not (tmp_path / "outside.txt").exists()
+
+
+def test_things_that_are_no_bundles_give_one_message(tmp_path, bundle):
+    (tmp_path / "text.edgefw").write_text("hello")
+    (tmp_path / "empty").mkdir()
+    assert "no bundle" in refused(tmp_path / "text.edgefw")
+    assert "there is no manifest.json" in refused(tmp_path / "empty")
+    assert "there is no such bundle" in refused(tmp_path / "absent")
+
+
+def test_the_bundle_of_a_run_folder_is_found(bundle, tmp_path):
+    shutil.copytree(bundle, tmp_path / "run" / "bundle")
+    with open_bundle(tmp_path / "run") as opened:
+        assert opened.modalities == ("rgb", "depth")
+
+
+def test_unknown_artefacts_and_modalities_are_told_with_what_there_is(bundle):
+    with open_bundle(bundle) as opened:
+        with pytest.raises(BundleError, match="no artefact 'x'. It has: onnxruntime-fp32, onnxruntime-int8-static"):
+            opened.artefact("x")
+        with pytest.raises(BundleError, match="does not take thermal"):
+            opened.artefact(None, "thermal")
+
+
+def test_default_gives_way_to_one_that_serves_the_modality(tmp_path, small_bundle):
+    folder = small_bundle.write_small_bundle(tmp_path / "b")
+    document = json.loads((folder / "manifest.json").read_text())
+    document["artefacts"][1]["modalities"] = ["rgb"]
+    (folder / "manifest.json").write_text(json.dumps(document))
+    write_sums(folder)
+    with open_bundle(folder) as opened:
+        assert opened.artefact(modality="rgb").name == "onnxruntime-int8-static"
+        assert opened.artefact(modality="depth").name == "onnxruntime-fp32"
+        with pytest.raises(BundleError, match="'onnxruntime-int8-static' does not take depth. Fits: onnxruntime-fp32"):
+            opened.artefact("onnxruntime-int8-static", "depth")
+
+
+def test_a_pack_of_another_encoder_is_refused(tmp_path, small_bundle):
+    folder = small_bundle.write_small_bundle(tmp_path / "b", encoder="f" * 64)
+    assert "made for encoder eeeeeeeeeeee, the bundle holds ffffffffffff" in refused(folder)
+
+
+def test_writing_replaces_an_earlier_bundle_as_a_whole(tmp_path, small_bundle):
+    folder = small_bundle.write_small_bundle(tmp_path / "b")
+    (folder / "stale.txt").write_text("old")
+    small_bundle.write_small_bundle(folder)
+    assert not (folder / "stale.txt").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b", "b-parts"]
+
+
+def test_a_file_that_is_not_the_described_one_is_never_shipped(tmp_path, small_bundle):
+    folder = small_bundle.write_small_bundle(tmp_path / "b")
+    manifest = Manifest.model_validate(json.loads((folder / "manifest.json").read_text()))
+    other = tmp_path / "other.onnx"
+    other.write_bytes(b"other")
+    files = {entry.name: other for entry in manifest.artefacts}
+    with pytest.raises(BundleError, match="changed while the bundle was written"):
+        write_bundle(tmp_path / "new", manifest, files)
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        (("format",), 9, "bundle format 9; this edgefw reads format 1"),
+        (("encoder",), "xyz", "encoder: "),
+        (("default",), "nothing", "default 'nothing' is none of the artefacts"),
+        (("artefacts", 0, "file"), "../model.onnx", "must be a relative path inside the bundle"),
+        (("artefacts", 0, "file"), "/etc/passwd", "must be a relative path inside the bundle"),
+        (("artefacts", 0, "file"), "C:/model.onnx", "must be a relative path inside the bundle"),
+        (("artefacts", 0, "file"), "a\\b", "must be a relative path inside the bundle"),
+        (("artefacts", 0, "bytes"), "12", "artefacts.0.bytes: "),
+        (("artefacts", 0, "modalities"), ["sonar"], "names unknown modalities sonar"),
+        (("artefacts", 0, "colour"), 1, "artefacts.0.colour: "),
+        (("artefacts", 1, "name"), "onnxruntime-fp32", "two artefacts share a name"),
+        (("modalities",), {}, "modalities: "),
+    ],
+)
+def test_wrong_manifests_are_refused_with_the_key(bundle, key, value, message):
+    document = json.loads((bundle / "manifest.json").read_text())
+    place = document
+    for part in key[:-1]:
+        place = place[part]
+    place[key[-1]] = value
+    with pytest.raises(BundleError) as caught:
+        parse_manifest(document, "manifest.json")
+    assert str(caught.value).startswith("manifest.json: ")
+    assert message in str(caught.value)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats(allow_nan=False) | st.integers() | st.text(max_size=6),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_a_manifest_with_any_value_replaced_is_refused_or_well_formed(bundle, data):
+    document = json.loads((bundle / "manifest.json").read_text())
+    place, key = document, data.draw(st.sampled_from(sorted(document)))
+    while data.draw(st.booleans()) and isinstance(place[key], dict | list) and place[key]:
+        place = place[key]
+        key = data.draw(st.sampled_from(sorted(place) if isinstance(place, dict) else list(range(len(place)))))
+    place[key] = data.draw(JSON)
+    try:
+        manifest = parse_manifest(document, "m.json")
+    except BundleError as error:
+        assert str(error).startswith("m.json: ")
+    else:
+        assert parse_manifest(manifest.to_json(), "m.json") == manifest
