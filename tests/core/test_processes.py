@@ -1,0 +1,49 @@
+"""Launched processes: who is who, and waiting for each other through a real launcher."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgefw.errors import RecipeError
+from edgefw.processes import Processes, launched
+
+
+def test_a_process_that_nobody_launched_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RANK", raising=False)
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    alone = launched()
+    assert (alone.rank, alone.count, alone.is_main) == (0, 1, True)
+    alone.wait()
+    assert alone.share("value") == "value"
+
+
+def test_the_launchers_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "2")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert (launched("cpu"), launched("cpu").is_main) == (Processes(2, 4, "cpu"), False)
+
+
+def test_a_device_that_is_not_there_is_one_message() -> None:
+    with pytest.raises(RecipeError, match="compute.device: this machine has no 'cuda:99'"):
+        Processes(device="cuda:99").torch_device()
+    assert Processes(device="cpu").torch_device().type == "cpu"
+
+
+@pytest.mark.slow
+def test_two_processes_share_what_the_first_one_says(tmp_path: Path) -> None:
+    script = tmp_path / "share.py"
+    script.write_text(
+        "from edgefw.processes import launched\n"
+        "processes = launched('cpu')\n"
+        "shared = processes.share({'from': processes.rank})\n"
+        "processes.wait()\n"
+        f"open({str(tmp_path)!r} + f'/said-{{processes.rank}}', 'w').write(repr(shared))\n"
+    )
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", str(script)]
+    subprocess.run(launcher, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True)
+    assert [(tmp_path / f"said-{rank}").read_text() for rank in (0, 1)] == ["{'from': 0}"] * 2
