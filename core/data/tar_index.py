@@ -74,7 +74,7 @@ def _walk(shard: Path, length: int) -> TarIndex:
 def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     while (member := tar.next()) is not None:
         yield member
-        tar.members.clear()  # the library keeps all of them
+        tar.members.clear()  # type: ignore[attr-defined]  # the library keeps all of them
 
 
 def _refuse_compressed(shard: Path) -> None:

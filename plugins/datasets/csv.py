@@ -1,4 +1,4 @@
-"""A CSV file with one sample a row: id, split, label, caption, and one path per modality.
+"""A CSV file: one sample a row, with label, caption and one path per modality.
 
     id,split,label,caption,rgb,depth
     kitchen-1,train,mug,a mug on a table,rgb/1.jpg,depth/1.png

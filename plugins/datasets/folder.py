@@ -1,4 +1,4 @@
-"""Image files in a folder: class subfolders, or unlabelled; split by subfolders or by fractions.
+"""Image files in class subfolders or flat, split by subfolders or by fractions.
 
     root/train/cat/1.jpg       splits from folders (any of train, val, test), labels from the folders below
     root/cat/1.jpg             labels from folders, splits drawn by `fractions`

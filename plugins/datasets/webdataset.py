@@ -1,4 +1,4 @@
-"""WebDataset shards on a local disk: uncompressed tar files whose members share a key per sample.
+"""WebDataset tar shards on a local disk, read by position.
 
 Members are grouped as the webdataset library does it: the key is the path up to the first dot of the file name, the
 ending is what follows, in lower case; members of a sample lie next to each other; `__meta__` files are left out. Any
@@ -289,15 +289,15 @@ def build(config: WebDatasetConfig, context: edgefw.BuildContext) -> WebDataset:
         RecipeError: if the classes cannot be read, or members names no modality of the recipe.
     """
     root = context.resolve(config.root)
-    shards = {split: _shards(patterns, root, f"{context.path}.shards.{split}") for split, patterns in config.shards.items()}  # fmt: skip
+    shards: dict[str, list[Path]] = {split: _shards(patterns, root, f"{context.path}.shards.{split}") for split, patterns in config.shards.items()}  # fmt: skip
     _refuse_shared(shards, context.path)
     unknown = [name for name in config.members if context.modalities and name not in context.modalities]
     if unknown:
         names = ", ".join(context.modalities)
         raise RecipeError(f"{context.path}.members: '{unknown[0]}' is none of the recipe's modalities: {names}.")
-    classes = list(config.classes) if isinstance(config.classes, tuple) else config.classes
-    names = read_classes(classes, root, f"{context.path}.classes") if classes else ()
-    return WebDataset(config, shards, context.cache, names)
+    listed = list(config.classes) if isinstance(config.classes, tuple) else config.classes
+    classes = read_classes(listed, root, f"{context.path}.classes") if listed else ()
+    return WebDataset(config, shards, context.cache, classes)
 
 
 def _shards(patterns: str | tuple[str, ...], root: Path, path: str) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Depth maps: 16-bit PNG in millimetres, or floats in metres; min-max, metric-range or jet encoding.
+"""Depth maps in millimetres or metres, as min-max, metric-range or jet images.
 
 Decoded values are (H, W) float32 metres, 0 where the sensor has no reading. Files: 16-bit PNG or TIFF (integers),
 TIFF of floats, `.npy` of integers or floats. Integers are millimetres and floats are metres unless `unit_scale` says

@@ -1,4 +1,4 @@
-"""Every class equally often, by labels or pseudo-labels; rare classes are repeated.
+"""Every class equally often, by labels or pseudo-labels; rare ones are repeated.
 
 Classes come in seeded rounds, each class once per round, so that within an epoch no class is drawn more than once
 oftener than another one. Inside a class, samples come in seeded order and are repeated only when all of them have been

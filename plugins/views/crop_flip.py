@@ -1,4 +1,4 @@
-"""Random resized crop and horizontal flip, one draw for all modalities of a sample.
+"""Random resized crop and mirroring, one draw for all modalities of a sample.
 
 Idea and numbers: Szegedy et al. 2014, Going Deeper with Convolutions, arXiv:1409.4842, section 6 (area 8 % to 100 %,
 aspect ratio 3/4 to 4/3), with the draw of torchvision's RandomResizedCrop: area uniform, ratio log-uniform, ten tries,
