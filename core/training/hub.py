@@ -20,7 +20,7 @@ _PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 
 @contextmanager
 def fetching(what: str, remedy: str) -> Iterator[None]:
-    """Run a download quietly; any failure is raised as "`what` cannot be fetched (cause). `remedy`".
+    """Run a download quietly; any failure is raised as "`what` cannot be loaded (cause). `remedy`".
 
     Raises:
         RecipeError: if the body raises anything but an error of edgefw.
@@ -34,7 +34,7 @@ def fetching(what: str, remedy: str) -> Iterator[None]:
         raise
     except Exception as error:  # what a hub client raises differs with its version: the cause is shown and chained
         cause = f"{type(error).__name__}: {str(error).strip()}".splitlines()[0].rstrip(": .")
-        raise RecipeError(f"{what} cannot be fetched ({cause}). {remedy}") from error
+        raise RecipeError(f"{what} cannot be loaded ({cause}). {remedy}") from error
     finally:
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)

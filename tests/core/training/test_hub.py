@@ -20,7 +20,7 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_any_failure_becomes_one_message_with_its_cause() -> None:
     with pytest.raises(RecipeError) as caught, fetching("weights 'x'", "Name a file."):
         raise KeyError("first line\nsecond line")
-    assert str(caught.value) == "weights 'x' cannot be fetched (KeyError: 'first line\\nsecond line'). Name a file."
+    assert str(caught.value) == "weights 'x' cannot be loaded (KeyError: 'first line\\nsecond line'). Name a file."
     assert isinstance(caught.value.__cause__, KeyError)
 
 

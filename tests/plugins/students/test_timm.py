@@ -168,7 +168,7 @@ def test_pretrained_weights_that_timm_lacks_name_the_tags() -> None:
 def test_pretrained_weights_offline_are_one_message(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(RecipeError, match="'resnet10t.c3_in1k' cannot be fetched .* set weights to a local file"):
+    with pytest.raises(RecipeError, match="'resnet10t.c3_in1k' cannot be loaded .* set weights to a local file"):
         student("resnet10t.c3_in1k", weights="pretrained")
 
 
