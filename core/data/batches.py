@@ -60,11 +60,30 @@ class StepSource(Protocol):
     the views exist (None: a new one each epoch), and `modalities` names the modalities in the recipe's order.
     """
 
-    ids: Sequence[str]
-    labels: np.ndarray | None
-    turns: int | None
-    modalities: Sequence[str]
-    teacher_modality: str
+    @property
+    def ids(self) -> Sequence[str]:
+        """Names of the samples, in order."""
+        ...
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """(N,) int64, -1 without one; or None."""
+        ...
+
+    @property
+    def turns(self) -> int | None:
+        """How many draws of the views exist; None for a new one each epoch."""
+        ...
+
+    @property
+    def modalities(self) -> Sequence[str]:
+        """Names of the modalities, in the recipe's order."""
+        ...
+
+    @property
+    def teacher_modality(self) -> str:
+        """The modality that the teacher sees."""
+        ...
 
     def load(self, picks: Sequence[Pick], epoch: int, pictures: bool) -> StepData:
         """The tensors of a batch in an epoch, with the teacher's pictures if asked for."""

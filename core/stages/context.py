@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from edgefw.pieces import Pieces
     from edgefw.recipe.compose import Composition
     from edgefw.recipe.read import Recipe
-    from edgefw.registry.loading import Observers
+    from edgefw.registry.observers import Observers
     from edgefw.reporting.progress import Progress
     from edgefw.run_folder import RunFolder
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from edgefw.recipe.compose import Chosen, ChosenPhase
     from edgefw.stages.context import StageContext
     from edgefw.training.job import Callbacks, PhaseJob, PhaseLoss
+    from edgefw.training.network import StudentNetwork
 
 _TEACHER_PARTS = {"teacher.tokens": "tokens", "teacher.qkv": "qkv"}
 
@@ -50,7 +51,8 @@ class TrainingInputs:
     def labels(self) -> np.ndarray | None:
         """Pseudo-labels of the curation, else the data set's labels among the evaluation labels; (N,) int64 or None."""
         if self._context.recipe.config.curate is not None:
-            return self._kept.label[self._kept.kept]
+            label: np.ndarray = self._kept.label[self._kept.kept]
+            return label
         return self._true_labels(self.samples)
 
     @cached_property
@@ -152,7 +154,7 @@ class PhasePieces:
         self,
         inputs: TrainingInputs,
         *,
-        student: nn.Module,
+        student: StudentNetwork,
         folder: Path,
         reference: nn.Module | None,
         resume: bool,
@@ -172,7 +174,7 @@ class PhasePieces:
             folder=folder,
             student=student,
             scheme=self.scheme,
-            losses=self._losses(student.spec),  # type: ignore[arg-type]
+            losses=self._losses(student.spec),
             sampler=sampler,
             data=inputs.training_data(view, phase.cache.views if phase.cache else None),
             teacher=pieces.teacher,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from edgefw.recipe.compose import ChosenPhase
     from edgefw.stages.context import StageContext
+    from edgefw.training.network import StudentNetwork
 
 _STATE = "phase.json"
 
@@ -96,7 +97,7 @@ def _phase(
     inputs: TrainingInputs,
     index: int,
     plan: tuple[str, str],
-    student: nn.Module,
+    student: StudentNetwork,
     earlier: nn.Module | None,
 ) -> tuple[nn.Module, dict[str, Any]]:
     """The trained network of a phase, and its record; `student` carries the weights from phase to phase."""
@@ -193,7 +194,7 @@ def _phase_inputs(chosen: ChosenPhase, base: Path) -> dict[str, Any]:
 
 
 def _result(
-    context: StageContext, inputs: TrainingInputs, student: nn.Module, phases: list[dict[str, Any]]
+    context: StageContext, inputs: TrainingInputs, student: StudentNetwork, phases: list[dict[str, Any]]
 ) -> dict[str, Any]:
     from dataclasses import asdict
 
@@ -212,7 +213,7 @@ def _result(
         "teacher": {"technique": context.composition.teacher.technique.name, **asdict(pieces.teacher.spec)},
         "student": {
             "technique": context.composition.student.technique.name,
-            **asdict(student.spec),  # type: ignore[arg-type]
+            **asdict(student.spec),
             "parameters_with_head": sum(value.numel() for value in student.parameters()),
         },
         "data": {"technique": context.composition.dataset.technique.name, "licence": pieces.dataset.licence},
