@@ -1,0 +1,84 @@
+"""Hold measured artefacts against a budget, and choose the best of them. Pure arithmetic on numbers measured elsewhere.
+
+Accuracy limits hold for every artefact. Cost limits (milliseconds, megabytes) hold for what is deployed: where there
+are quantised artefacts, the float file is their source and its cost is measured, not judged.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+LIMITS = ("max_drop", "min_cosine", "min_agreement", "max_ms", "max_mb")
+COSTS = ("max_ms", "max_mb")
+_ALIKE = 1.05
+"""Latencies within this factor of the fastest count as equal; the smaller file then wins."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """An artefact's numbers.
+
+    Attributes:
+        name: of the artefact.
+        quantised: whether it was made from a float artefact of the same run.
+        values: limit name -> value measured in the same unit (points, cosine, fraction, milliseconds, 10^6 bytes);
+            None where it could not be measured.
+    """
+
+    name: str
+    quantised: bool
+    values: Mapping[str, float | None]
+
+
+def checks(measured: Sequence[Measured], limits: Mapping[str, float | None]) -> list[dict[str, Any]]:
+    """One row per artefact and limit that applies: artefact, check, limit, value, ok. A value of NaN is never ok."""
+    some_quantised = any(entry.quantised for entry in measured)
+    rows = []
+    for entry in measured:
+        for check in LIMITS:
+            limit, value = limits.get(check), entry.values.get(check)
+            if limit is None or value is None or (check in COSTS and some_quantised and not entry.quantised):
+                continue
+            row = {"artefact": entry.name, "check": check, "limit": limit, "value": value}
+            rows.append({**row, "ok": keeps(check, limit, value)})
+    return rows
+
+
+def keeps(check: str, limit: float, value: float) -> bool:
+    """Whether a value keeps a limit; `max_` limits from above, `min_` from below. NaN keeps none."""
+    return bool(value <= limit) if check.startswith("max_") else bool(value >= limit)
+
+
+def not_judged(measured: Sequence[Measured], limits: Mapping[str, float | None]) -> list[str]:
+    """Limits that were set and could not be measured for any artefact."""
+    return [
+        check
+        for check in LIMITS
+        if limits.get(check) is not None and all(entry.values.get(check) is None for entry in measured)
+    ]
+
+
+def best(measured: Sequence[Measured], limits: Mapping[str, float | None]) -> tuple[str, bool]:
+    """(name, whether it keeps every limit) of the artefact for this machine.
+
+    Of those that keep all limits the fastest, and the smallest where several are as fast. If none does, the one that
+    keeps most limits.
+    """
+
+    def kept(entry: Measured) -> int:
+        pairs = [(check, limits.get(check), entry.values.get(check)) for check in LIMITS]
+        return sum(limit is None or value is None or keeps(check, limit, value) for check, limit, value in pairs)
+
+    most = max(kept(entry) for entry in measured)
+    fitting = [entry for entry in measured if kept(entry) == most]
+    fastest = min(_or_worst(entry.values.get("max_ms")) for entry in fitting)
+    alike = [entry for entry in fitting if _or_worst(entry.values.get("max_ms")) <= fastest * _ALIKE]
+    chosen = min(alike, key=lambda entry: _or_worst(entry.values.get("max_mb")))
+    return chosen.name, most == len(LIMITS)
+
+
+def _or_worst(value: float | None) -> float:
+    return float("inf") if value is None or math.isnan(value) else value

@@ -1,0 +1,131 @@
+"""The bundle of a finished run: what a camera needs, and where all of it came from.
+
+It gathers what stages left in the run folder, and lets `edgefw.runtime.bundle_write` write it as a whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgefw import __version__
+from edgefw.portable_paths import portable
+from edgefw.runtime.bundle_write import LABELS
+from edgefw.runtime.bundle_write import write_bundle as write_folder
+from edgefw.runtime.label_pack import Label, LabelPack
+from edgefw.runtime.manifest import FORMAT, Manifest
+from edgefw.stages.held_out import label_names
+from edgefw.stages.verify import budget_limits
+
+if TYPE_CHECKING:
+    from edgefw.stages.context import StageContext
+
+FOLDER = "bundle"
+_MEASURED = (
+    "latency_ms_p50",
+    "latency_ms_p95",
+    "cosine_mean",
+    "cosine_min",
+    "relative_error_max",
+    "top1_agreement",
+)
+
+
+def write_bundle(context: StageContext) -> Path:
+    """Write `bundle/` at the top of the run folder; returns it."""
+    export, verify = context.folder.result("export"), context.folder.result("verify")
+    pack = label_pack(context, export["student_sha256"])
+    measured = {row["name"]: row for row in verify["artefacts"]}
+    records = {record["name"]: record for record in export["artefacts"]}
+    manifest = Manifest.model_validate(
+        {
+            "format": FORMAT,
+            "edgefw": __version__,
+            "encoder": export["student_sha256"],
+            "artefacts": [_artefact(record, measured[name], verify) for name, record in records.items()],
+            "default": verify["best"],
+            "modalities": _modalities(context),
+            "labels": LABELS if pack else None,
+            "teacher": _teacher(context),
+            "budget": budget_limits(context),
+            "provenance": _provenance(context),
+        }
+    )
+    folder = context.folder.stage("export")
+    files = {name: folder / name / record["file"] for name, record in records.items()}
+    return write_folder(context.folder.path / FOLDER, manifest, files, pack)
+
+
+def label_pack(context: StageContext, encoder: str) -> LabelPack | None:
+    """The evaluation labels as a pack; None where there are none, or the teacher cannot read."""
+    names = label_names(context)
+    if not names:
+        return None
+    template = context.recipe.config.evaluate.template
+    vectors = context.pieces.text_embeddings(names, template)
+    spec = context.pieces.teacher.spec
+    return LabelPack(
+        labels=[Label(name=name, vectors=row[None]) for name, row in zip(names, vectors)],
+        logit_scale=spec.logit_scale,
+        encoder=encoder,
+        templates=(template,) if isinstance(template, str) else tuple(template),
+        teacher=spec.fingerprint,
+    )
+
+
+def _artefact(record: Mapping[str, Any], measured: Mapping[str, Any], verify: Mapping[str, Any]) -> dict[str, Any]:
+    accuracy = {
+        row["modality"]: row["value"]
+        for row in verify["evaluation"]
+        if row["model"] == record["name"] and row["metric"] == "top1"
+    }
+    return {
+        **{key: record[key] for key in ("name", "backend", "precision", "options", "bytes", "sha256", "inputs")},
+        "file": f"artefacts/{record['name']}/{record['file']}",
+        "modalities": record["signature"]["serves"],
+        "quality": {**{key: measured[key] for key in _MEASURED}, "top1": accuracy, "samples": verify["samples"]},
+    }
+
+
+def _modalities(context: StageContext) -> dict[str, Any]:
+    input = context.pieces.student_spec.input
+    return {
+        name: {
+            "technique": context.composition.modalities[name].technique.name,
+            "options": context.composition.modalities[name].config.model_dump(mode="json"),
+            "preprocessing": sensor.preprocessing(input).to_json(),
+        }
+        for name, sensor in context.pieces.modalities.items()
+    }
+
+
+def _teacher(context: StageContext) -> dict[str, Any] | None:
+    chosen = context.composition.teacher
+    if "teacher.text" not in chosen.provides:
+        return None
+    template = context.recipe.config.evaluate.template
+    return {
+        "technique": chosen.technique.name,
+        "options": portable(chosen.config.model_dump(mode="json"), context.recipe.base),
+        "fingerprint": context.pieces.teacher.spec.fingerprint,
+        "templates": [template] if isinstance(template, str) else list(template),
+    }
+
+
+def _provenance(context: StageContext) -> dict[str, Any]:
+    """Hashes and licences, and the versions that made them."""
+    stated = context.folder.read_json("result.json").get("provenance", {})
+    environment = context.folder.read_json("environment.json")
+    parts = {key: dict(stated.get(key) or {}) for key in ("teacher", "student", "data")}
+    shown = ("recipe_sha256", "overrides", "seed", "weights_sha256", "samples")
+    return {
+        "recipe": context.recipe.name,
+        **{key: stated.get(key) for key in shown},
+        "sources": {
+            key: {name: part[name] for name in ("technique", "source", "fingerprint") if part.get(name)}
+            for key, part in parts.items()
+        },
+        "licences": {key: str(part.get("licence") or "unknown") for key, part in parts.items()},
+        "packages": environment.get("packages", {}),
+    }

@@ -1,0 +1,202 @@
+"""Export: the trained student compiled by every backend, then every post-training quantizer on top of what it fits.
+
+    export/<backend>-<precision>[-<signature>]/    the file, and artefact.json
+
+Alignment projectors, schemes' training parts and teachers stay behind. Each file is opened in its own runtime before it
+counts; how good it is, `verify` measures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgefw.contracts.backend import CompileRequest
+from edgefw.errors import EdgefwError, ExportError, RecipeError
+from edgefw.run_folder import write_json
+from edgefw.runtime.hashes import sha256_of
+from edgefw.stages.calibration import CalibrationImages, spread
+from edgefw.stages.fingerprints import piece
+from edgefw.stages.phase_pieces import TrainingInputs
+from edgefw.stages.trained import Trained, load_student, weights_file
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from edgefw.contracts.backend import Artefact, Backend
+    from edgefw.contracts.dataset import Sample
+    from edgefw.contracts.quantizer import OnnxQuantizer, QuantizationReport
+    from edgefw.contracts.scheme import Signature
+    from edgefw.recipe.compose import Chosen
+    from edgefw.stages.context import StageContext
+
+EXAMPLES = 16
+RECORD = "artefact.json"
+
+
+def fingerprint(context: StageContext) -> dict[str, Any]:
+    """Weights, backends, quantizers, and how many samples they calibrate on."""
+    composition, base = context.composition, context.recipe.base
+    return {
+        "weights": sha256_of(weights_file(context)),
+        "backends": [piece(chosen, base) for chosen in composition.backends],
+        "quantizers": [piece(chosen, base) for chosen in composition.quantizers],
+        "calibration": context.recipe.config.export.calibration,
+    }
+
+
+def run(context: StageContext) -> dict[str, Any]:
+    """Compile, quantise, record."""
+    trained = load_student(context)
+    samples = spread(TrainingInputs(context).samples, context.recipe.config.export.calibration)
+    exporter = _Exporter(context, trained)
+    for target in _targets(context, trained, samples):
+        exporter.export(target)
+    exporter.refuse_idle_quantizers()
+    return {"artefacts": exporter.records, "student_sha256": trained.sha256, "calibration_samples": len(samples)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Target:
+    """One graph for one backend; `suffix` tells the files of several graphs apart."""
+
+    backend: Backend
+    chosen: Chosen
+    signature: Signature
+    suffix: str
+    images: CalibrationImages
+
+    @cached_property
+    def examples(self) -> Mapping[str, np.ndarray]:
+        """Real rows of the graph's input."""
+        return self.images.examples(EXAMPLES)
+
+
+def _targets(context: StageContext, trained: Trained, samples: Sequence[Sample]) -> Iterator[_Target]:
+    from edgefw.stages.graphs import INPUT
+
+    signatures = trained.scheme.signatures(tuple(context.pieces.modalities))
+    for backend, chosen in zip(context.pieces.backends, context.composition.backends):
+        for position, signature in enumerate(signatures):
+            yield _Target(
+                backend=backend,
+                chosen=chosen,
+                signature=signature,
+                suffix=f"-{signature.name}" if position else "",
+                images=CalibrationImages(context, samples, signature, INPUT),
+            )
+
+
+@dataclass
+class _Exporter:
+    """Writes artefact after artefact; remembers their records, and which quantizers found work."""
+
+    context: StageContext
+    trained: Trained
+    records: list[dict[str, Any]] = field(default_factory=list)
+    busy: set[str] = field(default_factory=set)
+
+    def export(self, target: _Target) -> None:
+        """The float file, and every quantised one."""
+        name, folder = self._folder(target, self.trained.precision)
+        request = CompileRequest(
+            network=self._graph(target.signature),
+            inputs={key: values.shape[1:] for key, values in target.examples.items()},
+            folder=folder,
+            examples=target.examples,
+        )
+        artefact = target.backend.compile(request)
+        self._check(target, artefact.file, name)
+        self._record(target, name, artefact.file, self.trained.precision, None, artefact)
+        if artefact.level != "onnx" or artefact.level not in target.backend.accepts or self.trained.quantizer:
+            return
+        for quantizer, chosen in zip(self.context.pieces.quantizers, self.context.composition.quantizers):
+            if quantizer.level == artefact.level:
+                self.busy.add(chosen.path)
+                self._quantise(target, quantizer, chosen, name, artefact.file)
+
+    def refuse_idle_quantizers(self) -> None:
+        """A quantizer that fits no artefact would be accepted and ignored.
+
+        Raises:
+            RecipeError: naming it.
+        """
+        for chosen in self.context.composition.quantizers:
+            if chosen.path not in self.busy:
+                raise RecipeError(
+                    f"{chosen.path}: '{chosen.technique.name}' fits no compiled file. It needs a backend that writes "
+                    "float ONNX, and a training without a quantizer of its own."
+                )
+
+    def _quantise(self, target: _Target, quantizer: OnnxQuantizer, chosen: Chosen, source: str, file: Path) -> None:
+        name, folder = self._folder(target, quantizer.precision)
+        try:
+            report = quantizer.quantize(file, folder / file.name, target.images.calibration())
+            self._check(target, folder / file.name, name)
+        except EdgefwError as error:
+            if str(error).startswith(chosen.path):
+                raise
+            raise type(error)(f"{chosen.path}: {error}") from error
+        self._record(target, name, folder / file.name, quantizer.precision, source, report)
+
+    def _graph(self, signature: Signature) -> nn.Module:
+        from edgefw.stages.graphs import SignatureGraph
+
+        quantizer, network = self.trained.quantizer, self.trained.network
+        if quantizer is not None:
+            network = quantizer.convert(network)
+        return SignatureGraph(network, self.trained.scheme, signature).eval()
+
+    def _folder(self, target: _Target, precision: str) -> tuple[str, Path]:
+        """A new folder; a second artefact of one name gets a number."""
+        taken = {record["name"] for record in self.records}
+        wanted = f"{target.backend.name}-{precision}{target.suffix}"
+        name, number = wanted, 1
+        while name in taken:
+            number += 1
+            name = f"{wanted}-{number}"
+        folder = self.context.folder.stage("export") / name
+        folder.mkdir()
+        self.context.progress.say(f"export: {name}")
+        return name, folder
+
+    def _check(self, target: _Target, file: Path, name: str) -> None:
+        """The file opens in its own runtime, and gives finite numbers at batch 1 and more."""
+        runner = target.backend.open(file, self.context.recipe.config.compute.threads)
+        for batch in (1, len(next(iter(target.examples.values())))):
+            rows = runner.run({key: values[:batch] for key, values in target.examples.items()})
+            if len(rows) != batch or not np.isfinite(rows).all():
+                raise ExportError(f"artefact '{name}' does not give {batch} finite embeddings of {batch} images.")
+
+    def _record(
+        self,
+        target: _Target,
+        name: str,
+        file: Path,
+        precision: str,
+        source: str | None,
+        made: Artefact | QuantizationReport,
+    ) -> None:
+        signature = target.signature
+        record = {
+            "name": name,
+            "backend": target.backend.name,
+            "options": target.chosen.config.model_dump(mode="json"),
+            "precision": precision,
+            "source": source,
+            "path": f"export/{name}/{file.name}",
+            "file": file.name,
+            "bytes": file.stat().st_size,
+            "sha256": sha256_of(file),
+            "signature": {"name": signature.name, "inputs": [*signature.inputs], "serves": [*signature.serves]},
+            "inputs": {key: list(values.shape[1:]) for key, values in target.examples.items()},
+            "details": dict(made.details),
+            "warnings": list(made.warnings),
+        }
+        write_json(file.parent / RECORD, record)
+        self.records.append(record)

@@ -1,0 +1,138 @@
+"""Verification: every exported file, opened in its own runtime, on real held-out samples, against the recipe's budget.
+
+Nothing an earlier stage said is trusted: files are opened from disk, teacher and student are asked again. Results:
+accuracy of teacher (on every modality, through its picture), student and artefacts; each artefact's distance to the
+student it was made from; latency at batch 1, measured turn by turn; size; the same image alone and in a batch; checks.
+The result is written whether or not the budget is kept; the engine raises `GateFailed` afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgefw.evaluation.budget import best, checks, not_judged
+from edgefw.runtime.benchmark import Latency, time_interleaved
+from edgefw.runtime.hashes import sha256_of
+from edgefw.stages.fingerprints import data_state, piece
+from edgefw.stages.held_out import fingerprint_of, held_out
+from edgefw.stages.trained import load_student
+from edgefw.stages.verify_models import STUDENT, TEACHER, Gathered, OpenArtefact, Pass, batch_difference, open_artefacts
+from edgefw.stages.verify_numbers import cost_notes, distances, drop_points, evaluation_rows, measured
+from edgefw.stages.verify_pictures import disagreements
+
+if TYPE_CHECKING:
+    from edgefw.evaluation.budget import Measured
+    from edgefw.stages.context import StageContext
+    from edgefw.stages.held_out import HeldOut
+
+PREDICTIONS = "predictions.npz"
+IDS = "ids.json"
+_SECONDS_EACH = 1.0
+
+
+def fingerprint(context: StageContext) -> dict[str, Any]:
+    """Files, held-out data, labels, teacher and budget."""
+    config, base = context.recipe.config, context.recipe.base
+    artefacts = context.folder.result("export")["artefacts"]
+    folder = context.folder.stage("export")
+    return {
+        "files": {row["name"]: sha256_of(folder / row["name"] / row["file"]) for row in artefacts},
+        "data": data_state(context.pieces.dataset, config.verify.split),
+        "teacher": piece(context.composition.teacher, base),
+        "verify": config.verify.model_dump(mode="json"),
+        "threads": config.compute.threads,
+        **fingerprint_of(context),
+    }
+
+
+def run(context: StageContext) -> dict[str, Any]:
+    """Measure, judge, and say which artefact is the best on this machine."""
+    held = held_out(context)
+    trained, artefacts = load_student(context), open_artefacts(context)
+    gathered = Pass(context, trained, artefacts, held).run()
+    eye = (TEACHER, context.pieces.teacher_modality)
+    evaluation = evaluation_rows(gathered.answers, held.labels, eye, context.pieces.teacher.spec.logit_scale)
+    records = _records(context, artefacts, gathered)
+    limits = budget_limits(context)
+    numbers = [measured(record, _drop(evaluation, record)) for record in records]
+    chosen, keeps_all = best(numbers, limits)
+    _write_predictions(context, held, gathered)
+    return {
+        "split": context.recipe.config.verify.split,
+        "samples": len(held.samples),
+        "skipped": len(held.skipped),
+        "labels": list(held.names),
+        "evaluation": evaluation,
+        "artefacts": records,
+        "budget": checks(numbers, limits),
+        "best": chosen,
+        "predictions": f"verify/{PREDICTIONS}",
+        "disagreements": disagreements(context, held, gathered, chosen),
+        "warnings": [*held.notes(), *_budget_notes(numbers, limits, chosen, keeps_all)],
+    }
+
+
+def budget_limits(context: StageContext) -> dict[str, float | None]:
+    """The recipe's limits by name."""
+    return dict(context.recipe.config.verify.model_dump(include={
+        "max_drop", "min_cosine", "min_agreement", "max_ms", "max_mb"
+    }))  # fmt: skip
+
+
+def _records(context: StageContext, artefacts: Sequence[OpenArtefact], gathered: Gathered) -> list[dict[str, Any]]:
+    context.progress.say("verify: latency")
+    latency = _latency(artefacts, gathered.inputs)
+    records: dict[str, dict[str, Any]] = {}
+    for artefact in artefacts:
+        own, time = artefact.record, latency[artefact.name]
+        record = {
+            **{key: own[key] for key in ("name", "backend", "precision", "source", "path", "bytes", "sha256")},
+            "signature": own["signature"]["name"],
+            "serves": list(artefact.serves),
+            "latency_ms_p50": time.p50_ms,
+            "latency_ms_p95": time.p95_ms,
+            "latency_calls": time.calls,
+            "batch_relative_error": batch_difference(artefact, gathered.inputs),
+            **distances(gathered.answers, artefact.name, artefact.serves, STUDENT),
+        }
+        notes = cost_notes(record, records.get(str(own["source"])))
+        records[artefact.name] = {**record, "warnings": [*own["warnings"], *notes]}
+    return list(records.values())
+
+
+def _latency(artefacts: Sequence[OpenArtefact], inputs: Mapping[str, np.ndarray]) -> dict[str, Latency]:
+    feeds = {
+        artefact.name: [artefact.feeds(image[None]) for image in inputs[_shown(artefact, inputs)]]
+        for artefact in artefacts
+    }
+    runners = {artefact.name: artefact.runner for artefact in artefacts}
+    return time_interleaved(runners, feeds, seconds=_SECONDS_EACH * len(runners))
+
+
+def _shown(artefact: OpenArtefact, inputs: Mapping[str, np.ndarray]) -> str:
+    """A modality that the artefact serves and the held-out samples have."""
+    return next((name for name in artefact.serves if name in inputs), next(iter(inputs)))
+
+
+def _drop(evaluation: Sequence[Mapping[str, Any]], record: Mapping[str, Any]) -> float | None:
+    """Points lost against the float artefact; of a float artefact, against the student."""
+    return drop_points(evaluation, record["name"], record["source"] or STUDENT)
+
+
+def _budget_notes(
+    numbers: Sequence[Measured], limits: Mapping[str, float | None], chosen: str, keeps_all: bool
+) -> list[str]:
+    notes = [f"verify.{check} is not judged: it needs label texts" for check in not_judged(numbers, limits)]
+    return notes if keeps_all else [*notes, f"no artefact keeps the whole budget; {chosen} keeps most of it"]
+
+
+def _write_predictions(context: StageContext, held: HeldOut, gathered: Gathered) -> None:
+    folder = context.folder.stage("verify")
+    arrays = {f"{model}/{modality}": own.prediction for (model, modality), own in gathered.answers.items()}
+    np.savez_compressed(folder / PREDICTIONS, labels=held.labels, **arrays)
+    ids = json.dumps([sample.id for sample in held.samples], ensure_ascii=False)
+    (folder / IDS).write_text(ids + "\n", encoding="utf-8")

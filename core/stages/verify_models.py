@@ -1,0 +1,187 @@
+"""Show every held-out sample to teacher, student and artefacts: one pass, one batch of samples in memory at a time.
+
+An image is decoded once per modality; the student and every artefact see the same prepared pixels, the teacher sees
+the picture. Artefacts run in their own runtime. It collects answers; what they are worth, `verify` decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from edgefw.data.loading import read_image
+from edgefw.evaluation import predictions, zero_shot_scores
+from edgefw.evaluation.comparison import relative_errors
+from edgefw.stages.answers import Answers, Questions
+
+if TYPE_CHECKING:
+    from edgefw.contracts.backend import Runner
+    from edgefw.runtime.preprocessing import Preprocessing
+    from edgefw.stages.context import StageContext
+    from edgefw.stages.held_out import HeldOut
+    from edgefw.stages.trained import Trained
+
+TEACHER, STUDENT = "teacher", "student"
+_PAIRS = 8
+"""So many real inputs per modality are kept, for latency and for the comparison of batch sizes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenArtefact:
+    """An exported file, opened: its record, its runner, the name of its input."""
+
+    record: Mapping[str, Any]
+    runner: Runner
+
+    @property
+    def name(self) -> str:
+        """Of the artefact."""
+        return str(self.record["name"])
+
+    @property
+    def serves(self) -> Sequence[str]:
+        """Modalities that it labels."""
+        return list(self.record["signature"]["serves"])
+
+    def feeds(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
+        """Images (B, C, H, W) under the name of the graph's input."""
+        return {next(iter(self.record["inputs"])): pixels}
+
+
+def open_artefacts(context: StageContext) -> list[OpenArtefact]:
+    """Every artefact that export left, opened by its backend from the file on disk.
+
+    Raises:
+        BundleError: if one cannot be opened.
+    """
+    by_name = {backend.name: backend for backend in context.pieces.backends}
+    folder, threads = context.folder.stage("export"), context.recipe.config.compute.threads
+    return [
+        OpenArtefact(
+            record=record, runner=by_name[record["backend"]].open(folder / record["name"] / record["file"], threads)
+        )
+        for record in context.folder.result("export")["artefacts"]
+    ]
+
+
+@dataclass
+class Gathered:
+    """What one pass leaves: answers by (model, modality), and a few real inputs per modality."""
+
+    answers: dict[tuple[str, str], Answers] = field(default_factory=dict)
+    inputs: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+class Pass:
+    """One walk over the held-out samples."""
+
+    def __init__(
+        self, context: StageContext, trained: Trained, artefacts: Sequence[OpenArtefact], held: HeldOut
+    ) -> None:
+        self._context, self._pieces = context, context.pieces
+        self._trained, self._artefacts, self._held = trained, artefacts, held
+        self._questions = Questions(labels=held.labels, text=held.text)
+        self._contracts: dict[str, Preprocessing] = {
+            name: sensor.preprocessing(self._pieces.student_spec.input)
+            for name, sensor in self._pieces.modalities.items()
+        }
+        self._device = context.processes.torch_device()
+        self._gathered = Gathered()
+
+    def run(self) -> Gathered:
+        """Show all samples; the teacher is given back to the CPU."""
+        batch, total = self._context.recipe.config.evaluate.batch, len(self._held.samples)
+        teacher = self._pieces.teacher
+        teacher.module.to(self._device)
+        try:
+            with self._context.progress.bar("verify: models look at held-out samples", total) as bar:
+                for start in range(0, total, batch):
+                    rows = np.arange(start, min(start + batch, total))
+                    self._batch(rows)
+                    bar.update(int(rows[-1]) + 1)
+        finally:
+            teacher.module.to("cpu")
+        return self._gathered
+
+    def _batch(self, rows: np.ndarray) -> None:
+        names = [self._pieces.teacher_modality]
+        names += [name for name in self._pieces.modalities if name not in names]
+        photographs: np.ndarray | None = None  # (B, D), NaN without a photograph
+        target = self._held.labels[rows]
+        for name in names:
+            present, values = self._decoded(rows, name)
+            if not len(present):
+                continue
+            seen = self._teacher(values, name)
+            if name == self._pieces.teacher_modality:
+                photographs = np.full((len(rows), seen.shape[1]), np.nan, np.float32)
+                photographs[present] = seen
+                target = self._targets(rows, present, seen)
+            if photographs is None:
+                photographs = np.full((len(rows), seen.shape[1]), np.nan, np.float32)
+            place, wanted = rows[present], target[present]
+            self._of(TEACHER, name).add(place, seen, teacher=photographs[present], target=wanted)
+            self._small(place, name, values, photographs[present], wanted)
+
+    def _decoded(self, rows: np.ndarray, name: str) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Positions within the batch that have the modality, and their decoded values."""
+        samples, sensor = self._held.samples, self._pieces.modalities[name]
+        present = [at for at, row in enumerate(rows) if name in samples[int(row)].images]
+        return np.array(present, np.int64), [read_image(samples[int(rows[at])], name, sensor) for at in present]
+
+    def _teacher(self, values: Sequence[np.ndarray], name: str) -> np.ndarray:
+        """The teacher's embeddings (B, D) of the pictures of decoded values."""
+        import torch
+
+        teacher, sensor = self._pieces.teacher, self._pieces.modalities[name]
+        pixels = torch.stack([teacher.preprocess(Image.fromarray(sensor.picture(image))) for image in values])
+        with torch.inference_mode():
+            embedding: np.ndarray = teacher.encode_image(pixels.to(self._device)).embedding.float().cpu().numpy()
+        return embedding
+
+    def _targets(self, rows: np.ndarray, present: np.ndarray, photographs: np.ndarray) -> np.ndarray:
+        """(B,) the label's index, or what the teacher takes the photograph for; -1 without either."""
+        target: np.ndarray = self._held.labels[rows].copy()
+        if self._held.text is not None:
+            said = np.full(len(rows), -1, np.int64)
+            said[present] = predictions(zero_shot_scores(photographs, self._held.text))
+            target = np.where(target >= 0, target, said)
+        return target
+
+    def _small(
+        self, place: np.ndarray, name: str, values: Sequence[np.ndarray], photographs: np.ndarray, target: np.ndarray
+    ) -> None:
+        """Student and artefacts on one modality."""
+        import torch
+
+        pixels = np.stack([self._contracts[name](image) for image in values])
+        with torch.inference_mode():
+            source = self._trained.embed(name, torch.from_numpy(pixels)).float().numpy()
+        self._of(STUDENT, name).add(place, source, teacher=photographs, target=target)
+        for artefact in self._artefacts:
+            if name in artefact.serves:
+                embeddings = artefact.runner.run(artefact.feeds(pixels))
+                self._of(artefact.name, name).add(place, embeddings, source, photographs, target)
+        kept = self._gathered.inputs.get(name)
+        if kept is None or len(kept) < _PAIRS:
+            self._gathered.inputs[name] = (pixels if kept is None else np.concatenate([kept, pixels]))[:_PAIRS]
+
+    def _of(self, model: str, modality: str) -> Answers:
+        return self._gathered.answers.setdefault((model, modality), Answers(questions=self._questions))
+
+
+def batch_difference(artefact: OpenArtefact, inputs: Mapping[str, np.ndarray]) -> float | None:
+    """Largest relative error between an image in a batch and the same image alone; None if it serves none of them."""
+    errors = [float(error) for name in artefact.serves if name in inputs for error in _alone(artefact, inputs[name])]
+    return max(errors) if errors else None
+
+
+def _alone(artefact: OpenArtefact, pixels: np.ndarray) -> Iterator[float]:
+    together = artefact.runner.run(artefact.feeds(pixels))
+    for row in range(len(pixels)):
+        alone = artefact.runner.run(artefact.feeds(pixels[row : row + 1]))
+        yield float(relative_errors(alone, together[row : row + 1])[0])

@@ -1,0 +1,147 @@
+"""From answers to the rows of `verify/result.json`: accuracies, distances, and what the budget is held against.
+
+Arithmetic on arrays that are already there; it opens no file and runs no model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from edgefw.evaluation import (
+    agreement,
+    auc_one_vs_rest,
+    balanced_top1,
+    expected_calibration_error,
+    softmax,
+    top1,
+)
+from edgefw.evaluation.budget import Measured
+from edgefw.evaluation.comparison import summary
+from edgefw.stages.answers import Answers
+
+Gathering = Mapping[tuple[str, str], Answers]
+_FEW = 0.05
+
+
+def evaluation_rows(
+    answers: Gathering, labels: np.ndarray, teacher: tuple[str, str], logit_scale: float
+) -> list[dict[str, Any]]:
+    """Rows of {model, modality, metric, value, n}, model by model.
+
+    Args:
+        answers: of every model on every modality it was shown.
+        labels: (N,) true labels, -1 without one.
+        teacher: key of the teacher's answers on photographs, which agreement is measured against.
+        logit_scale: factor on cosines, for calibration.
+    """
+    rows: list[dict[str, Any]] = []
+    for (model, modality), own in answers.items():
+        values = _metrics(own, labels, answers.get(teacher), logit_scale, (model, modality) == teacher)
+        rows += [
+            {"model": model, "modality": modality, "metric": metric, "value": value, "n": count}
+            for metric, (value, count) in values.items()
+            if count and np.isfinite(value)
+        ]
+    return rows
+
+
+def _metrics(
+    own: Answers, labels: np.ndarray, teacher: Answers | None, logit_scale: float, is_teacher: bool
+) -> dict[str, tuple[float, int]]:
+    truth = np.where(own.seen, labels, -1)
+    known, values = int((truth >= 0).sum()), {}
+    if known and own.questions.text is not None:
+        values["top1"] = (top1(own.prediction, truth), known)
+        values["balanced_top1"] = (balanced_top1(own.prediction, truth), known)
+        if own.scores is not None and np.isfinite(own.scores[truth >= 0]).all():
+            scores, right = own.scores[truth >= 0], truth[truth >= 0]
+            values["auc"] = (auc_one_vs_rest(scores, right), known)
+            values["ece"] = (expected_calibration_error(softmax(scores, logit_scale), right), known)
+    if teacher is not None and not is_teacher:
+        both = own.seen & teacher.seen
+        if own.questions.text is not None and both.any():
+            values["agreement"] = (agreement(own.prediction[both], teacher.prediction[both]), int(both.sum()))
+        if both.any():
+            cosines = own.teacher_cosine[both]
+            values["cosine"] = (float(np.where(np.isnan(cosines), -1.0, cosines).mean()), int(both.sum()))
+    return values
+
+
+def distances(answers: Gathering, name: str, modalities: Sequence[str], source: str) -> dict[str, Any]:
+    """How far an artefact is from its source model: the worst modality's numbers, and each modality's under its name.
+
+    Keys: cosine_mean, cosine_p1, cosine_min, relative_error_mean, relative_error_max, top1_agreement, modalities.
+    """
+    each: dict[str, dict[str, Any]] = {}
+    for modality in modalities:
+        own, other = answers.get((name, modality)), answers.get((source, modality))
+        if own is None or other is None:
+            continue
+        seen = own.seen & other.seen
+        each[modality] = summary(own.cosine[seen], own.error[seen])
+        asked = own.questions.text is not None and bool(seen.any())
+        each[modality]["top1_agreement"] = agreement(own.prediction[seen], other.prediction[seen]) if asked else None
+        each[modality]["n"] = int(seen.sum())
+    return {**_worst(list(each.values())), "modalities": each}
+
+
+def _worst(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    keys = {"cosine_mean": min, "cosine_p1": min, "cosine_min": min, "top1_agreement": min}
+    keys |= {"relative_error_mean": max, "relative_error_max": max}
+    found = {}
+    for key, worse in keys.items():
+        values = [row[key] for row in rows if row.get(key) is not None]
+        found[key] = worse(values) if values else None
+    return found
+
+
+def drop_points(evaluation: Sequence[Mapping[str, Any]], name: str, source: str, min_rows: int = 1) -> float | None:
+    """Points of the main metric (top-1; without labels, agreement with the teacher) lost against the source model.
+
+    The largest loss over the modalities both were measured on; negative where the artefact is better; None if there is
+    nothing to compare.
+    """
+    for metric in ("top1", "agreement"):
+        values = {
+            (row["model"], row["modality"]): row["value"]
+            for row in evaluation
+            if row["metric"] == metric and row["n"] >= min_rows
+        }
+        shared = [modality for model, modality in values if model == name and (source, modality) in values]
+        if shared:
+            return float(max(100 * (values[source, modality] - values[name, modality]) for modality in shared))
+    return None
+
+
+def measured(record: Mapping[str, Any], drop: float | None) -> Measured:
+    """What the budget is held against, from an artefact's finished record."""
+    return Measured(
+        name=str(record["name"]),
+        quantised=record["source"] is not None,
+        values={
+            "max_drop": drop,
+            "min_cosine": record["cosine_mean"],
+            "min_agreement": record["top1_agreement"],
+            "max_ms": record["latency_ms_p50"],
+            "max_mb": record["bytes"] / 1e6,
+        },
+    )
+
+
+def cost_notes(record: Mapping[str, Any], source: Mapping[str, Any] | None) -> list[str]:
+    """What a user should know about an artefact's speed and batches."""
+    notes = []
+    if source is not None and record["latency_ms_p50"] > source["latency_ms_p50"] * (1 + _FEW):
+        notes.append(
+            f"slower than its float source on this machine: {record['latency_ms_p50']:.2f} ms against "
+            f"{source['latency_ms_p50']:.2f} ms at batch 1"
+        )
+    if (record["batch_relative_error"] or 0.0) > 1e-2:
+        notes.append(
+            f"an image's embedding depends on the others in its batch (relative error "
+            f"{record['batch_relative_error']:.2g}); accuracy was measured in batches"
+        )
+    return notes
