@@ -33,7 +33,8 @@ def per_class_accuracy(scores: np.ndarray, labels: np.ndarray, classes: int) -> 
     _check_range(truth, classes)
     count = np.bincount(truth, minlength=classes)
     right = np.bincount(truth[predicted == truth], minlength=classes)
-    return np.divide(right, count, out=np.full(classes, np.nan), where=count > 0)
+    recall: np.ndarray = np.divide(right, count, out=np.full(classes, np.nan), where=count > 0)
+    return recall
 
 
 def balanced_top1(scores: np.ndarray, labels: np.ndarray) -> float:

@@ -28,7 +28,8 @@ def softmax(scores: np.ndarray, scale: float = 1.0) -> np.ndarray:
     """Probabilities (N, K) of scores (N, K) times `scale` (a teacher's factor on cosines, or 1 / temperature)."""
     scaled = np.asarray(scores, dtype=np.float64) * scale
     powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
+    probabilities: np.ndarray = powers / powers.sum(axis=1, keepdims=True)
+    return probabilities
 
 
 def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> list[ReliabilityBin]:

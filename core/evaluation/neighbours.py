@@ -49,4 +49,5 @@ def _vote(cosines: np.ndarray, labels: np.ndarray, k: int, temperature: float) -
     weight = np.exp((near - near.max(axis=1, keepdims=True)) / temperature)  # a common factor changes no winner
     ballot = np.zeros((len(cosines), int(labels.max()) + 1))
     np.add.at(ballot, (np.arange(len(cosines))[:, None], labels[nearest]), weight)
-    return ballot.argmax(axis=1)
+    winners: np.ndarray = ballot.argmax(axis=1)
+    return winners

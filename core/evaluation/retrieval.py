@@ -37,6 +37,8 @@ def retrieval_recall(queries: np.ndarray, gallery: np.ndarray, relevant: np.ndar
 def _hits(cosines: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
     nearest = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
     if relevant.ndim == 1:
-        return (nearest == relevant[:, None]).any(axis=1)[relevant >= 0]
+        found: np.ndarray = np.any(nearest == relevant[:, None], axis=1)
+        return found[relevant >= 0]
     matching = relevant.astype(bool)
-    return np.take_along_axis(matching, nearest, axis=1).any(axis=1)[matching.any(axis=1)]
+    found = np.any(np.take_along_axis(matching, nearest, axis=1), axis=1)
+    return found[np.any(matching, axis=1)]

@@ -17,7 +17,8 @@ def unit_rows(values: np.ndarray) -> np.ndarray:
     largest = np.abs(rows).max(axis=1, keepdims=True, initial=0.0)  # first, so that the square cannot overflow
     scaled = np.divide(rows, largest, out=np.zeros_like(rows), where=largest > 0)
     length = np.linalg.norm(scaled, axis=1, keepdims=True)
-    return np.divide(scaled, length, out=scaled, where=length > 0)
+    units: np.ndarray = np.divide(scaled, length, out=scaled, where=length > 0)
+    return units
 
 
 def zero_shot_scores(embeddings: np.ndarray, text: np.ndarray) -> np.ndarray:
@@ -31,4 +32,5 @@ def zero_shot_scores(embeddings: np.ndarray, text: np.ndarray) -> np.ndarray:
     """
     if embeddings.shape[1:] != text.shape[1:]:
         raise ValueError(f"embeddings are {embeddings.shape[1:]} wide and texts {text.shape[1:]}")
-    return np.clip(unit_rows(embeddings) @ unit_rows(text).T, -1.0, 1.0)
+    cosines: np.ndarray = np.clip(unit_rows(embeddings) @ unit_rows(text).T, -1.0, 1.0)
+    return cosines

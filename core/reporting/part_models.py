@@ -22,6 +22,13 @@ from edgefw.reporting.status import status_of
 Part = dict[str, Any]
 NOT_VERIFIED = "the stage verify is not complete, so nothing was measured yet."
 _MOST_CLASSES = 60
+_CHECKS = {
+    "max_drop": "points lost against the float artefact, at most",
+    "min_cosine": "mean cosine to the source model, at least",
+    "min_agreement": "top-1 agreement with the source model, at least",
+    "max_ms": "latency p50 in ms, at most",
+    "max_mb": "size in MB, at most",
+}
 
 
 def best_of(run: RunData) -> str:
@@ -98,7 +105,7 @@ def budget(run: RunData) -> Part:
         "rows": [
             {
                 "artefact": check.get("artefact"),
-                "check": str(check.get("check")).replace("_", " "),
+                "check": _CHECKS.get(str(check.get("check")), str(check.get("check")).replace("_", " ")),
                 "limit": plain(check.get("limit")),
                 "value": plain(check.get("value")),
                 "ok": bool(check.get("ok")),

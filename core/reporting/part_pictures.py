@@ -24,7 +24,11 @@ def disagreements(run: RunData) -> Part:
     verified = run.stage("verify")
     rows = verified.get("disagreements") or []
     if not rows:
-        return {"absent": "artefact and teacher agree on every sample." if verified else NOT_VERIFIED}
+        return {
+            "absent": "the best artefact gets no held-out sample wrong, or there are no label texts to ask for."
+            if verified
+            else NOT_VERIFIED
+        }
     return {"artefact": best_of(run), "cards": [_card(run, row) for row in rows[:_MOST]], "total": len(rows)}
 
 
