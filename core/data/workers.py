@@ -6,7 +6,7 @@ workers, and gets a generator of its own for that.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -30,7 +30,7 @@ class Loader(Generic[ItemT, LoadedT]):
     def __init__(self, load: Callable[[ItemT], LoadedT], workers: int = 0, pin: bool = False) -> None:
         self._load = load
         self._pin = pin
-        self._items: list[ItemT] = []
+        self._items = _Current[ItemT]()
         self._loader: DataLoader[Any] | None = None
         if workers > 0:
             self._loader = DataLoader(
@@ -43,7 +43,7 @@ class Loader(Generic[ItemT, LoadedT]):
                 generator=torch.Generator(),
             )
 
-    def stream(self, items: Sequence[ItemT]) -> Iterator[LoadedT]:
+    def stream(self, items: Iterable[ItemT]) -> Iterator[LoadedT]:
         """What `load` makes of each item, in order.
 
         Raises:
@@ -51,7 +51,7 @@ class Loader(Generic[ItemT, LoadedT]):
         """
         if self._loader is None:
             return map(self._load, items)
-        self._items[:] = items
+        self._items.items = items
         return self._from_workers(self._loader)
 
     def _from_workers(self, loader: DataLoader[Any]) -> Iterator[LoadedT]:
@@ -63,6 +63,16 @@ class Loader(Generic[ItemT, LoadedT]):
     def close(self) -> None:
         """End the worker processes."""
         self._loader = None
+
+
+class _Current(Generic[ItemT]):
+    """The items that are being streamed, as the loader's sampler: it is asked for them anew at each stream."""
+
+    def __init__(self) -> None:
+        self.items: Iterable[ItemT] = ()
+
+    def __iter__(self) -> Iterator[ItemT]:
+        return iter(self.items)
 
 
 class _Calls(Dataset[Any]):

@@ -53,11 +53,11 @@ class Progress:
     best_validation: dict[str, float] = field(default_factory=dict)
     validated: int = -1
 
-    def advance(self, steps_in_epoch: int) -> None:
+    def advance(self, is_last: bool) -> None:
         """Count a finished step; the epoch ends with its last one."""
         self.step += 1
         self.done += 1
-        if self.done == steps_in_epoch:
+        if is_last:
             self.epoch, self.done = self.epoch + 1, 0
 
 

@@ -26,7 +26,7 @@ from edgefw.training.objective import Terms
 from edgefw.training.optimisers import learning_rate, set_learning_rate
 from edgefw.training.preparation import Prepared, check_job, prepare
 from edgefw.training.random_state import seeded
-from edgefw.training.steps import epoch_batches, in_groups, make_batch, make_plan, to_device
+from edgefw.training.steps import epoch_items, make_batch, make_plan, to_device
 
 __all__ = ["Callbacks", "PhaseJob", "PhaseLoss", "PhaseResult", "train_phase"]
 
@@ -77,22 +77,20 @@ class _Loop:
         return keeping.finish(time.monotonic() - self._started)
 
     def _epoch(self) -> None:
-        progress, epoch = self._keeping.progress, self._keeping.progress.epoch
-        batches = self._batches(epoch)
-        steps = len(batches) // self._accumulate
-        if steps == 0:
-            raise DataError(f"phase {self._job.phase.name}: the sampler formed no full step in epoch {epoch + 1}.")
-        todo = batches[progress.done * self._accumulate :]
-        stream = self._prepared.loader.stream([(epoch, list(picks)) for picks in todo])
-        for _ in in_groups(todo, self._accumulate):
-            self._step(stream)
-            progress.advance(steps)
+        progress, prepared = self._keeping.progress, self._prepared
+        epoch = progress.epoch
+        items = epoch_items(
+            self._job.phase, self._batches(epoch), epoch, progress.done, prepared.rank, prepared.processes
+        )
+        stream = prepared.loader.stream(items)
+        while progress.epoch == epoch:
+            progress.advance(self._step(stream))
             progress.seconds = time.monotonic() - self._started
             self._keeping.after_step(ended_epoch=progress.done == 0)
             if self._plan.over(progress.step, progress.epoch):
                 return
 
-    def _batches(self, epoch: int) -> list[Sequence[Pick]]:
+    def _batches(self, epoch: int) -> Iterator[Sequence[Pick]]:
         job, prepared = self._job, self._prepared
         table = self._table
         if job.sampler.needs_embeddings:
@@ -102,14 +100,14 @@ class _Loop:
                 write_embeddings(path, network, job.scheme, job.data, epoch, job.phase.batch, prepared.device)
             prepared.accelerator.wait_for_everyone()
             table = table_with_embeddings(path, job.data)
-        return epoch_batches(job.phase, job.sampler, table, epoch, job.seed, prepared.rank, prepared.processes)
+        return job.sampler.batches(table, job.phase.batch * prepared.processes, epoch, job.seed)
 
-    def _step(self, stream: Iterator[StepData]) -> None:
-        """One optimiser step."""
+    def _step(self, stream: Iterator[tuple[StepData, bool]]) -> bool:
+        """One optimiser step; whether it was the last one of its epoch."""
         prepared, progress = self._prepared, self._keeping.progress
         rate = learning_rate(self._job.phase.optimiser, progress.step, self._plan.steps)
         set_learning_rate(prepared.optimiser, rate)
-        found, samples = self._gradients(stream)
+        found, samples, is_last = self._gradients(stream)
         factor = self._rescale(found)
         norm = self._clip()
         prepared.guard.watch(
@@ -126,14 +124,17 @@ class _Loop:
         if self._keeping.logs(progress.step + 1):
             prepared.guard.look()
             self._keeping.log(self._values(found, factor), rate, norm)
+        return is_last
 
-    def _gradients(self, stream: Iterator[StepData]) -> tuple[list[Terms], list[Tensor]]:
-        """Backward passes of the step's batches; what each gave, and which samples it held."""
+    def _gradients(self, stream: Iterator[tuple[StepData, bool]]) -> tuple[list[Terms], list[Tensor], bool]:
+        """Backward passes of the step's batches: what each gave, which samples it held, and if the epoch ends."""
         prepared, job, step = self._prepared, self._job, self._keeping.progress.step
         found: list[Terms] = []
         samples: list[Tensor] = []
+        is_last = True
         for position in range(self._accumulate):
-            data = to_device(next(stream), prepared.device)
+            loaded, is_last = self._next(stream)
+            data = to_device(loaded, prepared.device)
             batch = make_batch(job, data, prepared.targets)
             alone = position == self._accumulate - 1
             with nullcontext() if alone else prepared.accelerator.no_sync(prepared.wrapped):
@@ -142,7 +143,16 @@ class _Loop:
                 prepared.accelerator.backward(total)
             found.append(terms)
             samples.append(data.sample)
-        return found, samples
+        return found, samples, is_last
+
+    def _next(self, stream: Iterator[tuple[StepData, bool]]) -> tuple[StepData, bool]:
+        try:
+            return next(stream)
+        except StopIteration:
+            epoch = self._keeping.progress.epoch + 1
+            raise DataError(
+                f"phase {self._job.phase.name}: the sampler formed no full step in epoch {epoch}."
+            ) from None
 
     def _rescale(self, found: Sequence[Terms]) -> float:
         """Turn accumulated sums over rows into means over all rows of all batches and processes; the factor."""

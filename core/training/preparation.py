@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from edgefw.contracts.sampler import Pick
 from edgefw.data.teacher_cache import OnlineTargets, TeacherCache
 from edgefw.data.workers import Loader
 from edgefw.errors import RecipeError
@@ -31,12 +30,10 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from torch.nn import Parameter
 
+    from edgefw.contracts.sampler import Pick
     from edgefw.data.batches import StepData, StepSource
     from edgefw.training.job import PhaseJob
-    from edgefw.training.steps import Targets
-
-Item = tuple[int, list[Pick]]
-"""A batch to load: the epoch, and the samples."""
+    from edgefw.training.steps import Item, Targets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +49,7 @@ class Prepared:
     adversaries: Adversaries
     average: WeightAverage | None
     targets: Targets
-    loader: Loader[Item, StepData]
+    loader: Loader[Item, tuple[StepData, bool]]
     guard: NanGuard
     validator: Validator | None
 
@@ -224,8 +221,8 @@ class _Load:
     source: StepSource
     pictures: bool
 
-    def __call__(self, item: Item) -> StepData:
-        return self.source.load(item[1], item[0], self.pictures)
+    def __call__(self, item: Item) -> tuple[StepData, bool]:
+        return self.source.load(item.picks, item.epoch, self.pictures), item.is_last
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -104,15 +105,34 @@ def make_plan(phase: Phase, sampler: Sampler, table: SampleTable, processes: int
     return Plan(per_epoch, per_epoch * phase.epochs, phase.epochs)
 
 
-def epoch_batches(
-    phase: Phase, sampler: Sampler, table: SampleTable, epoch: int, seed: int, rank: int, processes: int
-) -> list[Sequence[Pick]]:
-    """This process's part of every batch of an epoch, in whole optimiser steps."""
-    every = list(sampler.batches(table, phase.batch * processes, epoch, seed))
-    whole = len(every) // phase.accumulate * phase.accumulate
-    return [rank_part(picks, rank, processes) for picks in every[:whole]]
+class Item(NamedTuple):
+    """A batch to load: its epoch, its samples, and whether the epoch's last optimiser step needs it."""
+
+    epoch: int
+    picks: Sequence[Pick]
+    is_last: bool
 
 
-def in_groups(batches: Sequence[Sequence[Pick]], size: int) -> Iterator[Sequence[Sequence[Pick]]]:
-    """Consecutive batches, `size` at a time: the batches of one optimiser step."""
-    return (batches[first : first + size] for first in range(0, len(batches), size))
+def epoch_items(
+    phase: Phase, batches: Iterator[Sequence[Pick]], epoch: int, done: int, rank: int, processes: int
+) -> Iterator[Item]:
+    """This process's part of the batches of an epoch, in whole optimiser steps, one after the other.
+
+    Args:
+        batches: all batches of the epoch, from the sampler; only those of two steps are in memory.
+        done: optimiser steps to leave out at the beginning.
+    """
+    steps = _whole_steps(batches, phase.accumulate)
+    following = next(steps, None)
+    while following is not None:
+        group, following = following, next(steps, None)
+        if done > 0:
+            done -= 1
+            continue
+        for picks in group:
+            yield Item(epoch, rank_part(picks, rank, processes), following is None)
+
+
+def _whole_steps(batches: Iterator[Sequence[Pick]], size: int) -> Iterator[list[Sequence[Pick]]]:
+    while len(group := list(islice(batches, size))) == size:
+        yield group
