@@ -117,6 +117,17 @@ def test_the_modality_is_the_first_one_or_the_named_one(tmp_path: Path) -> None:
         opened(root, ("depth", "rgb"), modality="nir")
 
 
+def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = opened(tree(tmp_path / "d", "train/cat/1.jpg"))
+
+    def refuse(folder: str) -> None:
+        raise PermissionError(13, "Permission denied", folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)  # root may read everything, so that chmod would show nothing
+    with pytest.raises(DataError, match=r"/d: the folder cannot be read \(Permission denied\)"):
+        data.listing("train")
+
+
 def test_a_missing_root_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"data\.root: .*/nowhere is no folder"):
         opened(tmp_path / "nowhere")
