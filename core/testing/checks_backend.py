@@ -1,0 +1,129 @@
+"""Promises of a backend, see `edgefw.contracts.backend`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import numpy as np
+
+from edgefw.contracts.backend import Artefact, CompileRequest
+from edgefw.errors import BundleError
+from edgefw.testing.clean_import import imports_of
+from edgefw.testing.fakes import SIZE, pictures, student_network
+from edgefw.testing.onnx_files import cosine
+from edgefw.testing.subject import Subject
+
+
+def accepted_levels_are_declared(subject: Subject) -> None:
+    """`accepts` names levels that the technique provides, and `name` is the technique's."""
+    backend = subject.piece
+    assert backend.accepts and backend.accepts <= subject.technique.provided(subject.config), (
+        f"{sorted(backend.accepts)}"
+    )
+    assert backend.name == subject.technique.name
+
+
+def artefact_lies_in_the_folder(subject: Subject) -> None:
+    """The compiled file lies in the folder that was given, and says on which level it is."""
+    artefact, request = _compiled(subject)
+    assert artefact.file.is_file() and artefact.file.resolve().is_relative_to(request.folder.resolve())
+    assert artefact.level in ("onnx", "compiled"), f"level '{artefact.level}'"
+
+
+def file_agrees_with_the_network(subject: Subject) -> None:
+    """Opened in its own runtime the file gives the network's embeddings, on the examples and on other images."""
+    artefact, request = _compiled(subject)
+    runner = subject.build().open(artefact.file)
+    assert list(runner.inputs) == list(request.inputs), f"inputs {list(runner.inputs)}, not {list(request.inputs)}"
+    for images in (request.examples["rgb"], pictures(4, seed=77)):
+        expected = _expected(request.network, images)
+        found = runner.run({"rgb": images})
+        assert found.dtype == np.float32 and found.shape == expected.shape, f"{found.shape} {found.dtype}"
+        error = np.abs(found - expected).max() / np.abs(expected).max()
+        assert cosine(found, expected) >= 0.999 and error <= 0.02, f"off by {error:.2g} of the largest number"
+
+
+def batch_is_dynamic(subject: Subject) -> None:
+    """One file runs with one image, and with more than it was compiled with."""
+    artefact, request = _compiled(subject)
+    runner, images = subject.build().open(artefact.file), pictures(7)
+    for rows in (1, 2, 7):
+        found = runner.run({"rgb": images[:rows]})
+        expected = _expected(request.network, images[:rows])
+        assert cosine(found, expected) >= 0.999, f"{rows} images"
+
+
+def threads_can_be_limited(subject: Subject) -> None:
+    """`open` takes a number of threads."""
+    artefact, request = _compiled(subject)
+    runner = subject.build().open(artefact.file, threads=1)
+    assert runner.run({"rgb": request.examples["rgb"]}).shape[0] == len(request.examples["rgb"])
+
+
+def damaged_file_is_a_bundle_error(subject: Subject) -> None:
+    """A file that is cut, empty or missing is a BundleError, not a crash of the runtime."""
+    artefact, _ = _compiled(subject)
+    data = artefact.file.read_bytes()
+    for name, damage in {"cut": data[: len(data) // 2], "empty": b"", "a text": b"no model\n" * 20}.items():
+        file = Path(mkdtemp(dir=subject.folder)) / artefact.file.name
+        file.write_bytes(damage)
+        try:
+            subject.build().open(file)
+        except BundleError:
+            continue
+        raise AssertionError(f"a file that is {name} was opened")
+
+
+def imports_no_torch(subject: Subject) -> None:
+    """Importing the module does not import torch: the device opens artefacts without it."""
+    assert "torch" not in imports_of(subject.ref.module)
+
+
+CHECKS = (
+    accepted_levels_are_declared,
+    artefact_lies_in_the_folder,
+    file_agrees_with_the_network,
+    batch_is_dynamic,
+    threads_can_be_limited,
+    damaged_file_is_a_bundle_error,
+    imports_no_torch,
+)
+
+
+def _compiled(subject: Subject) -> tuple[Artefact, CompileRequest]:
+    """A small network, compiled once per subject."""
+    memory: dict[str, Any] = vars(subject)
+    if "_compiled" not in memory:
+        folder = Path(mkdtemp(dir=subject.folder))
+        request = CompileRequest(
+            network=_network(), inputs={"rgb": (3, SIZE, SIZE)}, folder=folder, examples={"rgb": pictures(3)}
+        )
+        memory["_compiled"] = (subject.build().compile(request), request)
+    compiled: tuple[Artefact, CompileRequest] = memory["_compiled"]
+    return compiled
+
+
+def _network() -> Any:
+    """Images to embeddings: what a scheme hands to a backend."""
+    import torch
+
+    class Embedding(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.student = student_network()
+
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            embedding: torch.Tensor = self.student(pixels).embedding
+            return embedding
+
+    return Embedding().eval()
+
+
+def _expected(network: Any, images: np.ndarray) -> np.ndarray:
+    import torch
+
+    with torch.no_grad():
+        result: np.ndarray = network(torch.from_numpy(images)).numpy()
+    return result

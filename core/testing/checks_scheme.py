@@ -1,0 +1,106 @@
+"""Promises of a scheme, see `edgefw.contracts.scheme`."""
+
+from __future__ import annotations
+
+import torch
+
+from edgefw.contracts.loss import LossInput
+from edgefw.contracts.scheme import Batch
+from edgefw.testing.fakes import TEACHER_WIDTH, scheme_batch, student_network
+from edgefw.testing.subject import Subject
+
+
+def rows_are_aligned(subject: Subject) -> None:
+    """Student outputs, targets, samples, modalities and labels have one row for each image that is compared."""
+    _, inputs = _forward(subject, _batch(subject))
+    count = len(inputs.student.embedding)
+    assert count, "no rows"
+    for name in ("modality", "sample", "label", "role", "group"):
+        values = getattr(inputs, name)
+        assert values is not None and values.shape == (count,), (
+            f"{name}: {None if values is None else tuple(values.shape)}"
+        )
+    assert inputs.teacher.embedding.shape == (count, TEACHER_WIDTH), f"targets {tuple(inputs.teacher.embedding.shape)}"
+
+
+def rows_show_samples_of_the_batch(subject: Subject) -> None:
+    """Each row belongs to a sample of the batch and to a modality of the recipe, and carries the sample's label."""
+    batch = _batch(subject)
+    _, inputs = _forward(subject, batch)
+    labels = dict(zip(batch.sample.tolist(), batch.label.tolist(), strict=True))
+    assert all(labels.get(sample) == label for sample, label in zip(inputs.sample.tolist(), inputs.label.tolist()))
+    assert set(inputs.modality.tolist()) <= set(range(len(subject.modalities)))
+
+
+def missing_images_are_no_rows(subject: Subject) -> None:
+    """A sample that lacks a modality has no row of that modality."""
+    if len(subject.modalities) < 2 or "run.pairs" in subject.technique.needed(subject.config):
+        return
+    absent = subject.modalities[1]
+    batch = scheme_batch(subject.modalities, missing={absent: [0]})
+    _, inputs = _forward(subject, batch)
+    pairs = set(zip(inputs.sample.tolist(), inputs.modality.tolist(), strict=True))
+    assert (int(batch.sample[0]), 1) not in pairs, f"a row for the missing {absent} image of a sample"
+
+
+def gradient_reaches_the_network(subject: Subject) -> None:
+    """What the rows say depends on every trainable parameter of the student."""
+    network, inputs = _forward(subject, _batch(subject))
+    (inputs.student.embedding.pow(2).sum() + inputs.student.pooled.sum()).backward()
+    idle = [
+        name for name, parameter in network.named_parameters() if parameter.requires_grad and parameter.grad is None
+    ]
+    assert not idle, f"no gradient reaches {', '.join(idle)}"
+
+
+def targets_carry_no_gradient(subject: Subject) -> None:
+    """The teacher's rows, and those of an earlier phase, are constants."""
+    _, inputs = _forward(subject, _batch(subject))
+    assert not inputs.teacher.embedding.requires_grad
+    assert inputs.reference is None or not inputs.reference.embedding.requires_grad
+
+
+def embeds_every_modality_it_serves(subject: Subject) -> None:
+    """`embed` gives (B, D) for each modality that a signature serves, an image alone as in a batch."""
+    scheme = subject.build()
+    network = scheme.network(student_network()).eval()
+    for modality in {name for signature in scheme.signatures(subject.modalities) for name in signature.serves}:
+        pixels = _batch(subject).images[modality]
+        with torch.no_grad():
+            together, alone = (scheme.embed(network, modality, part) for part in (pixels, pixels[:1]))
+        assert together.shape == (len(pixels), TEACHER_WIDTH), f"{modality}: {tuple(together.shape)}"
+        assert torch.allclose(together[:1], alone, atol=1e-5), f"{modality}: an image alone gives another embedding"
+
+
+def signatures_serve_each_modality_once(subject: Subject) -> None:
+    """Graphs have different names, take modalities of the recipe, and no two of one input serve the same modality."""
+    signatures = subject.build().signatures(subject.modalities)
+    assert signatures, "no graph to export"
+    names = [signature.name for signature in signatures]
+    assert len(set(names)) == len(names), f"names {names}"
+    for signature in signatures:
+        strangers = set(signature.inputs) | set(signature.serves)
+        assert signature.inputs and signature.serves and strangers <= set(subject.modalities), f"{signature}"
+    served = [name for signature in signatures if len(signature.inputs) == 1 for name in signature.serves]
+    assert len(set(served)) == len(served), f"served twice: {served}"
+
+
+CHECKS = (
+    rows_are_aligned,
+    rows_show_samples_of_the_batch,
+    missing_images_are_no_rows,
+    gradient_reaches_the_network,
+    targets_carry_no_gradient,
+    embeds_every_modality_it_serves,
+    signatures_serve_each_modality_once,
+)
+
+
+def _batch(subject: Subject) -> Batch:
+    return scheme_batch(subject.modalities)
+
+
+def _forward(subject: Subject, batch: Batch) -> tuple[torch.nn.Module, LossInput]:
+    scheme = subject.build()
+    network = scheme.network(student_network()).train()
+    return network, scheme.forward(network, batch)
