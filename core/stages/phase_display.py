@@ -55,7 +55,8 @@ class PhaseDisplay:
 
     def validation(self, step: int, values: Mapping[str, float]) -> None:
         """A validation: a line that stays."""
-        self._context.progress.say(f"train {self._phase}  step {step}  validation  {format_values(values)}")
+        shown = format_values(self._summary(values))
+        self._context.progress.say(f"train {self._phase}  step {step}  validation  {shown}")
         named = {f"validation/{name}": value for name, value in values.items()}
         self._context.observers.call(
             "edgefw_step_finished", run=self._context.run, phase=self._phase, step=step, metrics=named
@@ -68,6 +69,15 @@ class PhaseDisplay:
             self._open(label, total, 0)
         if self._bar is not None:
             self._bar.update(done)
+
+    def _summary(self, values: Mapping[str, float]) -> Mapping[str, float]:
+        """Totals, and what tells modalities apart where there are several; the metrics file has everything."""
+        several = len(self._context.composition.modalities) > 1
+        return {
+            name: value
+            for name, value in values.items()
+            if "/" not in name or (several and not name.startswith("loss/"))
+        }
 
     def _open(self, label: str, total: int, start: int) -> None:
         self._stack.close()

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -27,7 +27,6 @@ from safetensors.numpy import load_file
 from edgefw.recipe.schema import STAGES
 from edgefw.run_folder import RunFolder
 
-UNTIL = ("--until", "train")
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 RECIPE = """
 seed: 5
@@ -66,10 +65,11 @@ class Warm:
 
     process: subprocess.Popen[str]
     project: Path
+    until: str
 
     def start(self, out: Path, *options: str) -> int:
         """Start a run; its process id."""
-        arguments = ["run", str(self.project / "kill.yaml"), "--out", str(out), *UNTIL, *options]
+        arguments = ["run", str(self.project / "kill.yaml"), "--out", str(out), "--until", self.until, *options]
         self._stdin.write(json.dumps({"arguments": arguments, "log": f"{out}.log"}) + "\n")
         self._stdin.flush()
         return int(self._answer()["pid"])
@@ -95,38 +95,44 @@ class Warm:
         return answer
 
 
-@pytest.fixture(scope="module")
-def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
-    project = tmp_path_factory.mktemp("kill")
+@contextmanager
+def warmed(project: Path, until: str, *modules: str) -> Iterator[tuple[Warm, Path]]:
+    """A process that runs the recipe up to a stage, and a run that nobody disturbed."""
     draw(project / "data", {"train": 8, "val": 3, "test": 3})
     (project / "kill.yaml").write_text(RECIPE)
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(FIXTURES / "tiny_pieces"),
-        "EDGEFW_PLUGINS": "edgefw-tiny",
-        "OMP_NUM_THREADS": "1",
-    }
-    environment.pop("EDGEFW_CACHE", None)
+    own = {"PYTHONPATH": str(FIXTURES / "tiny_pieces"), "EDGEFW_PLUGINS": "edgefw-tiny", "OMP_NUM_THREADS": "1"}
+    others = {name: value for name, value in os.environ.items() if name != "EDGEFW_CACHE"}
     process = subprocess.Popen(
-        [sys.executable, str(FIXTURES / "warm_edgefw.py")],
+        [sys.executable, str(FIXTURES / "warm_edgefw.py"), *modules],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env=environment,
+        env={**others, **own},
         cwd=project,
     )
-    served = Warm(process, project)
-    assert served._answer() == {"ready": True}
-    yield served
-    served._stdin.close()
-    process.wait(timeout=30)
+    warm = Warm(process, project, until)
+    try:
+        assert warm._answer() == {"ready": True}
+        warm.complete(project / "whole")
+        yield warm, project / "whole"
+    finally:
+        warm._stdin.close()
+        process.wait(timeout=60)
 
 
 @pytest.fixture(scope="module")
-def whole(warm: Warm) -> Path:
-    """A run that nobody disturbed."""
-    warm.complete(warm.project / "whole")
-    return warm.project / "whole"
+def training(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Warm, Path]]:
+    """Runs that end with the training."""
+    with warmed(tmp_path_factory.mktemp("kill"), "train") as both:
+        yield both
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Warm, Path]]:
+    """Runs of the whole chain."""
+    modules = ("onnx", "onnxruntime.quantization", "onnxscript", "torch.onnx", "jinja2")
+    with warmed(tmp_path_factory.mktemp("chain"), "report", *modules) as both:
+        yield both
 
 
 def draw(root: Path, counts: dict[str, int]) -> None:
@@ -228,20 +234,21 @@ def assert_kills_do_no_harm(warm: Warm, whole: Path, kills: int, seed: int) -> N
     print("\n".join(killed))
 
 
-def test_three_kills_do_no_harm(warm: Warm, whole: Path) -> None:
-    assert_kills_do_no_harm(warm, whole, kills=3, seed=0)
+def test_three_kills_in_training_do_no_harm(training: tuple[Warm, Path]) -> None:
+    assert_kills_do_no_harm(*training, kills=3, seed=0)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
-def test_ten_kills_each_do_no_harm(warm: Warm, whole: Path, seed: int) -> None:
-    assert_kills_do_no_harm(warm, whole, kills=10, seed=seed)
+def test_ten_kills_of_a_whole_run_do_no_harm(chain: tuple[Warm, Path], seed: int) -> None:
+    assert_kills_do_no_harm(*chain, kills=10, seed=seed)
 
 
 @pytest.mark.slow
-def test_a_run_killed_again_and_again_still_arrives(warm: Warm, whole: Path) -> None:
+def test_a_run_killed_again_and_again_still_arrives(training: tuple[Warm, Path]) -> None:
+    warm, whole = training
     folder = warm.project / "again"
-    for delay_s in (0.0, 0.05):
+    for delay_s in (0.0, 0.05, 0.01, 0.1):
         pid = warm.start(folder, "--resume")
         seen = len(events(folder))
         while len(events(folder)) < seen + 4 and os.path.exists(f"/proc/{pid}/exe"):
