@@ -108,7 +108,11 @@ class Listing:
 
 
 class Dataset(Protocol):
-    """Lists splits. Imports no torch: `verify` and the device side read data with it."""
+    """Lists splits. Imports no torch: `verify` and the device side read data with it.
+
+    A data set that makes its samples on first use may define `count(split) -> int`: how many a listing would hold,
+    without making them. A plan asks for it.
+    """
 
     classes: tuple[str, ...]
     """Names of the labels in a fixed order; empty for unlabelled data."""

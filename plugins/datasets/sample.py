@@ -1,4 +1,4 @@
-"""Labelled RGB-D scenes drawn on the spot: textured rooms, lit objects of twelve classes.
+"""Labelled RGB-D scenes drawn on the spot: textured rooms, twelve kinds of object.
 
 A first run needs no download and no camera: scenes are ray-cast from a seed, colour and metric depth from the same
 geometry, with captions. Splits are drawn from different seeds and never share a scene. The images are stored once in
@@ -52,10 +52,14 @@ class SampleScenes:
 
     def listing(self, split: str) -> Listing:
         """The scenes of a split, drawn now if they are not in the cache."""
-        count = getattr(self.config, split, 0) if split in SPLITS else 0
+        count = self.count(split)
         if not count:
             return Listing(samples=())
         return Listing(samples=_read(self._shard(split, count)))
+
+    def count(self, split: str) -> int:
+        """How many scenes a split has, without drawing them."""
+        return getattr(self.config, split, 0) if split in SPLITS else 0
 
     def _shard(self, split: str, count: int) -> Path:
         from edgefw.plugins.datasets.drawing.shard import ShardPlan, write_shard

@@ -1,0 +1,191 @@
+"""A run that is put together and not started: built pieces, counted samples, and each phase as training would get it.
+
+The phases' jobs are the real ones (`edgefw.stages.phase_pieces`), on random data instead of files. What a run would
+refuse before its first step is refused here.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pluggy
+
+from edgefw.contracts.run import RunInfo
+from edgefw.errors import DataError
+from edgefw.label_names import prompts, read_label_names, unique_names
+from edgefw.pieces import Pieces
+from edgefw.planning.samples import SplitFacts, check_first_images, splits
+from edgefw.registry.observers import Observers
+from edgefw.reporting.progress import SilentProgress
+from edgefw.run_folder import RunFolder
+from edgefw.stages.context import StageContext
+from edgefw.stages.phase_pieces import PhasePieces
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from edgefw.contracts.view import View
+    from edgefw.planning.random_data import RandomData
+    from edgefw.recipe.compose import Composition
+    from edgefw.training.job import PhaseJob
+    from edgefw.training.network import StudentNetwork
+
+
+class PlannedRun:
+    """Everything a plan is read from; each part is made when it is first asked for.
+
+    Args:
+        composition: the recipe's techniques.
+        cache: an existing folder for what pieces may keep.
+    """
+
+    def __init__(self, composition: Composition, cache: Path) -> None:
+        self.composition = composition
+        self.config = composition.recipe.config
+        self.pieces = Pieces(composition, cache)
+        self.cache = cache
+
+    @cached_property
+    def student(self) -> StudentNetwork:
+        """A student with the weights it would start from."""
+        return self.pieces.student_network()
+
+    @cached_property
+    def labels(self) -> list[str]:
+        """Label names of the evaluation; empty where there are none to be had."""
+        named = self.config.evaluate.labels is not None or bool(self.pieces.dataset.classes)
+        if not named or "teacher.text" not in self.composition.teacher.provides:
+            return []
+        _check_templates(self.config.evaluate.template)
+        return self.pieces.evaluation_labels()
+
+    @cached_property
+    def superset(self) -> list[str]:
+        """Label names of the curation; empty without one."""
+        curate = self.config.curate
+        if curate is None:
+            return []
+        _check_templates(curate.template)
+        return unique_names(read_label_names(curate.labels, self.composition.recipe.base, "curate.labels"))[0]
+
+    @cached_property
+    def splits(self) -> dict[str, SplitFacts]:
+        """Samples of each split; looked at once, with the first images of each modality.
+
+        Raises:
+            DataError: if the data cannot be used as the recipe says.
+        """
+        facts = splits(self.pieces, self.labels)
+        check_first_images(self.pieces, facts["train"], self.student.spec.input)
+        self._check_held_out(facts)
+        return facts
+
+    @property
+    def kept(self) -> int:
+        """How many training samples curation keeps; an upper bound where a threshold decides."""
+        curate, visible = self.config.curate, self.splits["train"].visible
+        if curate is None or curate.threshold is not None:
+            return visible
+        return max(1, math.ceil(curate.keep * visible - 1e-9))
+
+    @cached_property
+    def jobs(self) -> list[PhaseJob]:
+        """Each phase with a fresh student and random data.
+
+        Raises:
+            EdgefwError: if a piece of a phase cannot be built.
+        """
+        return [self._job(index) for index in range(len(self.composition.phases))]
+
+    def _job(self, index: int) -> PhaseJob:
+        from edgefw.training.job import Callbacks
+
+        pieces = PhasePieces(self._context(), self.composition.phases[index], index)
+        reference = self.pieces.student_network().eval() if pieces.needs_reference else None
+        return pieces.job(
+            PlannedInputs(self),  # type: ignore[arg-type]  # the same attributes, without files behind them
+            student=self.pieces.student_network(),
+            folder=self.cache,
+            reference=reference,
+            resume=False,
+            callbacks=Callbacks(),
+        )
+
+    def _context(self) -> StageContext:
+        recipe = self.composition.recipe
+        return StageContext(
+            recipe=recipe,
+            composition=self.composition,
+            pieces=self.pieces,
+            folder=RunFolder(self.cache),
+            observers=Observers(pluggy.PluginManager("edgefw")),
+            run=RunInfo(folder=self.cache, recipe=recipe.source, config=recipe.resolved),
+            progress=SilentProgress(),
+        )
+
+    def _check_held_out(self, facts: dict[str, SplitFacts]) -> None:
+        split = self.config.verify.split
+        if not facts[split].samples:
+            others = [name for name in ("val", "test") if facts[name].samples]
+            hint = f"Set verify.split={others[0]}, or add some." if others else "Add some."
+            raise DataError(f"verify.split: the data set has no '{split}' samples to verify on. {hint}")
+
+
+class PlannedInputs:
+    """What `edgefw.stages.phase_pieces.TrainingInputs` gives a phase, in random numbers."""
+
+    def __init__(self, run: PlannedRun) -> None:
+        self._run = run
+
+    @property
+    def text(self) -> Tensor | None:
+        """Random texts for the label superset, else for the evaluation labels."""
+        return self._texts(len(self._run.superset or self._run.labels))
+
+    @property
+    def evaluation_text(self) -> Tensor | None:
+        """Random texts for the evaluation labels."""
+        return self._texts(len(self._run.labels))
+
+    def training_data(self, view: View, turns: int | None) -> RandomData:
+        """As many samples as are kept, at the view's size."""
+        run = self._run
+        labels = run.splits["train"].label
+        if run.superset:
+            labels = np.arange(run.kept, dtype=np.int64) % len(run.superset)
+        return self._data(run.kept, labels, view.size, turns)
+
+    @property
+    def validation_data(self) -> RandomData | None:
+        """As many samples as the validation split has; None without it."""
+        facts = self._run.splits["val"]
+        return self._data(facts.visible, facts.label, None, 1) if facts.visible else None
+
+    def _texts(self, count: int) -> Tensor | None:
+        from edgefw.planning.random_data import random_texts
+
+        return random_texts(count, self._run.pieces.teacher.spec.width)
+
+    def _data(self, count: int, labels: np.ndarray | None, size: int | None, turns: int | None) -> RandomData:
+        from edgefw.planning.random_data import RandomData
+
+        pieces, input = self._run.pieces, self._run.student.spec.input
+        side = size or input.size
+        return RandomData(
+            count=count,
+            shape=(input.channels, side, side),
+            picture=pieces.teacher.spec.image_size,
+            modalities=tuple(pieces.modalities),
+            teacher_modality=pieces.teacher_modality,
+            labels=labels,
+            turns=turns,
+        )
+
+
+def _check_templates(template: str | list[str]) -> None:
+    for one in [template] if isinstance(template, str) else template:
+        prompts(["x"], one)

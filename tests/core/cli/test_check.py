@@ -1,0 +1,188 @@
+"""`edgefw check` on pieces that take no time: the numbers of the plan, and what it refuses before anything is trained."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgefw.cli.main import run
+
+TINY = Path(__file__).parents[2] / "fixtures" / "tiny_pieces"
+RECIPE = """\
+# Coloured squares. For tests.
+data: {name: folder, root: data}
+modalities: {rgb: {name: rgb}}
+teacher: {name: tiny-colours}
+student: {name: tiny-trunk, width: 12, size: 16}
+train:
+  - name: distil
+    scheme: {name: single-modality}
+    losses: [{name: feature}]
+    epochs: 3
+    batch: 4
+export: {quantizers: [{name: int8-static}]}
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A recipe beside 12 + 4 + 5 pictures of three classes."""
+    monkeypatch.setenv("EDGEFW_PLUGINS", "edgefw-tiny")
+    monkeypatch.syspath_prepend(TINY)
+    for split, count in (("train", 12), ("val", 4), ("test", 5)):
+        for index in range(count):
+            label = ("red", "green", "blue")[index % 3]
+            file = tmp_path / "data" / split / label / f"{index}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            pixels = np.zeros((20, 20, 3), np.uint8)
+            pixels[..., index % 3] = 200
+            Image.fromarray(pixels).save(file)
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    return tmp_path / "recipe.yaml"
+
+
+@pytest.fixture
+def plan(recipe: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., dict[str, Any]]:
+    def planned(*arguments: str) -> dict[str, Any]:
+        assert run(["check", str(recipe), "--json", *arguments]) == 0, capsys.readouterr().err
+        captured = capsys.readouterr()
+        return json.loads(captured.out)
+
+    return planned
+
+
+@pytest.fixture
+def refusal(recipe: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    def refused(*arguments: str) -> str:
+        assert run(["check", str(recipe), *arguments]) == 2
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        return captured.err
+
+    return refused
+
+
+def test_the_plan_counts_samples_steps_and_parameters(plan) -> None:
+    found = plan()
+    assert found["data"] == {
+        "classes": 3,
+        "licence": "unknown",
+        "splits": {
+            "train": {"samples": 12, "skipped": 0, "labelled": 12, "modalities": {"rgb": 12}},
+            "val": {"samples": 4, "skipped": 0, "labelled": 4, "modalities": {"rgb": 4}},
+            "test": {"samples": 5, "skipped": 0, "labelled": 5, "modalities": {"rgb": 5}},
+        },
+    }
+    (phase,) = found["phases"]
+    assert (phase["steps_per_epoch"], phase["steps"], phase["epochs"], phase["size"]) == (3, 9, 3, 16)
+    trunk = 3 * 12 * 9 + 12 + 2 * 12 + 12 * 12 * 9 + 12
+    assert found["student"]["parameters"] == trunk
+    assert found["student"]["head"] == {"in": 12, "out": 8, "parameters": 12 * 8 + 8}
+    assert found["student"]["map"] == {"grid": [4, 4], "channels": 12}
+    assert found["teacher"]["width"] == 8 and found["teacher"]["sees"] == "rgb"
+    assert found["verify"] == {"split": "test", "samples": 5, "labels": 3}
+
+
+def test_the_plan_names_each_piece_with_its_origin(plan) -> None:
+    rows = {row["path"]: row for row in plan()["pieces"]}
+    assert rows["teacher"]["distribution"] == "edgefw-tiny" and rows["teacher"]["version"] == "1.0"
+    assert rows["train[0].losses[0]"]["distribution"] == "edgefw"
+    assert rows["student"]["options"] == {"width": 12, "size": 16}
+
+
+def test_memory_has_its_parts(plan) -> None:
+    memory = plan("train.0.ema=0.9")["phases"][0]["memory"]
+    trained = 4 * (3 * 12 * 9 + 12 + 2 * 12 + 12 * 12 * 9 + 12 + 12 * 8 + 8)
+    buffers = 4 * 2 * 12 + 8
+    assert memory["gradients"] == trained
+    assert memory["weights"] == memory["average"] == trained + buffers
+    assert memory["optimiser"] == 2 * trained
+    assert memory["peak"] == sum(memory[name] for name in memory if name != "peak")
+    assert plan("train.0.optimiser={name: sgd}")["phases"][0]["memory"]["optimiser"] == trained
+    assert plan("train.0.optimiser={name: sgd, momentum: 0}")["phases"][0]["memory"]["optimiser"] == 0
+
+
+def test_activations_grow_with_the_batch(plan) -> None:
+    four, twelve = (plan(f"train.0.batch={batch}")["phases"][0]["memory"]["activations"] for batch in (4, 12))
+    assert four < twelve <= 3 * four
+
+
+def test_export_and_disk_are_foreseen(plan) -> None:
+    found = plan("train.0.cache={views: 3}")
+    assert [row["name"] for row in found["export"]] == ["onnxruntime-fp32", "onnxruntime-int8-static"]
+    assert found["export"][0]["inputs"] == {"rgb": [3, 16, 16]}
+    assert found["export"][1]["bytes"] < found["export"][0]["bytes"]
+    assert found["disk"]["teacher_cache"] == 4 * 8 * (12 * 3 + 4)
+    assert found["disk"]["total"] == sum(value for name, value in found["disk"].items() if name != "total")
+
+
+def test_curation_shortens_the_phases(plan) -> None:
+    found = plan("curate.labels=[red, green]", "curate.keep=0.5")
+    assert found["curate"] == {"labels": 2, "kept": 6, "at_most": False}
+    assert found["phases"][0]["steps_per_epoch"] == 1
+    assert plan("curate.labels=[red]", "curate.threshold=0.3")["curate"] == {
+        "labels": 1,
+        "kept": 12,
+        "at_most": True,
+    }
+
+
+def test_a_static_check_needs_neither_data_nor_weights(plan) -> None:
+    found = plan("--static", "data.root=/nowhere", "student.size=4096")
+    assert set(found) == {"edgefw", "recipe", "source", "static", "pieces"}
+
+
+def test_the_text_says_the_same(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["check", str(recipe)]) == 0
+    text = capsys.readouterr().out
+    for fragment in (
+        "teacher               tiny-colours     edgefw-tiny 1.0",
+        "phase distil: 3 epochs of 3, 9 steps of 4 of 12 samples, 16 pixels",
+        "head 12 -> 8, 104 parameters",
+        "onnxruntime-int8-static  in: rgb 3 x 16 x 16",
+        "verified on 5 test samples, 3 label names",
+    ):
+        assert fragment in text
+
+
+def test_nothing_is_left_behind(recipe: Path, plan) -> None:
+    before = sorted(path for path in recipe.parent.rglob("*"))
+    plan()
+    assert sorted(path for path in recipe.parent.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("overrides", "fragment"),
+    [
+        (["data.root=/nowhere"], "/nowhere"),
+        (["curate.labels=/nowhere.txt"], "curate.labels: /nowhere.txt: cannot be read"),
+        (["evaluate.labels=[red, red]"], "evaluate.labels: listed more than once: red"),
+        (["evaluate.template=a photo"], "has no {}"),
+        (["train.0.batch=13"], "phase distil: 12 samples give 0 batches of 13"),
+        (["train.0.accumulate=2", "train.0.losses.0={name: infonce}"], "train[0].losses[0]: loss 'infonce' compares"),
+        (["train.0.select.by=accuracy", "evaluate.labels=[cat]"], "train[0].select.by: 'accuracy' needs labels"),
+        (["compute.device=tpu"], "compute.device: must be text of the form"),
+        (["modalities={depth: {name: depth}}"], "modalities: none of depth holds photographs"),
+        (["train.0.gradient_checkpointing=true"], "gradient checkpointing needs student.checkpointing"),
+    ],
+)
+def test_what_a_run_would_refuse_is_refused_now(refusal, overrides: list[str], fragment: str) -> None:
+    assert fragment in refusal(*overrides)
+
+
+def test_an_empty_held_out_split_is_told_with_the_one_there_is(recipe: Path, refusal) -> None:
+    for file in (recipe.parent / "data" / "test").rglob("*.png"):
+        file.unlink()
+    assert "verify.split: the data set has no 'test' samples to verify on. Set verify.split=val" in refusal()
+
+
+def test_a_phase_that_selects_needs_a_validation_split(recipe: Path, refusal) -> None:
+    for file in (recipe.parent / "data" / "val").rglob("*.png"):
+        file.unlink()
+    assert "train[0].select.by: 'loss' needs a validation split" in refusal()
