@@ -24,7 +24,8 @@ class PhaseCurves:
         loss: the weighted sum.
         losses: each loss by name, where there is more than one.
         validation_loss: the loss on the validation split.
-        validation: any other validation quantity by name, such as "accuracy" or "accuracy, depth".
+        validation: any other validation quantity by name, such as "accuracy" or "accuracy, depth"; without the parts of
+            the validation loss ("loss/feature").
     """
 
     phase: str
@@ -89,8 +90,8 @@ def _add_validation(curves: PhaseCurves, step: float, values: object) -> None:
     for name, value in flat_numbers(values if isinstance(values, Mapping) else {}).items():
         if name == "loss":
             curves.validation_loss.append((step, value))
-        else:
-            curves.validation.setdefault(name, []).append((step, value))
+        elif not name.startswith(("loss/", "loss, ")):
+            curves.validation.setdefault(name.replace("/", ", "), []).append((step, value))
 
 
 def _ordered(curves: PhaseCurves) -> PhaseCurves:

@@ -83,6 +83,7 @@ def _content(run: RunData) -> dict[str, Any]:
         "plan": part_record.plan(run),
         "facts": part_record.facts(run),
         "plugins": part_record.plugins(run),
+        "hashes": part_record.hashes(run),
         "licences": part_record.licences(run),
         "warnings": part_record.warnings(run),
     }

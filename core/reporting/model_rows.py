@@ -22,6 +22,7 @@ METRIC_NAMES = {
     "ece": "expected calibration error",
 }
 _MAIN = ("top1", "balanced_top1", "agreement", "teacher_agreement", "cosine")
+_FIRST = ("teacher", "student")
 _NO_SHARES = ("cosine", "ece")
 
 
@@ -80,11 +81,12 @@ def modalities_of(evaluation: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def model_rows(verified: Mapping[str, Any]) -> list[ModelRow]:
-    """Teacher, student and artefacts, in the order in which they were measured, of a verify or a run result."""
+    """The teacher, the student, and the artefacts in the order in which they were measured, of a verify or run result."""
     evaluation, artefacts = verified.get("evaluation") or [], verified.get("artefacts") or []
     metric = main_metric(evaluation)
     records = {artefact_name(artefact): artefact for artefact in artefacts}
-    names = dict.fromkeys([str(row["model"]) for row in evaluation if "model" in row] + list(records))
+    measured = dict.fromkeys([str(row["model"]) for row in evaluation if "model" in row] + list(records))
+    names = sorted(measured, key=lambda name: _FIRST.index(name) if name in _FIRST else len(_FIRST))
     return [_row(name, evaluation, metric, records.get(name, {}), verified.get("budget") or []) for name in names]
 
 

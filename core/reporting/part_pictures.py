@@ -14,13 +14,13 @@ from edgefw.reporting.part_models import NOT_VERIFIED, best_of
 from edgefw.reporting.run_data import RunData
 
 Part = dict[str, Any]
-_MOST = 24
+_MOST = 12
 _MOST_BYTES = 400_000
 _KINDS = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
 
 
 def disagreements(run: RunData) -> Part:
-    """Cards: the picture, its label, and what teacher, student and artefact take it for."""
+    """Cards by modality: the picture, its label, and what teacher, student and artefact take it for."""
     verified = run.stage("verify")
     rows = verified.get("disagreements") or []
     if not rows:
@@ -29,7 +29,12 @@ def disagreements(run: RunData) -> Part:
             if verified
             else NOT_VERIFIED
         }
-    return {"artefact": best_of(run), "cards": [_card(run, row) for row in rows[:_MOST]], "total": len(rows)}
+    cards = [_card(run, row) for row in rows]
+    modalities = dict.fromkeys(card["modality"] for card in cards)
+    return {
+        "artefact": best_of(run),
+        "groups": [(name, [card for card in cards if card["modality"] == name][:_MOST]) for name in modalities],
+    }
 
 
 def data_uri(folder: Path, relative: str) -> str | None:

@@ -36,7 +36,7 @@ def plan(run: RunData) -> Part:
 
 
 def facts(run: RunData) -> Part:
-    """Environment, numbers of teacher and student, hashes and licences, as pairs."""
+    """Environment, numbers of teacher and student, and what else the run says of its inputs, as pairs."""
     environment, train = run.environment, run.stage("train")
     groups = [
         ("Software", {"edgefw": environment.get("edgefw"), "python": environment.get("python"),
@@ -47,19 +47,26 @@ def facts(run: RunData) -> Part:
         ("Data", dict(train.get("data") or {})),
         ("Provenance", _provenance(run)),
     ]  # fmt: skip
-    shown = [(title, list(_leaves(values))) for title, values in groups if any(v is not None for v in values.values())]
+    shown = [(title, [_worded(*leaf) for leaf in _leaves(values)]) for title, values in groups]
+    shown = [(title, [row for row in rows if row[1]]) for title, rows in shown]
+    shown = [(title, rows) for title, rows in shown if rows]
     return {"groups": shown} if shown else {"absent": "environment.json is missing or damaged."}
 
 
 def _provenance(run: RunData) -> dict[str, Any]:
-    """What result.json says of the run's inputs, less what has a group of its own, and the bundle's hashes."""
-    shown = ("teacher", "student", "data", "environment", "samples")
+    """What result.json says of the run's inputs, less what has a place of its own."""
+    elsewhere = ("teacher", "student", "data", "environment", "samples")
     stated = dict(run.finished.get("provenance") or {})
-    bundle = {name: run.manifest[name] for name in ("encoder", "provenance") if run.manifest.get(name)}
-    return {
-        **{key: value for key, value in stated.items() if key not in shown},
-        **({"bundle": bundle} if bundle else {}),
-    }
+    return {key: value for key, value in stated.items() if key not in elsewhere and not key.endswith("sha256")}
+
+
+def hashes(run: RunData) -> list[tuple[str, str]]:
+    """(what, sha256) of the recipe, the weights, and each artefact of the bundle."""
+    stated = dict(run.finished.get("provenance") or {})
+    found = [(key.removesuffix("_sha256"), str(value)) for key, value in stated.items() if key.endswith("_sha256")]
+    artefacts = run.manifest.get("artefacts") or run.stage("verify").get("artefacts") or []
+    found += [(artefact_name(row), str(row["sha256"])) for row in artefacts if row.get("sha256")]
+    return [(name, digest) for name, digest in found if digest != "None"]
 
 
 def plugins(run: RunData) -> list[Mapping[str, Any]]:
@@ -93,6 +100,13 @@ def warnings(run: RunData) -> list[tuple[str, str]]:
     if skipped:
         found.append(("curate", f"{skipped} training samples are left out as unreadable; see Curation"))
     return list(dict.fromkeys(found))
+
+
+def _worded(path: str, value: str) -> tuple[str, str]:
+    """A fact as a person reads it: no underscores, bytes as gigabytes."""
+    if path.endswith("_bytes") and value.replace(",", "").isdigit():
+        return path.removesuffix("_bytes"), f"{int(value.replace(',', '')) / 1e9:.1f} GB"
+    return path.replace("_", " "), value
 
 
 def _leaves(value: object, path: str = "") -> Iterator[tuple[str, str]]:

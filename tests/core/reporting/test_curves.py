@@ -15,7 +15,11 @@ from edgefw.reporting.run_data import read_lines
 ROWS = [
     {"phase": "a", "step": 1, "loss": 2.0, "losses": {"x": 1.5, "y": 0.5}},
     {"phase": "a", "step": 2, "loss": 1.0, "losses": {"x": 0.5, "y": 0.5}},
-    {"phase": "a", "step": 2, "validation": {"loss": 1.2, "accuracy": {"rgb": 0.5, "depth": 0.25}}},
+    {
+        "phase": "a",
+        "step": 2,
+        "validation": {"loss": 1.2, "loss/x": 1.0, "accuracy": {"rgb": 0.5}, "agreement/depth": 0.25},
+    },
     {"phase": "a", "step": 2, "loss": 0.9, "losses": {"x": 0.4, "y": 0.5}},
     {"phase": "b", "step": 1, "loss": 0.8, "losses": {"x": 0.8}},
 ]
@@ -26,7 +30,7 @@ def test_phases_and_kinds_of_lines_are_kept_apart() -> None:
     assert first.loss == [(1.0, 2.0), (2.0, 0.9)]  # the resumed step counts as it was logged last
     assert first.losses == {"x": [(1.0, 1.5), (2.0, 0.4)], "y": [(1.0, 0.5), (2.0, 0.5)]}
     assert first.validation_loss == [(2.0, 1.2)]
-    assert first.validation == {"accuracy, rgb": [(2.0, 0.5)], "accuracy, depth": [(2.0, 0.25)]}
+    assert first.validation == {"accuracy, rgb": [(2.0, 0.5)], "agreement, depth": [(2.0, 0.25)]}
     assert (second.phase, second.loss, second.losses) == ("b", [(1.0, 0.8)], {})
 
 
