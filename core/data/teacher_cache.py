@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 SHARD_BYTES = 64 * 10**6
 """How large a shard becomes at most, about; a shard is also what is lost when filling is killed."""
+BATCH = 32
+"""Pictures per pass of the teacher. The last bits of an answer depend on it, so that it is the same for everyone."""
 PARTS = ("embedding", "tokens", "queries", "keys", "values")
 
 StorageType = Literal["float32", "float16"]
@@ -151,19 +153,20 @@ class TeacherCache:
         rank: int = 0,
         world: int = 1,
         workers: int = 0,
-        batch: int = 64,
+        batch: int = BATCH,
         progress: Callable[[int, int], None] | None = None,
     ) -> int:
         """Make what is missing or damaged; `world` processes share the shards. How many shards this one made.
 
         Args:
             workers: loader processes.
-            batch: pictures per pass of the teacher.
+            batch: pictures per pass of the teacher; the last bits of an answer depend on it.
             progress: told (samples that are there, samples in all).
         """
+        if world == 1:
+            self.tidy()
         self.home.mkdir(parents=True, exist_ok=True)
         if rank == 0:
-            remove_unfinished(self.home)
             write_file(self.home / "key.json", lambda path: path.write_text(json.dumps(self.key, indent=1)))
         mine = list(enumerate(self.shard_paths()))[rank::world]
         missing = [number for number, path in mine if read_shard(path, self.digest, self.span(number)) is None]
@@ -171,12 +174,14 @@ class TeacherCache:
         loader: Loader[tuple[list[int], int], Tensor] = Loader(self._pictures, workers)
         if missing:
             self.teacher.module.to(self.device).eval()
-        for number in missing:
-            self._make(number, loader, batch)
-            done += self.span(number)[1] - self.span(number)[0]
-            if progress:
-                progress(done, len(self.source.ids))
-        loader.close()
+        try:
+            for number in missing:
+                self._make(number, loader, batch)
+                done += self.span(number)[1] - self.span(number)[0]
+                if progress:
+                    progress(done, len(self.source.ids))
+        finally:
+            loader.close()
         return len(missing)
 
     def open(self) -> CachedTargets | None:
@@ -184,6 +189,10 @@ class TeacherCache:
         shards = [read_shard(path, self.digest, self.span(number)) for number, path in enumerate(self.shard_paths())]
         whole = [shard for shard in shards if shard is not None]
         return CachedTargets(whole, self.rows, self.device) if len(whole) == len(shards) else None
+
+    def tidy(self) -> None:
+        """Remove what killed processes left half-written; while nobody writes."""
+        remove_unfinished(self.home)
 
     def remove(self) -> None:
         """Remove this cache from the disk."""

@@ -61,7 +61,10 @@ class Loader(Generic[ItemT, LoadedT]):
             yield loaded
 
     def close(self) -> None:
-        """End the worker processes."""
+        """End the worker processes; a stream that is not at its end stops."""
+        iterator = getattr(self._loader, "_iterator", None)
+        if iterator is not None:
+            iterator._shutdown_workers()  # left to the garbage collector, it takes seconds and prints in forks
         self._loader = None
 
 

@@ -44,8 +44,11 @@ def train_phase(job: PhaseJob) -> PhaseResult:
     check_job(job)
     with thread_count(job.compute.threads):
         prepared = prepare(job)
-        with seeded(job.seed, job.phase.name, prepared.rank):
-            return _Loop(prepared).run()
+        try:
+            with seeded(job.seed, job.phase.name, prepared.rank):
+                return _Loop(prepared).run()
+        finally:
+            prepared.close()
 
 
 class _Loop:
@@ -73,7 +76,6 @@ class _Loop:
         self._prepared.objective.train()
         while not self._plan.over(progress.step, progress.epoch):
             self._epoch()
-        self._prepared.loader.close()
         return keeping.finish(time.monotonic() - self._started)
 
     def _epoch(self) -> None:

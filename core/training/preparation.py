@@ -77,6 +77,12 @@ class Prepared:
         is_main: bool = self.accelerator.is_main_process
         return is_main
 
+    def close(self) -> None:
+        """End the loader processes."""
+        self.loader.close()
+        if self.validator is not None:
+            self.validator.close()
+
     @property
     def scaler(self) -> Any:
         """The gradient scaler of fp16, or None."""
@@ -201,12 +207,13 @@ def _filled(job: PhaseJob, cache: TeacherCache, made: Accelerator, split: str) -
         if made.is_main_process:
             job.callbacks.caching(done, total, split)
 
+    if made.is_main_process:
+        cache.tidy()
     made.wait_for_everyone()
     cache.fill(
         rank=made.process_index,
         world=made.num_processes,
         workers=job.compute.workers,
-        batch=max(job.phase.batch, 32),
         progress=report,
     )
     made.wait_for_everyone()

@@ -101,6 +101,10 @@ class Validator:
         self._objective.train()
         return self._means(self._summed(sums))
 
+    def close(self) -> None:
+        """End the loader processes."""
+        self._loader.close()
+
     def _losses(self, batch: Batch) -> dict[str, Tensor]:
         terms = self._objective(batch, together=False)
         if terms.rows == 0:
