@@ -85,7 +85,7 @@ def run(
         context = StageContext(
             recipe=recipe,
             composition=composition,
-            pieces=Pieces(composition, _cache(folder)),
+            pieces=Pieces(composition, cache_folder(folder)),
             folder=folder,
             observers=registry.observers(strict_plugins) if processes.is_main else _nobody(),
             run=info,
@@ -98,7 +98,8 @@ def run(
         folder.release()
 
 
-def _cache(folder: RunFolder) -> Path:
+def cache_folder(folder: RunFolder) -> Path:
+    """Where a run keeps what may be made again; made if it is missing."""
     named = os.environ.get(CACHE)
     cache = Path(named).expanduser().absolute() if named else folder.path / "cache"
     cache.mkdir(parents=True, exist_ok=True)
@@ -145,6 +146,8 @@ def _describe(context: StageContext, registry: Registry) -> None:
     folder.write_text("recipe.yaml", recipe.text)
     folder.write_text("resolved.yaml", yaml.safe_dump(recipe.resolved, sort_keys=False, allow_unicode=True))
     folder.write_json("environment.json", environment(context.composition, registry))
+    invocation = {"recipe": recipe.source, "name": recipe.name, "base": recipe.base, "overrides": recipe.overrides}
+    folder.write_json("invocation.json", invocation)
 
 
 def _stages(context: StageContext, registry: Registry, until: str | None) -> dict[str, Any]:
@@ -190,6 +193,8 @@ def _execute(context: StageContext, name: str, stage: ModuleType, mark: str) -> 
     context.observers.call("edgefw_stage_started", run=context.run, stage=name)
     context.progress.say(f"{name}: started")
     if context.processes.is_main:
+        if name != "report":
+            (context.folder.path / "result.json").unlink(missing_ok=True)  # it no longer tells the truth
         context.folder.begin(name)
     context.processes.wait()
     if name == "report":
