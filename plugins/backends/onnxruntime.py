@@ -1,4 +1,4 @@
-"""ONNX Runtime: one portable ONNX file with a dynamic batch, checked against the network on real samples.
+"""ONNX Runtime: one ONNX file with a dynamic batch, checked on real samples.
 
 `compile` fuses what the network offers to fuse, exports it, lets ONNX Runtime fold constants into the file, and then
 runs the file beside the torch network at two batch sizes. An exporter whose file disagrees is not used: exporters have

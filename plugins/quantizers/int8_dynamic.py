@@ -1,4 +1,4 @@
-"""Dynamic int8 of an ONNX file: int8 weights, activation ranges measured at each inference.
+"""Dynamic int8 of an ONNX file: activation ranges are measured as it runs.
 
 Weights of matrix products become int8 ahead of time; the range of each activation is taken from the very tensor that is
 multiplied, so no calibration data are read. That suits transformers and large heads. For convolutions it is a trap: ORT

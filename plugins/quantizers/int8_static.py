@@ -1,4 +1,4 @@
-"""Static int8 of an ONNX file: QDQ, per channel, ranges from training samples in bounded memory.
+"""Static int8 of an ONNX file (QDQ), with ranges from training samples.
 
 Affine quantisation (Jacob et al. 2018, arXiv:1712.05877, section 2.1): r = S (q - Z), with weights in symmetric int8 per
 output channel and activations in uint8 (or int8) per tensor. Ranges of activations come from calibration samples: their

@@ -262,7 +262,7 @@ def edgefw_register_teachers(register: Register) -> None:
             build=build,
             provides=frozenset({"embedding", "text", "tokens", "qkv"}),
             provides_for=provides_for,
-            requires=("torch", "open_clip"),
+            requires=("torch", "open_clip", "timm"),
             install='pip install "edgefw[train]"',
             paper="arXiv:2103.00020",
             licence="that of the chosen weights",

@@ -1,0 +1,147 @@
+"""The kit on every technique that edgefw brings: what strangers must keep, we keep, through the same door.
+
+Options are given here for techniques that cannot do without: a model small enough to be drawn at random, files written
+on the spot. A second entry for one technique is a second set of options.
+"""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgefw.contracts.dataset import SPLITS
+from edgefw.registry.discovery import installed
+from edgefw.registry.kinds import Kind
+from edgefw.testing.parametrize import make_checks
+
+FRESH_INTERPRETER = {"import_has_no_side_effects", "imports_no_torch"}
+RNG = np.random.default_rng(1)
+Options = Mapping[str, Any] | Callable[[Path], Mapping[str, Any]]
+
+
+def photograph(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(RNG.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(path)
+
+
+def depth_map(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(RNG.integers(500, 5000, (20, 20)).astype(np.uint16)).save(path)
+
+
+def folder(root: Path) -> dict[str, Any]:
+    for split in SPLITS:
+        for number in range(4):
+            photograph(root / "photos" / split / "ab"[number % 2] / f"{number}.png")
+    return {"root": "photos"}
+
+
+def table(root: Path) -> dict[str, Any]:
+    rows = ["id,split,label,caption,rgb,depth"]
+    for number in range(12):
+        photograph(root / f"{number}.png")
+        depth_map(root / f"{number}.depth.png")
+        rows.append(f"{number},{SPLITS[number % 3]},{'ab'[number % 2]},a scene,{number}.png,{number}.depth.png")
+    (root / "scenes.csv").write_text("\n".join(rows))
+    return {"file": "scenes.csv"}
+
+
+def shards(root: Path) -> dict[str, Any]:
+    for split in SPLITS:
+        with tarfile.open(root / f"{split}.tar", "w") as tar:
+            for number in range(4):
+                for ending, draw in (("png", photograph), ("depth.png", depth_map)):
+                    draw(root / "files" / f"{number}.{ending}")
+                    tar.add(root / "files" / f"{number}.{ending}", f"{number}.{ending}")
+    return {
+        "shards": {split: f"{split}.tar" for split in SPLITS},
+        "members": {"rgb": "png", "depth": "depth.png"},
+    }
+
+
+def openclip(root: Path) -> dict[str, Any]:
+    """A vision transformer of open_clip with random weights."""
+    vision = {"image_size": 32, "layers": 2, "width": 64, "head_width": 16, "patch_size": 8}
+    text = {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
+    config = {"model_cfg": {"embed_dim": 24, "vision_cfg": vision, "text_cfg": text}, "preprocess_cfg": {}}
+    (root / "open_clip_config.json").write_text(json.dumps(config))
+    return {"model": f"local-dir:{root}", "weights": "none"}
+
+
+def clip(root: Path) -> dict[str, Any]:
+    """A CLIP of transformers with random weights, and a tokenizer of three words."""
+    import transformers
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    tower = {"intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 24}
+    text = {**tower, "vocab_size": 8, "max_position_embeddings": 12, "eos_token_id": 3, "bos_token_id": 2}
+    vision = {**tower, "patch_size": 8, "image_size": 32, "initializer_range": 0.3}
+    config = transformers.CLIPConfig(text_config={**text, "pad_token_id": 0}, vision_config=vision, projection_dim=20)
+    transformers.CLIPModel(config).save_pretrained(root)
+    size = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
+    transformers.CLIPImageProcessor(**size).save_pretrained(root)
+    words = {word: index for index, word in enumerate(["<pad>", "<unk>", "<bos>", "<eos>", "photo", "dog", "car"])}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>")
+    fast.model_max_length = 12
+    fast.save_pretrained(root)
+    return {"model": str(root)}
+
+
+OPTIONS: list[tuple[str, Options]] = [
+    ("teacher/openclip", openclip),
+    ("teacher/transformers", clip),
+    ("student/timm", {"model": "test_vit", "size": 64}),
+    ("student/timm", {"model": "test_resnet", "size": 64}),
+    ("loss/feature", {"distance": "cosine"}),
+    ("loss/similarity-kl", {"over": "batch"}),
+    ("loss/similarity-kl", {"over": "teacher", "directions": "both", "temperature": 0.1}),
+    ("loss/infonce", {"symmetric": False}),
+    ("scheme/single-modality", {"modality": "rgb"}),
+    ("modality/depth", {"encoding": "jet", "near": 0.3, "far": 6.0}),
+    ("dataset/folder", folder),
+    ("dataset/csv", table),
+    ("dataset/webdataset", shards),
+    ("dataset/sample", {"train": 6, "val": 2, "test": 2, "size": 32}),
+]
+NEEDS_OPTIONS = {
+    "teacher/openclip", "teacher/transformers", "teacher/timm-conse", "student/timm", "scheme/single-modality",
+    "dataset/folder", "dataset/csv", "dataset/webdataset", "dataset/sample",
+}  # fmt: skip
+"""Techniques that are not tried with their defaults: a field without one, or a default too large for a test."""
+
+FIRST_PARTY = {f"{ref.kind}/{ref.name}": ref for ref in installed() if ref.kind and ref.distribution == "edgefw"}
+
+
+def parameters() -> list[Any]:
+    defaults: list[tuple[str, Options]] = [(name, {}) for name in FIRST_PARTY if name not in NEEDS_OPTIONS]
+    found = []
+    for number, (technique, options) in enumerate([*defaults, *OPTIONS]):
+        kind, name = technique.split("/")
+        missing = FIRST_PARTY[technique].status == "missing"
+        for check in make_checks(kind, f"edgefw:{name}", options):
+            marks = [pytest.mark.slow] if check.name in FRESH_INTERPRETER else []
+            marks += [pytest.mark.skip(reason=f"{technique}: its module is not written yet")] if missing else []
+            found.append(pytest.param(check, id=f"{technique}-{number}-{check.name}", marks=marks))
+    return found
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data", "ignore:Tag data larger than file")
+@pytest.mark.parametrize("check", parameters())
+def test_the_promise_holds(check: Callable[[], None]) -> None:
+    check()
+
+
+def test_every_technique_is_tried() -> None:
+    tried = {name for name, _ in OPTIONS} | (FIRST_PARTY.keys() - NEEDS_OPTIONS)
+    untried = {name for name, ref in FIRST_PARTY.items() if ref.status != "missing"} - tried
+    assert not untried, f"give options for {', '.join(sorted(untried))}"
+    assert {ref.kind for ref in FIRST_PARTY.values()} == set(Kind)
