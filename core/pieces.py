@@ -92,8 +92,12 @@ class Pieces:
 
     @cached_property
     def teacher(self) -> Teacher:
-        """The teacher, frozen, on the CPU until a stage moves it."""
-        teacher: Teacher = build(self.composition.teacher, self.context(self.composition.teacher))
+        """The teacher, frozen, on the CPU until a stage moves it; the random state of the caller is left as it was."""
+        import torch
+
+        with torch.random.fork_rng(devices=[]):
+            torch.random.manual_seed(self.config.seed)
+            teacher: Teacher = build(self.composition.teacher, self.context(self.composition.teacher))
         return teacher
 
     def student_network(self, seed: int | None = None) -> StudentNetwork:
