@@ -1,0 +1,137 @@
+"""`edgefw doctor`: what is installed, what is missing, and the command that gets it. Imports no plugin.
+
+It imports torch to ask for devices, where torch is installed; everything else is read from metadata.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import tempfile
+from collections import Counter
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgefw import API_VERSION, __version__
+from edgefw.registry.discovery import ALLOW_LIST, installed
+from edgefw.registry.requirements import EXTRAS, install_command, is_importable, version_of
+
+BASE = ("pluggy", "omegaconf", "pydantic", "rich", "click", "numpy", "pillow", "onnxruntime", "safetensors")
+
+
+@click.command("doctor")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+def command(as_json: bool) -> None:
+    """Say what is installed, what is missing, and how to get it."""
+    found = examine()
+    click.echo(json.dumps(found, indent=2) if as_json else _text(found))
+
+
+def examine() -> dict[str, Any]:
+    """Everything the command prints, as plain values."""
+    return {
+        "edgefw": __version__,
+        "plugin_api": API_VERSION,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cores": os.cpu_count(),
+        "devices": devices(),
+        "packages": {name: _distribution_version(name) for name in BASE},
+        "extras": {extra: _extra(extra) for extra in EXTRAS},
+        "plugins": _plugins(),
+        "folders": {name: _folder(path) for name, path in _folders().items()},
+        "allow_list": os.environ.get(ALLOW_LIST),
+    }
+
+
+def devices() -> list[str]:
+    """What training can run on: the CPU, and what torch sees; providers of ONNX Runtime stand in `packages`."""
+    names = ["cpu"]
+    if not is_importable("torch"):
+        return names
+    try:
+        import torch
+    except Exception as error:  # noqa: BLE001 - a broken installation of torch is what doctor is asked about
+        return [*names, f"torch cannot be imported: {type(error).__name__}: {error}"]
+    names += [f"cuda:{index} {torch.cuda.get_device_name(index)}" for index in range(torch.cuda.device_count())]
+    return [*names, "mps"] if torch.backends.mps.is_available() else names
+
+
+def _distribution_version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _extra(extra: str) -> dict[str, Any]:
+    versions = {package: version_of(package) for package in EXTRAS[extra]}
+    missing = [package for package, version in versions.items() if version is None]
+    return {"packages": versions, "missing": missing, "install": install_command(extra) if missing else None}
+
+
+def _plugins() -> list[dict[str, Any]]:
+    refs = installed()
+    counts = Counter((ref.distribution, ref.version) for ref in refs)
+    bad = {
+        key: [ref.name for ref in refs if (ref.distribution, ref.version) == key and ref.status != "ok"]
+        for key in counts
+    }
+    return [
+        {"distribution": name, "version": version, "techniques": count, "problems": bad[name, version]}
+        for (name, version), count in counts.items()
+    ]
+
+
+def _folders() -> dict[str, Path]:
+    """Where edgefw writes: runs in the working directory, caches where `EDGEFW_CACHE` says, drafts in the temporary one."""
+    shared = os.environ.get("EDGEFW_CACHE")
+    named = {"cache, EDGEFW_CACHE": Path(shared).expanduser()} if shared else {}
+    return {"runs and their caches": Path.cwd(), "temporary files": Path(tempfile.gettempdir()), **named}
+
+
+def _folder(path: Path) -> dict[str, Any]:
+    there = next(parent for parent in (path.absolute(), *path.absolute().parents) if parent.exists())
+    return {"path": str(path), "writable": os.access(there, os.W_OK), "free_gb": _free_gb(there)}
+
+
+def _free_gb(path: Path) -> float | None:
+    import shutil
+
+    try:
+        return round(shutil.disk_usage(path).free / 1e9, 1)
+    except OSError:
+        return None
+
+
+def _text(found: dict[str, Any]) -> str:
+    lines = [
+        f"edgefw {found['edgefw']} (plugin API {found['plugin_api']}), Python {found['python']}, {found['platform']}",
+        f"python     {sys.executable}",
+        f"devices    {', '.join(found['devices'])}; {found['cores']} CPU cores",
+        f"base       {_versions(found['packages'])}",
+    ]
+    for extra, state in found["extras"].items():
+        lines.append(f"{extra:11}{_versions(state['packages'])}")
+        if state["missing"]:
+            lines.append(f"           missing: {', '.join(state['missing'])}. Install: {state['install']}")
+    for plugin in found["plugins"]:
+        problems = f"; look at {', '.join(plugin['problems'])}" if plugin["problems"] else ""
+        lines.append(
+            f"plugins    {plugin['distribution']} {plugin['version']}: {plugin['techniques']} techniques{problems}"
+        )
+    for name, state in found["folders"].items():
+        verdict = "writable" if state["writable"] else "NOT writable"
+        lines.append(f"folder     {state['path']} ({name}): {verdict}, {state['free_gb']} GB free")
+    if found["allow_list"] is not None:
+        lines.append(f"note       {ALLOW_LIST}={found['allow_list']!r} limits what is seen")
+    return "\n".join(lines)
+
+
+def _versions(packages: dict[str, str | None]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in packages.items() if version) or "nothing"
