@@ -82,3 +82,12 @@ def best(measured: Sequence[Measured], limits: Mapping[str, float | None]) -> tu
 
 def _or_worst(value: float | None) -> float:
     return float("inf") if value is None or math.isnan(value) else value
+
+
+def failures(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The rows that do not keep their limit, a line each; empty if all do."""
+    return "\n".join(
+        f"  {row['artefact']}: {row['check']} is {row['value']:.4g}, the budget is {row['limit']:.4g}"
+        for row in rows
+        if not row["ok"]
+    )

@@ -104,7 +104,7 @@ class LabelPack:
         if embeddings.ndim != 2 or embeddings.shape[1] != self.width:
             raise BundleError(f"embeddings are {embeddings.shape[1:]} wide, the label pack {self.width}.")
         length = np.linalg.norm(embeddings, axis=1, keepdims=True)
-        unit = np.divide(embeddings, length, out=np.zeros_like(embeddings, np.float32), where=length > 0)
+        unit = np.divide(embeddings, length, out=np.zeros_like(embeddings, np.float32), where=length != 0)
         nearest: np.ndarray = np.maximum.reduceat(unit @ self._matrix.T, self._starts, axis=1)
         return nearest
 

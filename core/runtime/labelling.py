@@ -6,7 +6,7 @@ and finds no files.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -144,12 +144,3 @@ def decide(path: Path, probabilities: np.ndarray, pack: LabelPack, top: int) -> 
     ranking = [(pack.labels[index].name, float(probabilities[index])) for index in best]
     said = probabilities[best[0]] >= pack.labels[int(best[0])].threshold
     return Labelled(path=path, ranking=ranking, label=ranking[0][0] if said else None)
-
-
-def counts(results: Iterable[Mapping[str, Any]]) -> dict[str, int]:
-    """How often each label was said, most often first; "unknown" where none reached its threshold."""
-    found: dict[str, int] = {}
-    for result in results:
-        name = result["label"] or "unknown"
-        found[name] = found.get(name, 0) + 1
-    return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))

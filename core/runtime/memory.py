@@ -1,12 +1,14 @@
 """Memory that an artefact takes: a fresh process opens it, runs it, and says by how much it grew.
 
 In the process that measures, the runtime's allocators already hold what earlier artefacts left, so its own growth says
-nothing. Peak resident memory, as the system counts it; systems without `getrusage` give None.
+nothing. Counted is resident memory while the artefact is open and has run, less that before it was opened; where the
+system does not tell (no `/proc`), the growth of the peak, and None where that is not told either.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,8 +21,8 @@ print(json.dumps(probe(*json.loads(sys.argv[1]))))
 _PATIENCE_S = 120
 
 
-def peak_growth_mib(bundle: Path, artefact: str, batch: int, threads: int | None) -> float | None:
-    """MiB by which opening and running an artefact raises the peak memory of a fresh process; None if unknown."""
+def growth_mib(bundle: Path, artefact: str, batch: int, threads: int | None) -> float | None:
+    """MiB by which opening and running an artefact raises the memory of a fresh process; None if unknown."""
     arguments = json.dumps([str(bundle), artefact, batch, threads])
     try:
         result = subprocess.run(
@@ -33,7 +35,7 @@ def peak_growth_mib(bundle: Path, artefact: str, batch: int, threads: int | None
 
 
 def probe(bundle: str, artefact: str, batch: int, threads: int | None) -> float | None:
-    """What the fresh process does: open, run once on zeros, compare the peaks."""
+    """What the fresh process does: open, run once on zeros, compare."""
     import numpy as np
 
     from edgefw.runtime.bundle import open_bundle
@@ -45,9 +47,10 @@ def probe(bundle: str, artefact: str, batch: int, threads: int | None) -> float 
         backend = opener.backend(entry)
         feeds = {name: np.zeros((batch, *shape), np.float32) for name, shape in entry.inputs.items()}
         _import_runtime(entry.backend)
-        before = _peak_mib()
-        backend.open(opened.file(entry), threads).run(feeds)
-        after = _peak_mib()
+        before = _resident_mib()
+        runner = backend.open(opened.file(entry), threads)
+        runner.run(feeds)
+        after = _resident_mib()
     return None if before is None or after is None else after - before
 
 
@@ -58,6 +61,14 @@ def _import_runtime(backend: str) -> None:
 
     if find_spec(backend.replace("-", "_")) is not None:
         import_module(backend.replace("-", "_"))
+
+
+def _resident_mib() -> float | None:
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+    except (OSError, ValueError, IndexError, AttributeError):
+        return _peak_mib()
 
 
 def _peak_mib() -> float | None:

@@ -1,0 +1,117 @@
+"""`edgefw labels build|show|eval`: label packs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+
+@click.group()
+def command() -> None:
+    """Build, show and evaluate label packs: new labels for a bundle, without retraining."""
+
+
+@command.command("build")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--labels", help='Label names, "a cat,a dog".')
+@click.option("--file", type=click.Path(path_type=Path), help="Text file with one label name a line.")
+@click.option("--template", "templates", multiple=True, help="Prompt with {}; repeat it to average several.")
+@click.option(
+    "--threshold", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Probability below which no label is said."
+)  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Where the pack is written.")
+@click.option("--dtype", type=click.Choice(["float16", "float32"]), default="float16", show_default=True,
+              help="Storage type of the vectors.")  # fmt: skip
+def build(
+    bundle: Path,
+    labels: str | None,
+    file: Path | None,
+    templates: Sequence[str],
+    threshold: float,
+    out: Path,
+    dtype: str,
+) -> None:
+    """Make a label pack for the encoder of BUNDLE; needs edgefw[train] for the teacher's text tower."""
+    from edgefw.label_names import read_label_names
+    from edgefw.label_texts import pack_from_names
+    from edgefw.runtime.bundle import open_bundle
+    from edgefw.runtime.label_pack import write_pack
+
+    if (labels is None) == (file is None):
+        raise click.UsageError('give either --labels "a cat,a dog" or --file labels.txt.')
+    names = labels.split(",") if labels is not None else read_label_names(str(file), Path.cwd(), "--file")
+    with open_bundle(bundle) as opened:
+        pack = pack_from_names(opened, names, templates, threshold)
+    write_pack(pack, out, dtype)  # type: ignore[arg-type]
+    click.echo(f"{out}: {len(pack.labels)} labels, {out.stat().st_size} bytes", err=True)
+
+
+@command.command("show")
+@click.argument("pack", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of lines.")
+def show(pack: Path, as_json: bool) -> None:
+    """Print what the label pack PACK holds (a pack, or a bundle with one)."""
+    from edgefw.runtime.bundle import open_bundle
+    from edgefw.runtime.label_pack import read_pack
+
+    if pack.is_file() and pack.suffix == ".json":
+        read = read_pack(pack)
+    else:
+        with open_bundle(pack) as opened:
+            read = opened.label_pack()
+    rows = [
+        {
+            "label": label.name,
+            "vectors": len(label.vectors),
+            "bias": label.bias,
+            "threshold": label.threshold,
+            "temperature": label.temperature,
+        }
+        for label in read.labels
+    ]
+    head = {"encoder": read.encoder, "templates": list(read.templates), "width": read.width}
+    if as_json:
+        document = {**head, "logit_scale": read.logit_scale, "labels": rows}
+        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        return
+    click.echo(f"encoder    {read.encoder}\ntemplates  {' | '.join(read.templates)}\nwidth      {read.width}")
+    click.echo(f"{'label':<32}{'vectors':>8}{'bias':>8}{'threshold':>11}{'temperature':>13}")
+    for row in rows:
+        click.echo(
+            f"{row['label']:<32}{row['vectors']:>8}{row['bias']:>8.2f}{row['threshold']:>11.2f}{row['temperature']:>13.2f}"
+        )
+
+
+@command.command("eval")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("data", nargs=-1, required=True, metavar="[MODALITY=]DIR...")
+@click.option("--pack", type=click.Path(path_type=Path), help="A label pack to use instead of the bundle's own.")
+@click.option("--artefact", help="Compiled file to run; default: the best on the machine that verified.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
+def evaluate(bundle: Path, data: Sequence[str], pack: Path | None, artefact: str | None, as_json: bool) -> None:
+    """Measure a label pack on folders of images, DIR/<label>/image.png.
+
+    Prints top-1, balanced top-1, how often a label was said at all (threshold), and the recall of each label.
+    """
+    from edgefw.labelled_folders import parse_data
+    from edgefw.pack_evaluation import evaluate_pack
+    from edgefw.runtime.bundle import open_bundle
+    from edgefw.runtime.label_pack import read_pack
+
+    with open_bundle(bundle) as opened:
+        read = opened.label_pack() if pack is None else opened.fitting(read_pack(pack), str(pack))
+        folders = parse_data(data, opened.modalities, read.names)
+        rows = [evaluate_pack(opened, folder, read, artefact) for folder in folders]
+    if as_json:
+        click.echo(json.dumps({"results": rows}, indent=2, ensure_ascii=False))
+        return
+    for row in rows:
+        click.echo(
+            f"{row['modality']}: top-1 {100 * row['top1']:.1f} %, balanced {100 * row['balanced_top1']:.1f} %, "
+            f"said {100 * row['said']:.1f} %, right when said {100 * row['precision']:.1f} %  (n = {row['n']})"
+        )
+        for name, value in row["recall"].items():
+            click.echo(f"  {name:<32}{100 * value:>7.1f} %")

@@ -1,0 +1,98 @@
+"""`edgefw verify BUNDLE|RUN`: the gate. Exit code 1 when a budget is not met."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command()
+@click.argument("target", type=click.Path(path_type=Path), metavar="BUNDLE|RUN")
+@click.option(
+    "--data", multiple=True, metavar="[MODALITY=]DIR", help="Folder of held-out images, DIR/<label>/image.png."
+)
+@click.option("--pack", type=click.Path(path_type=Path), help="A label pack to use instead of the bundle's own.")
+@click.option("--batch", type=click.IntRange(min=1), default=16, show_default=True, help="Images in memory at a time.")
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads; default: as the recipe said.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
+def command(
+    target: Path, data: Sequence[str], pack: Path | None, batch: int, threads: int | None, as_json: bool
+) -> None:
+    """Hold compiled files against their budget, on real samples.
+
+    A RUN folder is verified again on its recipe's held-out split, with teacher and student (needs edgefw[train]). A
+    BUNDLE, or a run with --data, is verified on folders of images: artefacts against the bundle's float file, with the
+    base installation.
+    """
+    from edgefw.errors import GateFailed
+    from edgefw.evaluation.budget import failures
+
+    if (target / "run.json").is_file() and not data:
+        if pack is not None or threads is not None:
+            raise click.UsageError("--pack and --threads need --data; a run is verified as its recipe says.")
+        result = _run(target)
+    else:
+        result = _bundle(target, data, pack, batch, threads)
+    click.echo(json.dumps(result, indent=2, ensure_ascii=False)) if as_json else _print(result)
+    if failed := failures(result["budget"]):
+        raise GateFailed(f"The budget was not met:\n{failed}")
+
+
+def _run(target: Path) -> dict[str, Any]:
+    from edgefw.reverify import verify_run
+
+    result = verify_run(target)
+    ok = all(row["ok"] for row in result["budget"])
+    return {"target": str(target), "kind": "run", "ok": ok, **result}
+
+
+def _bundle(target: Path, data: Sequence[str], pack: Path | None, batch: int, threads: int | None) -> dict[str, Any]:
+    from edgefw.bundle_check import verify_bundle
+    from edgefw.errors import DataError
+    from edgefw.labelled_folders import parse_data
+    from edgefw.runtime.bundle import open_bundle
+    from edgefw.runtime.label_pack import read_pack
+
+    with open_bundle(target) as opened:
+        if not data:
+            raise DataError(
+                f"{target}: verifying a bundle needs images. Give --data DIR with folders named after labels "
+                f"(first sensor: {opened.modalities[0]}), or --data MODALITY=DIR."
+            )
+        labels = None
+        if pack is not None:
+            labels = opened.fitting(read_pack(pack), str(pack))
+        elif opened.manifest.labels is not None:
+            labels = opened.label_pack()
+        folders = parse_data(data, opened.modalities, labels.names if labels else ())
+        result = verify_bundle(opened, folders, labels, batch=batch, threads=threads)
+    return {"target": str(target), "kind": "bundle", **result}
+
+
+def _print(result: Mapping[str, Any]) -> None:
+    evaluation = [row for row in result["evaluation"] if row["metric"] == "top1"]
+    for row in evaluation:
+        click.echo(f"{row['model']:<32} {row['modality']:<10} top-1 {100 * row['value']:6.1f} %  (n = {row['n']})")
+    for artefact in result["artefacts"]:
+        agreed = artefact.get("top1_agreement")
+        click.echo(
+            f"{artefact['name']:<32} cosine {artefact['cosine_mean']:.4f} (min {artefact['cosine_min']:.4f})"
+            + (f", agreement {100 * agreed:.1f} %" if agreed is not None else "")
+            + f", {artefact['latency_ms_p50']:.2f} ms, {artefact['bytes'] / 1e6:.2f} MB"
+        )
+    for row in result["budget"]:
+        mark = "ok  " if row["ok"] else "FAIL"
+        click.echo(f"{mark} {row['artefact']}: {row['check']} {row['value']:.4g} (budget {row['limit']:.4g})")
+    click.echo(f"best on this machine: {result['best']}")
+    for text in result["warnings"]:
+        click.echo(f"warning: {text}", err=True)
+    unreadable = result.get("unreadable") or {"count": 0}
+    if unreadable["count"]:
+        first = unreadable["files"][0]
+        click.echo(
+            f"{unreadable['count']} files cannot be read; the first: {first['path']}: {first['error']}", err=True
+        )

@@ -1,0 +1,64 @@
+"""Images in class folders, for verifying a bundle or a label pack away from any data set: `DIR/<label>/image.png`.
+
+A folder's name counts as a label if the pack has a label of that name; capitals, `_` and `-` do not matter. It finds
+and names; it decodes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgefw.errors import DataError
+from edgefw.runtime.sources import find_images
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledFolder:
+    """One folder of images of one modality."""
+
+    modality: str
+    folder: Path
+    names: Sequence[str]
+
+    def images(self) -> Iterator[tuple[Path, int]]:
+        """(file, label index), -1 where the first folder below `folder` is none of the names; sorted.
+
+        Raises:
+            DataError: if there is no image.
+        """
+        index = {_plain(name): number for number, name in enumerate(self.names)}
+        for path in find_images([str(self.folder)]):
+            parts = path.relative_to(self.folder).parts
+            yield path, index.get(_plain(parts[0]), -1) if len(parts) > 1 else -1
+
+
+def parse_data(texts: Sequence[str], modalities: Sequence[str], names: Sequence[str]) -> list[LabelledFolder]:
+    """`DIR` (the first modality) or `MODALITY=DIR`, each existing folder once.
+
+    Raises:
+        DataError: if there is no such folder or modality, or a modality is given twice.
+    """
+    folders: list[LabelledFolder] = []
+    for text in texts:
+        role, path = _split(text, modalities)
+        if not path.is_dir():
+            raise DataError(f"--data {text}: there is no folder {path}.")
+        if any(known.modality == role for known in folders):
+            raise DataError(f"--data {text}: modality '{role}' is given twice.")
+        folders.append(LabelledFolder(modality=role, folder=path, names=names))
+    return folders
+
+
+def _split(text: str, modalities: Sequence[str]) -> tuple[str, Path]:
+    role, equals, rest = text.partition("=")
+    if equals and not Path(text).exists():
+        if role not in modalities:
+            raise DataError(f"--data {text}: no modality '{role}'. The bundle has: {', '.join(modalities)}.")
+        return role, Path(rest).expanduser()
+    return modalities[0], Path(text).expanduser()
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.replace("_", " ").replace("-", " ").casefold().split())

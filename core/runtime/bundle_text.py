@@ -1,0 +1,91 @@
+"""A bundle in words, as a JSON document, and in what it differs from another one. It prints nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from edgefw.runtime.bundle import Bundle
+from edgefw.runtime.manifest import ArtefactEntry
+
+
+def document(bundle: Bundle) -> dict[str, Any]:
+    """The manifest, the hashes of all files, and the label pack without its vectors."""
+    return {"manifest": bundle.manifest.to_json(), "sha256": dict(bundle.sums), "labels": _labels(bundle)}
+
+
+def describe(bundle: Bundle) -> list[str]:
+    """Lines for a person."""
+    manifest = bundle.manifest
+    lines = [f"bundle   {bundle.source}", f"encoder  {manifest.encoder}", f"made by  edgefw {manifest.edgefw}"]
+    lines += ["", "artefacts"]
+    for entry in manifest.artefacts:
+        mark = "*" if entry.name == manifest.default else " "
+        lines.append(f"{mark} {entry.name:<30} {entry.bytes / 1e6:8.2f} MB  {', '.join(entry.modalities)}")
+        lines += [f"      {text}" for text in _quality(entry)]
+        lines.append(f"      sha256 {entry.sha256}")
+    lines += ["", "sensors"]
+    for role, sensor in manifest.modalities.items():
+        steps = ", ".join(step["name"] for step in sensor.preprocessing.get("steps", []))
+        lines.append(f"  {role:<10} decoded by {sensor.technique}; {steps}")
+    labels = _labels(bundle)
+    lines += ["", "labels", *(_wrapped(labels["names"]) if labels else ["  none"])]
+    lines += ["", "licences", *(f"  {name:<10} {value}" for name, value in _licences(manifest.provenance))]
+    return lines
+
+
+def differences(first: Bundle, second: Bundle) -> list[dict[str, Any]]:
+    """Rows of {key, first, second}: what stands in the two manifests and label packs, None where it is absent.
+
+    Files are compared by their hashes.
+    """
+    one, other = dict(_leaves(document(first))), dict(_leaves(document(second)))
+    keys = [*one, *(key for key in other if key not in one)]
+    return [
+        {"key": key, "first": one.get(key), "second": other.get(key)} for key in keys if one.get(key) != other.get(key)
+    ]
+
+
+def _labels(bundle: Bundle) -> dict[str, Any] | None:
+    if bundle.manifest.labels is None:
+        return None
+    pack = bundle.label_pack()
+    return {
+        "names": list(pack.names),
+        "templates": list(pack.templates),
+        "logit_scale": pack.logit_scale,
+        "width": pack.width,
+        "thresholds": {label.name: label.threshold for label in pack.labels if label.threshold > 0},
+    }
+
+
+def _quality(entry: ArtefactEntry) -> Iterator[str]:
+    quality = entry.quality
+    if quality.get("latency_ms_p50") is not None:
+        yield f"{quality['latency_ms_p50']:.2f} ms at batch 1 where it was verified"
+    accuracy = quality.get("top1") or {}
+    if accuracy:
+        yield "top-1 " + ", ".join(f"{role} {100 * value:.1f} %" for role, value in accuracy.items())
+
+
+def _licences(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
+    stated = provenance.get("licences") or {}
+    return [(str(name), str(value)) for name, value in stated.items()] or [("all", "unknown")]
+
+
+def _wrapped(names: list[str], width: int = 100) -> list[str]:
+    import textwrap
+
+    return textwrap.wrap(", ".join(names), width, initial_indent="  ", subsequent_indent="  ")
+
+
+def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping) and value:
+        for name, entry in value.items():
+            yield from _leaves(entry, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list) and any(isinstance(entry, (dict, list)) for entry in value):
+        for number, entry in enumerate(value):
+            name = entry.get("name", number) if isinstance(entry, dict) else number
+            yield from _leaves(entry, f"{key}[{name}]")
+    else:
+        yield key, value

@@ -1,0 +1,76 @@
+"""The budget: which limits are judged for which artefact, and which artefact is the best."""
+
+import pytest
+
+from edgefw.evaluation.budget import Measured, best, checks, failures, keeps, not_judged
+
+LIMITS = {"max_drop": 1.0, "min_cosine": 0.99, "min_agreement": None, "max_ms": 10.0, "max_mb": 3.0}
+
+
+def artefact(name="int8", quantised=True, drop=0.5, cosine=0.995, agreement=0.9, ms=5.0, mb=2.0):
+    values = {"max_drop": drop, "min_cosine": cosine, "min_agreement": agreement, "max_ms": ms, "max_mb": mb}
+    return Measured(name=name, quantised=quantised, values=values)
+
+
+FLOAT = artefact("fp32", quantised=False, drop=0.0, cosine=1.0, ms=8.0, mb=8.0)
+
+
+def test_every_limit_that_is_set_is_checked():
+    rows = checks([artefact()], LIMITS)
+    assert [row["check"] for row in rows] == ["max_drop", "min_cosine", "max_ms", "max_mb"]
+    assert all(row["ok"] for row in rows)
+
+
+def test_cost_of_a_float_file_is_judged_only_when_it_is_what_is_deployed():
+    assert {row["check"] for row in checks([FLOAT, artefact()], LIMITS) if row["artefact"] == "fp32"} == {
+        "max_drop",
+        "min_cosine",
+    }
+    alone = checks([FLOAT], LIMITS)
+    assert [row["check"] for row in alone if not row["ok"]] == ["max_mb"]
+
+
+def test_a_limit_is_kept_when_it_is_met_exactly():
+    assert keeps("max_drop", 1.0, 1.0)
+    assert keeps("min_cosine", 0.99, 0.99)
+
+
+@pytest.mark.parametrize("check", ["max_drop", "min_cosine"])
+def test_not_a_number_keeps_no_limit(check):
+    assert not keeps(check, 0.5, float("nan"))
+
+
+def test_what_could_not_be_measured_is_named_and_not_judged():
+    unlabelled = artefact(drop=None)
+    assert not_judged([unlabelled], LIMITS) == ["max_drop"]
+    assert "max_drop" not in [row["check"] for row in checks([unlabelled], LIMITS)]
+
+
+def test_the_fastest_of_those_that_keep_the_budget_is_the_best():
+    slow_int8 = artefact("slow", ms=9.0)
+    assert best([FLOAT, slow_int8, artefact("fast", ms=4.0)], LIMITS) == ("fast", True)
+
+
+def test_a_faster_file_that_breaks_the_budget_is_not_the_best():
+    assert best([artefact("good", ms=6.0), artefact("inexact", ms=2.0, cosine=0.9)], LIMITS) == ("good", True)
+
+
+def test_a_float_file_wins_when_int8_is_slower_and_no_size_is_asked_for():
+    limits = {**LIMITS, "max_mb": None}
+    assert best([FLOAT, artefact(ms=9.5)], limits) == ("fp32", True)
+
+
+def test_equally_fast_files_are_told_apart_by_size():
+    assert best([FLOAT, artefact(ms=8.2)], {**LIMITS, "max_mb": None}) == ("int8", True)
+
+
+def test_when_none_keeps_everything_the_one_that_keeps_most_is_named():
+    assert best([artefact("a", cosine=0.5, drop=9.0), artefact("b", cosine=0.5)], LIMITS) == ("b", False)
+
+
+def test_failures_are_a_line_each():
+    text = failures(checks([artefact(cosine=0.9, ms=20.0)], LIMITS))
+    assert text.splitlines() == [
+        "  int8: min_cosine is 0.9, the budget is 0.99",
+        "  int8: max_ms is 20, the budget is 10",
+    ]

@@ -1,0 +1,52 @@
+"""Distances between embeddings, against plain loops."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from edgefw.evaluation.comparison import relative_errors, row_cosines, summary
+
+ROWS = arrays(np.float64, (4, 3), elements=st.floats(-100, 100).filter(lambda x: x == 0 or abs(x) > 1e-3))
+
+
+@settings(max_examples=60, deadline=None)
+@given(ROWS, ROWS)
+def test_cosine_and_error_of_each_row(first, second):
+    for row, cosine, error in zip(range(4), row_cosines(first, second), relative_errors(first, second)):
+        one, other = first[row], second[row]
+        length = math.sqrt(sum(x * x for x in one)) * math.sqrt(sum(x * x for x in other))
+        if length:
+            assert cosine == pytest.approx(sum(x * y for x, y in zip(one, other)) / length, abs=1e-9)
+        else:
+            assert cosine == (1.0 if not one.any() and not other.any() else 0.0)
+        if other.any():
+            expected = math.sqrt(sum((x - y) ** 2 for x, y in zip(one, other))) / math.sqrt(sum(x * x for x in other))
+            assert error == pytest.approx(expected, rel=1e-9)
+        else:
+            assert error == (0.0 if not one.any() else math.inf)
+
+
+def test_scale_is_seen_by_the_error_and_not_by_the_cosine():
+    rows = np.random.default_rng(0).normal(size=(5, 8)) * 1e-9
+    assert row_cosines(rows * 3, rows) == pytest.approx(np.ones(5))
+    assert relative_errors(rows * 3, rows) == pytest.approx(np.full(5, 2.0))
+
+
+def test_rows_that_are_not_numbers_count_as_the_worst():
+    found = summary(np.array([1.0, np.nan]), np.array([0.0, np.nan]))
+    assert found["cosine_min"] == -1.0
+    assert found["cosine_mean"] == 0.0
+    assert found["relative_error_max"] == math.inf
+
+
+def test_summary_of_nothing_is_nothing():
+    assert set(summary(np.zeros(0), np.zeros(0)).values()) == {None}
+
+
+def test_shapes_must_match():
+    with pytest.raises(ValueError, match="one shape"):
+        row_cosines(np.ones((2, 3)), np.ones((3, 2)))

@@ -1,0 +1,56 @@
+"""Timing: turn by turn, percentiles of what was really taken."""
+
+import time
+
+import numpy as np
+import pytest
+
+from edgefw.runtime.benchmark import WARM_UP, time_interleaved
+from edgefw.runtime.bundle import open_bundle
+from edgefw.runtime.bundle_bench import bench_bundle
+
+
+class Sleeper:
+    inputs = ("image",)
+
+    def __init__(self, name, seconds, diary):
+        self.name, self.seconds, self.diary = name, seconds, diary
+
+    def run(self, feeds):
+        self.diary.append(self.name)
+        time.sleep(self.seconds)
+        return feeds["image"]
+
+
+def test_runners_take_turns_and_are_told_apart():
+    diary: list[str] = []
+    runners = {"slow": Sleeper("slow", 0.004, diary), "fast": Sleeper("fast", 0.001, diary)}
+    feeds = {name: [{"image": np.zeros((1, 1))}] for name in runners}
+    found = time_interleaved(runners, feeds, seconds=0.0, least=10)
+    assert diary[2 * WARM_UP :] == ["slow", "fast"] * 10
+    assert found["slow"].calls == found["fast"].calls == 10
+    assert found["slow"].p50_ms >= 4.0
+    assert found["slow"].p50_ms > found["fast"].p50_ms >= 1.0
+    assert found["slow"].p95_ms >= found["slow"].p50_ms
+
+
+def test_timing_lasts_as_long_as_it_is_told():
+    runner = Sleeper("x", 0.002, [])
+    began = time.perf_counter()
+    time_interleaved({"x": runner}, {"x": [{"image": np.zeros((1, 1))}]}, seconds=0.15, least=1)
+    assert time.perf_counter() - began >= 0.15
+
+
+@pytest.mark.parametrize("memory", [False, True])
+def test_a_bundle_is_benched_artefact_by_artefact(tmp_path, small_bundle, memory):
+    folder = small_bundle.write_small_bundle(tmp_path / "b")
+    with open_bundle(folder) as opened:
+        rows = bench_bundle(opened, batch=4, threads=1, seconds=0.05, memory=memory)
+    assert {row["name"] for row in rows} == {"onnxruntime-fp32", "onnxruntime-int8-static"}
+    assert rows == sorted(rows, key=lambda row: row["latency_ms_p50"])
+    for row in rows:
+        assert row["latency_ms_p95"] >= row["latency_ms_p50"] > 0
+        assert row["images_per_second"] > 0
+        assert (row["memory_mib"] is None) is not memory
+        if memory:
+            assert 0 < row["memory_mib"] < 200
