@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,9 @@ def command(
         if processes.is_main:
             click.echo(f"Go on with: edgefw run {recipe} --out {folder} --resume (and the same KEY=VALUEs)", err=True)
         raise
+    finally:
+        if out is None and processes.is_main:
+            _remove_empty(folder)
     _print(processes, folder, result, as_json)
 
 
@@ -82,6 +86,13 @@ def _next(name: str) -> Path:
         except FileExistsError:
             continue
         return RUNS / f"{name}-{number}"
+
+
+def _remove_empty(folder: Path) -> None:
+    """A recipe that was refused before its first stage leaves no folder behind."""
+    for path in (folder, RUNS):
+        with suppress(OSError):
+            path.rmdir()
 
 
 def _latest(name: str) -> Path:

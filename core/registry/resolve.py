@@ -12,6 +12,9 @@ from edgefw.errors import PluginClash, PluginNotFound
 from edgefw.registry.discovery import ALLOW_LIST, PluginRef, canonical, installed, short_name
 from edgefw.registry.kinds import Kind
 
+FEW = 12
+"""So many names are listed where none is near; more would bury the message."""
+
 
 def resolve(refs: Sequence[PluginRef], kind: Kind, name: str) -> PluginRef:
     """The entry point of that kind that `name` means; `_` and `-` are equal; "acme:cosine" names the distribution.
@@ -55,6 +58,8 @@ def _not_found(refs: Sequence[PluginRef], kind: Kind, name: str, plain: str) -> 
         sentences.append(f"Installed: {', '.join(sorted(_qualified(refs, kind, plain)))}.")
     elif close:
         sentences.append(f"Did you mean {' or '.join(offered[match].name for match in close)}?")
+    elif 0 < len(offered) <= FEW:
+        sentences.append(f"Installed: {', '.join(ref.name for ref in offered.values())}.")
     kinds = [
         ref.kind.value for ref in refs if ref.kind and ref.kind is not kind and canonical(ref.name) == canonical(plain)
     ]
