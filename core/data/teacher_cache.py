@@ -176,10 +176,11 @@ class TeacherCache:
             self.teacher.module.to(self.device).eval()
         try:
             for number in missing:
-                self._make(number, loader, batch)
-                done += self.span(number)[1] - self.span(number)[0]
-                if progress:
-                    progress(done, len(self.source.ids))
+                start, stop = self.span(number)
+                for part in self._make(number, loader, batch):
+                    if progress:
+                        progress(done + part, len(self.source.ids))
+                done += stop - start
         finally:
             loader.close()
         return len(missing)
@@ -205,24 +206,30 @@ class TeacherCache:
     def _pictures(self, item: tuple[list[int], int]) -> Tensor:
         return self.source.pictures(*item)
 
-    def _make(self, number: int, loader: Loader[tuple[list[int], int], Tensor], batch: int) -> None:
+    def _make(self, number: int, loader: Loader[tuple[list[int], int], Tensor], batch: int) -> Iterator[int]:
+        """Make a shard; yields how many of its samples are done, batch by batch, and all of them once it is stored."""
         start, stop = self.span(number)
         chunks = [list(range(first, min(first + batch, stop))) for first in range(start, stop, batch)]
-        turns = [self._answers(loader.stream([(chunk, turn) for chunk in chunks])) for turn in range(self.turns)]
+        turns: list[dict[str, Tensor]] = []
+        for turn in range(self.turns):
+            collected: dict[str, list[Tensor]] = {}
+            for place, pixels in enumerate(loader.stream([(chunk, turn) for chunk in chunks])):
+                self._answer(pixels, collected)
+                looked_at = turn * (stop - start) + min((place + 1) * batch, stop - start)
+                yield min(looked_at // self.turns, stop - start - 1)
+            turns.append({name: torch.cat(values) for name, values in collected.items()})
         tensors = {name: torch.stack([answers[name] for answers in turns], dim=1) for name in turns[0]}  # (n, turns, .)
         metadata = {"digest": self.digest, "span": f"{start}:{stop}", "sha256": _checksum(tensors)}
         write_file(self.shard_paths()[number], lambda path: save_file(tensors, path, metadata=metadata))
+        yield stop - start
 
-    def _answers(self, pictures: Iterator[Tensor]) -> dict[str, Tensor]:
-        collected: dict[str, list[Tensor]] = {}
+    def _answer(self, pixels: Tensor, collected: dict[str, list[Tensor]]) -> None:
         with torch.no_grad():
-            for pixels in pictures:
-                output = self.teacher.encode_image(pixels.to(self.device), self.want)
-                for name in PARTS:
-                    value = getattr(output, name)
-                    if value is not None:
-                        collected.setdefault(name, []).append(value.cpu().to(getattr(torch, self.dtype)))
-        return {name: torch.cat(values) for name, values in collected.items()}
+            output = self.teacher.encode_image(pixels.to(self.device), self.want)
+        for name in PARTS:
+            value = getattr(output, name)
+            if value is not None:
+                collected.setdefault(name, []).append(value.cpu().to(getattr(torch, self.dtype)))
 
 
 def read_shard(path: Path, digest: str, span: tuple[int, int]) -> dict[str, Tensor] | None:

@@ -148,7 +148,6 @@ def _teacher_embeddings(samples: Sequence[Sample], context: StageContext) -> Ite
             rank=processes.rank,
             world=processes.count,
             workers=context.recipe.config.compute.workers,
-            batch=context.recipe.config.evaluate.batch,
             progress=lambda done, _: bar.update(done),
         )
     processes.wait()
