@@ -29,3 +29,10 @@ def small_bundle() -> Any:
     """The names of tests/fixtures/small_bundle.py: `write_small_bundle(folder)`, `write_pictures(folder)`, ..."""
     source = Path(__file__).parent / "fixtures" / "small_bundle.py"
     return SimpleNamespace(**runpy.run_path(str(source)))
+
+
+@pytest.fixture(scope="session")
+def installed_plugins(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """`with installed_plugins("edgefw-acme"):` has third parties' packages in the environment, see its file."""
+    source = Path(__file__).parent / "fixtures" / "installed_plugins.py"
+    return runpy.run_path(str(source))["InstalledPlugins"](tmp_path_factory.mktemp("plugins"))

@@ -1,0 +1,1 @@
+"""Frozen: a plugin package written for plugin API 1."""
