@@ -19,7 +19,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 FOLDERS = {"core": "edgefw", "plugins": "edgefw.plugins", "recipes": "edgefw.recipes"}
-MOST_LINES, MOST_FUNCTION_LINES = 400, 60
+MOST_LINES, MOST_TEST_LINES, MOST_FUNCTION_LINES = 400, 500, 60
 GROUND_FLOOR = ("evaluation", "reporting", "runtime")
 ABOVE = ("cli", "engine", "stages", "training", "pieces", "planning")
 
@@ -132,7 +132,8 @@ def test_device_modules_can_be_imported_without_torch() -> None:
 @pytest.mark.parametrize("folder", ["core", "plugins", "tests", "scripts", "benchmarks"])
 def test_no_file_is_too_long(folder: str) -> None:
     long = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in sources(folder)}
-    assert {name: lines for name, lines in long.items() if lines > MOST_LINES} == {}
+    most = MOST_TEST_LINES if folder == "tests" else MOST_LINES
+    assert {name: lines for name, lines in long.items() if lines > most} == {}
 
 
 @pytest.mark.parametrize("folder", ["core", "plugins"])
@@ -163,7 +164,7 @@ def test_every_public_name_says_what_it_gives(folder: str) -> None:
 def test_nothing_is_left_for_later(folder: str) -> None:
     for path in sources(folder):
         text = path.read_text()
-        assert not any(word in text for word in ("TODO", "FIXME", "XXX", "NotImplementedError")), path
+        assert not any(word in text for word in ("TODO", "FIXME", "XXX", "raise NotImplementedError")), path
 
 
 def test_no_file_is_named_after_nothing() -> None:
