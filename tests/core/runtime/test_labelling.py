@@ -83,7 +83,7 @@ def test_a_label_below_its_threshold_is_not_said(opened):
 
 def test_memory_does_not_grow_with_the_number_of_images(opened, pictures):
     encoder, pack = encoder_of(opened), opened.label_pack()
-    path = sorted(pictures.rglob("*.png"))[0]
+    path = min(pictures.rglob("*.png"))
 
     def peak(count):
         tracemalloc.start()
@@ -109,7 +109,7 @@ def test_depth_images_go_through_their_own_contract(opened, tmp_path):
 
 
 def test_a_colour_photograph_is_no_depth_map(opened, pictures):
-    path = sorted(pictures.rglob("*.png"))[0]
+    path = min(pictures.rglob("*.png"))
     (item,) = label_images(encoder_of(opened, "depth"), opened.label_pack(), [path])
     assert "colour image" in item.reason
 
@@ -124,7 +124,7 @@ def test_numbers_that_are_not_finite_stop_the_work(opened, pictures):
     encoder = encoder_of(opened)
     broken = Encoder(runner=Broken(), input="image", modality=encoder.modality, preprocessing=encoder.preprocessing)
     with pytest.raises(DataError, match="not finite"):
-        list(label_images(broken, opened.label_pack(), [sorted(pictures.rglob("*.png"))[0]]))
+        list(label_images(broken, opened.label_pack(), [min(pictures.rglob("*.png"))]))
 
 
 def test_unknown_sensors_and_techniques_are_told(tmp_path, small_bundle, bundle):

@@ -1,0 +1,422 @@
+"""Export, verify, bundle and labelling of one small real run with two sensors, each number held against a second way.
+
+The teacher knows colours by their mean; the student is trained for seconds. Nothing of ours is replaced.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+from PIL import Image
+
+from edgefw import engine
+from edgefw.cli.main import run as command_line
+from edgefw.errors import BundleError, DataError, GateFailed, RecipeError
+from edgefw.label_texts import pack_from_names
+from edgefw.recipe.read import read_recipe
+from edgefw.registry.loading import Registry
+from edgefw.reverify import verify_run
+from edgefw.runtime.bundle import open_bundle
+from edgefw.runtime.hashes import sha256_of
+from edgefw.runtime.labelling import Encoder, label_images
+from edgefw.runtime.opening import Opener, single_input
+
+TINY = Path(__file__).parents[2] / "fixtures" / "tiny_pieces"
+COLOURS = ("red", "green", "blue")
+RECIPE = """
+seed: 3
+data: {name: csv, file: data/samples.csv}
+modalities: {rgb: {name: rgb}, depth: {name: depth, encoding: metric-range, near: 0.0, far: 4.0}}
+teacher: {name: tiny-colours}
+student: {name: tiny-trunk, width: 96}
+train:
+  - name: distil
+    scheme: {name: dual-modality}
+    losses: [{name: feature, distance: cosine}]
+    optimiser: {lr: 3e-2}
+    steps: 40
+    batch: 12
+    select: {by: last}
+export: {backends: [{name: onnxruntime, exporter: legacy, threads: 1}], quantizers: [{name: int8-static}], calibration: 12}
+evaluate: {template: ["a photo of a {}", "a {} wall"], batch: 5}
+verify: {min_cosine: 0.9, max_drop: 40.0}
+compute: {device: cpu, log_every: 20}
+"""
+
+
+def draw(root: Path, counts: dict[str, int]) -> None:
+    """RGB noise with one strong channel; depth maps whose distance says the colour; one sample without depth."""
+    rng = np.random.default_rng(0)
+    root.mkdir()
+    rows = []
+    for split, count in counts.items():
+        for channel, name in enumerate(COLOURS):
+            for number in range(count):
+                pixels = rng.integers(0, 60, (20, 20, 3))
+                pixels[..., channel] += 150
+                depth = rng.integers(0, 200, (20, 20)) + 1200 * (channel + 1)
+                rgb_file, depth_file = f"{split}-{name}-{number}.png", f"{split}-{name}-{number}-depth.png"
+                Image.fromarray(pixels.astype(np.uint8)).save(root / rgb_file)
+                Image.fromarray(depth.astype(np.uint16)).save(root / depth_file)
+                lacks = split == "test" and number == 0 and channel == 0
+                rows.append([f"{split}-{name}-{number}", split, name, rgb_file, "" if lacks else depth_file])
+    with (root / "samples.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["id", "split", "label", "rgb", "depth"], *rows])
+
+
+@pytest.fixture(scope="module")
+def environment():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(TINY)
+        patch.setenv("EDGEFW_PLUGINS", "edgefw-tiny")
+        patch.delenv("EDGEFW_CACHE", raising=False)
+        yield
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory, environment):
+    """A folder with data, recipe and a finished run."""
+    folder = tmp_path_factory.mktemp("project")
+    draw(folder / "data", {"train": 6, "val": 2, "test": 5})
+    (folder / "tiny.yaml").write_text(RECIPE)
+    engine.run(read_recipe(str(folder / "tiny.yaml")), Registry(), folder / "run")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(project):
+    return project / "run"
+
+
+@pytest.fixture
+def copy(project, tmp_path):
+    """The run, to be changed; its recipe still finds the data."""
+    return Path(shutil.copytree(project / "run", tmp_path / "run"))
+
+
+def result(run: Path, stage: str) -> dict:
+    return json.loads((run / stage / "result.json").read_text())
+
+
+def value(rows, model, modality, metric):
+    return next(r["value"] for r in rows if (r["model"], r["modality"], r["metric"]) == (model, modality, metric))
+
+
+def encoder_of(opened, role, artefact):
+    opener, entry = Opener(opened), opened.artefact(artefact)
+    return Encoder(
+        runner=opener.runner(entry, 1),
+        input=single_input(entry),
+        modality=opener.modality(role),
+        preprocessing=opener.preprocessing(role),
+    )
+
+
+# ---- export ----------------------------------------------------------------------------------------------------
+
+
+def test_every_artefact_has_a_folder_with_a_record_of_it(run):
+    records = result(run, "export")["artefacts"]
+    assert [record["name"] for record in records] == ["onnxruntime-fp32", "onnxruntime-int8-static"]
+    for record in records:
+        file = run / "export" / record["name"] / record["file"]
+        assert json.loads((file.parent / "artefact.json").read_text()) == record
+        assert (file.stat().st_size, sha256_of(file)) == (record["bytes"], record["sha256"])
+        assert record["signature"] == {"name": "encoder", "inputs": ["rgb"], "serves": ["rgb", "depth"]}
+        assert record["inputs"] == {"image": [3, 16, 16]}
+    assert records[1]["source"] == "onnxruntime-fp32"
+    assert records[1]["bytes"] < 0.5 * records[0]["bytes"]
+
+
+def test_calibration_sees_every_sensor(run):
+    assert result(run, "export")["artefacts"][1]["details"]["samples"] == 24  # 12 samples, two images each
+
+
+def test_training_parts_stay_behind(run):
+    names = {entry.name for entry in onnx.load(run / "export/onnxruntime-fp32/model.onnx").graph.initializer}
+    assert not any("dropout" in name.lower() for name in names)
+
+
+# ---- verify ----------------------------------------------------------------------------------------------------
+
+
+def test_accuracy_of_an_artefact_is_what_the_bundle_says_of_the_files(project, run):
+    """A second way to every number: the bundle's own preprocessing, runner and label pack on the files."""
+    verify = result(run, "verify")
+    stored = np.load(run / "verify/predictions.npz")
+    ids = json.loads((run / "verify/ids.json").read_text())
+    names = verify["labels"]
+    truth = np.array([names.index(name.split("-")[1]) for name in ids])
+    np.testing.assert_array_equal(stored["labels"], truth)
+    with open_bundle(run) as opened:
+        pack = opened.label_pack()
+        assert list(pack.names) == names
+        for model in ("onnxruntime-fp32", "onnxruntime-int8-static"):
+            for role, ending in (("rgb", ".png"), ("depth", "-depth.png")):
+                asked = [at for at, name in enumerate(ids) if role == "rgb" or name != "test-red-0"]
+                paths = [project / "data" / f"{ids[at]}{ending}" for at in asked]
+                said = [
+                    names.index(item.ranking[0][0])
+                    for item in label_images(encoder_of(opened, role, model), pack, paths)
+                ]
+                np.testing.assert_array_equal(stored[f"{model}/{role}"][asked], said)
+                accuracy = float(np.mean(np.array(said) == truth[asked]))
+                assert value(verify["evaluation"], model, role, "top1") == pytest.approx(accuracy)
+
+
+def test_a_missing_image_is_not_asked_about(run):
+    stored = np.load(run / "verify/predictions.npz")
+    place = json.loads((run / "verify/ids.json").read_text()).index("test-red-0")
+    assert stored["student/depth"][place] == -1
+    assert stored["student/rgb"][place] >= 0
+    rows = result(run, "verify")["evaluation"]
+    counts = {(row["model"], row["modality"]): row["n"] for row in rows if row["metric"] == "top1"}
+    assert counts["student", "rgb"] == 15
+    assert counts["student", "depth"] == 14
+
+
+def test_teacher_reads_colours_and_not_depth_and_the_student_learns_both(run):
+    rows = result(run, "verify")["evaluation"]
+    assert value(rows, "teacher", "rgb", "top1") == 1.0
+    assert value(rows, "teacher", "depth", "top1") <= 0.5
+    assert value(rows, "student", "rgb", "top1") >= 0.9
+    assert value(rows, "student", "depth", "top1") >= 0.6
+
+
+def test_distance_to_the_student_is_that_of_the_files(project, run):
+    verify = result(run, "verify")
+    fp32, int8 = verify["artefacts"]
+    assert fp32["cosine_min"] > 0.999999
+    assert fp32["relative_error_max"] < 1e-4
+    with open_bundle(run) as opened:
+        runners = {name: encoder_of(opened, "rgb", name) for name in ("onnxruntime-fp32", "onnxruntime-int8-static")}
+        images = [
+            runners["onnxruntime-fp32"].prepare(path.read_bytes(), "x")
+            for path in sorted((project / "data").glob("test-*.png"))
+            if "depth" not in path.name
+        ]
+        one, other = (encoder.embed(images).astype(np.float64) for encoder in runners.values())
+    cosines = (one * other).sum(1) / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1)
+    found = int8["modalities"]["rgb"]
+    assert found["n"] == 15
+    assert found["cosine_mean"] == pytest.approx(cosines.mean(), abs=1e-6)
+    assert found["cosine_min"] == pytest.approx(cosines.min(), abs=1e-6)
+    assert found["cosine_p1"] == pytest.approx(np.percentile(cosines, 1), abs=1e-6)
+    assert int8["cosine_mean"] == min(part["cosine_mean"] for part in int8["modalities"].values())
+
+
+def test_costs_are_measured(run):
+    for record in result(run, "verify")["artefacts"]:
+        assert 0 < record["latency_ms_p50"] <= record["latency_ms_p95"]
+        assert record["bytes"] == (run / record["path"]).stat().st_size
+        assert record["batch_relative_error"] < 1e-3
+
+
+def test_budget_rows_follow_from_the_numbers(run):
+    verify = result(run, "verify")
+    rows = {(row["artefact"], row["check"]): row for row in verify["budget"]}
+    assert len(rows) == 4
+    top1 = {(row["model"], row["modality"]): row["value"] for row in verify["evaluation"] if row["metric"] == "top1"}
+    drop = max(100 * (top1["onnxruntime-fp32", m] - top1["onnxruntime-int8-static", m]) for m in ("rgb", "depth"))
+    assert rows["onnxruntime-int8-static", "max_drop"]["value"] == pytest.approx(drop)
+    assert rows["onnxruntime-int8-static", "min_cosine"]["value"] == verify["artefacts"][1]["cosine_mean"]
+    assert verify["best"] in ("onnxruntime-fp32", "onnxruntime-int8-static")
+
+
+def test_disagreements_have_pictures_in_the_run_folder(run):
+    rows = result(run, "verify")["disagreements"]
+    assert {row["modality"] for row in rows} == {"depth"}  # the student is right about every colour
+    for row in rows:
+        assert row["artefact"] != row["label"]
+        with Image.open(run / row["picture"]) as picture:
+            assert max(picture.size) <= 160
+
+
+def test_a_budget_that_is_not_met_fails_the_gate_after_everything_is_written(project):
+    recipe = read_recipe(str(project / "tiny.yaml"), ["verify.min_cosine=1.0"])
+    with pytest.raises(GateFailed, match="min_cosine is 0.9"):
+        engine.run(recipe, Registry(), shutil.copytree(project / "run", project / "strict"), resume=True)
+    assert json.loads((project / "strict/result.json").read_text())["status"] == "gate-failed"
+    assert (project / "strict/report.html").is_file()
+    assert (project / "strict/bundle/manifest.json").is_file()
+
+
+def test_at_most_so_many_samples_are_drawn_from_the_whole_split(project, tmp_path):
+    recipe = read_recipe(str(project / "tiny.yaml"), ["verify.samples=6"])
+    out = shutil.copytree(project / "run", tmp_path / "few")
+    engine.run(recipe, Registry(), out, until="verify", resume=True)
+    ids = json.loads((out / "verify/ids.json").read_text())
+    assert len(ids) == 6
+    assert len({name.split("-")[1] for name in ids}) >= 2
+
+
+def test_a_split_without_samples_is_an_error_of_one_message(project, tmp_path):
+    shutil.copytree(project / "data", tmp_path / "data")
+    (tmp_path / "tiny.yaml").write_text(RECIPE)
+    lines = (tmp_path / "data/samples.csv").read_text().splitlines()
+    (tmp_path / "data/samples.csv").write_text("\n".join(line for line in lines if ",test," not in line) + "\n")
+    recipe = read_recipe(str(tmp_path / "tiny.yaml"), ["train.0.steps=1"])
+    with pytest.raises(DataError, match="split 'test' is empty"):
+        engine.run(recipe, Registry(), tmp_path / "run")
+    assert not (tmp_path / "run/verify").exists()
+
+
+def test_without_label_texts_embeddings_are_compared_and_accuracy_is_not_judged(project, tmp_path):
+    shutil.copytree(project / "data", tmp_path / "data")
+    rows = list(csv.reader((tmp_path / "data/samples.csv").open()))
+    with (tmp_path / "data/samples.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([[row[0], row[1], "label" if row[0] == "id" else "", *row[3:]] for row in rows])
+    (tmp_path / "tiny.yaml").write_text(RECIPE)
+    engine.run(
+        read_recipe(str(tmp_path / "tiny.yaml"), ["train.0.steps=2", "verify.min_cosine=0.1"]),
+        Registry(),
+        tmp_path / "run",
+    )
+    verify = result(tmp_path / "run", "verify")
+    assert {row["metric"] for row in verify["evaluation"]} == {"cosine"}
+    assert {row["check"] for row in verify["budget"]} == {"min_cosine"}
+    assert "verify.max_drop is not judged: it needs label texts" in verify["warnings"]
+    with open_bundle(tmp_path / "run") as opened, pytest.raises(BundleError, match="holds no label pack"):
+        opened.label_pack()
+
+
+def test_a_quantizer_that_refuses_says_where_and_why(project, tmp_path):
+    recipe = read_recipe(str(project / "tiny.yaml"), ["export.quantizers=[{name: int8-dynamic}]"])
+    out = shutil.copytree(project / "run", tmp_path / "run")
+    with pytest.raises(Exception, match=r"export.quantizers\[0\]: .* of the weights are in convolutions"):
+        engine.run(recipe, Registry(), out, until="export", resume=True)
+    assert not (out / "export").exists()
+
+
+# ---- what verification must find -------------------------------------------------------------------------------
+
+
+def change_weights(file: Path, change) -> None:
+    """Change the weights of the first convolution of a float file."""
+    model = onnx.load(file)
+    entry = next(entry for entry in model.graph.initializer if len(entry.dims) == 4)
+    entry.CopyFrom(numpy_helper.from_array(change(numpy_helper.to_array(entry)).astype(np.float32), entry.name))
+    onnx.save(model, file)
+
+
+FAULTS = [
+    pytest.param(lambda w: w[:, ::-1], id="swapped channels"),
+    pytest.param(lambda w: w * 2, id="one layer off by two", marks=pytest.mark.slow),
+    pytest.param(lambda w: w * (np.arange(len(w)) % 2)[:, None, None, None], id="lost", marks=pytest.mark.slow),
+    pytest.param(lambda w: w * np.nan, id="not a number", marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_file_that_is_wrong_is_found_whatever_export_said(copy, fault):
+    change_weights(copy / "export/onnxruntime-fp32/model.onnx", fault)
+    found = verify_run(copy)
+    record = next(row for row in found["artefacts"] if row["name"] == "onnxruntime-fp32")
+    assert record["cosine_mean"] < 0.9999 or record["relative_error_mean"] > 0.01
+    assert record["sha256"] != sha256_of(copy / "export/onnxruntime-fp32/model.onnx")
+
+
+def test_a_file_that_does_not_open_is_an_error(copy):
+    file = copy / "export/onnxruntime-int8-static/model.onnx"
+    data = file.read_bytes()
+    file.write_bytes(data[: len(data) // 2] + bytes(len(data) - len(data) // 2))
+    with pytest.raises(BundleError, match="onnxruntime cannot load it"):
+        verify_run(copy)
+
+
+def test_verifying_again_gives_the_same_answers_from_anywhere(copy, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    again = verify_run(copy)
+    assert again["evaluation"] == result(run, "verify")["evaluation"]
+    assert json.loads((copy / "result.json").read_text())["evaluation"] == again["evaluation"]
+    assert [row["name"] for row in json.loads((copy / "result.json").read_text())["stages"]] == [
+        "curate", "train", "export", "verify", "report",
+    ]  # fmt: skip
+
+
+def test_the_command_verifies_a_run_and_exits_with_its_verdict(copy, capsys):
+    assert command_line(["verify", str(copy), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["kind"] == "run"
+    text = (copy / "resolved.yaml").read_text().replace("min_cosine: 0.9", "min_cosine: 1.0")
+    (copy / "resolved.yaml").write_text(text)
+    assert command_line(["verify", str(copy)]) == 1
+    captured = capsys.readouterr()
+    assert "FAIL onnxruntime-int8-static: min_cosine" in captured.out
+    assert "The budget was not met" in captured.err
+    shutil.rmtree(copy / "export")
+    assert command_line(["verify", str(copy)]) == 2
+    assert "no run with exported files" in capsys.readouterr().err
+
+
+# ---- bundle ----------------------------------------------------------------------------------------------------
+
+
+def test_the_bundle_holds_what_was_verified(run):
+    verify, export = result(run, "verify"), result(run, "export")
+    with open_bundle(run) as opened:
+        manifest = opened.manifest
+        assert manifest.default == verify["best"]
+        assert manifest.encoder == sha256_of(run / "train/distil/student.safetensors") == export["student_sha256"]
+        assert [entry.sha256 for entry in manifest.artefacts] == [record["sha256"] for record in export["artefacts"]]
+        assert manifest.budget["min_cosine"] == 0.9
+        assert manifest.provenance["weights_sha256"] == manifest.encoder
+        assert set(manifest.provenance["licences"]) == {"teacher", "student", "data"}
+        quality = manifest.artefacts[1].quality
+        assert quality["top1"]["rgb"] == value(verify["evaluation"], "onnxruntime-int8-static", "rgb", "top1")
+
+
+def test_a_pack_from_the_same_names_is_the_bundles_own(run):
+    with open_bundle(run) as opened:
+        own = opened.label_pack()
+        made = pack_from_names(opened, own.names)
+        assert made.names == own.names
+        assert made.templates == ("a photo of a {}", "a {} wall")
+        images = np.random.default_rng(0).normal(size=(6, own.width)).astype(np.float32)
+        np.testing.assert_allclose(made.cosines(images), own.cosines(images), atol=2e-3)
+
+
+def test_new_names_label_images_through_the_text_tower(project, run, capsys):
+    pictures = str(project / "data" / "test-*-1.png")
+    assert command_line(["label", str(run), pictures, "--labels", "a red wall, a green wall,a blue wall"]) == 0
+    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert [line[1] for line in lines] == [f"a {Path(line[0]).name.split('-')[1]} wall" for line in lines]
+
+
+def test_labels_build_writes_a_pack_that_label_takes(project, run, tmp_path, capsys):
+    (tmp_path / "names.txt").write_text("# colours\nred\n\nblue\n")
+    arguments = ["labels", "build", str(run), "--file", str(tmp_path / "names.txt"), "--template", "a {} thing",
+                 "--threshold", "0.2", "--out", str(tmp_path / "p.json")]  # fmt: skip
+    assert command_line(arguments) == 0
+    assert command_line(["labels", "show", str(tmp_path / "p.json"), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["templates"] == ["a {} thing"]
+    assert [(row["label"], row["threshold"]) for row in document["labels"]] == [("red", 0.2), ("blue", 0.2)]
+    picture = str(project / "data" / "test-blue-1.png")
+    assert command_line(["label", str(run), picture, "--pack", str(tmp_path / "p.json")]) == 0
+    assert "\tblue\t" in capsys.readouterr().out
+
+
+def test_wrong_names_for_a_pack_are_told(run):
+    with open_bundle(run) as opened:
+        with pytest.raises(BundleError, match="labels given twice: red"):
+            pack_from_names(opened, ["red", "Red "])
+        with pytest.raises(BundleError, match="no label names"):
+            pack_from_names(opened, [" ", ""])
+        with pytest.raises(RecipeError, match="has no {}"):
+            pack_from_names(opened, ["red"], ["a wall"])
+
+
+def test_texts_of_other_teacher_weights_are_refused(run):
+    with open_bundle(run) as opened:
+        entry = opened.manifest.teacher.model_copy(update={"fingerprint": "0" * 64})
+        other = replace(opened, manifest=opened.manifest.model_copy(update={"teacher": entry}))
+        with pytest.raises(BundleError, match="its weights are not those the bundle was made with"):
+            pack_from_names(other, ["red"])
