@@ -92,15 +92,17 @@ class TerminalProgress:
     def bar(self, label: str, total: int, start: int = 0) -> Iterator[Bar]:
         """A live bar."""
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.table import Column
 
+        whole, rest = Column(no_wrap=True), Column(no_wrap=True, overflow="ellipsis", ratio=1)
         columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[values]}", markup=False),
+            TextColumn("{task.description}", markup=False, table_column=whole),
+            BarColumn(bar_width=16),
+            MofNCompleteColumn(table_column=whole),
+            TimeRemainingColumn(table_column=whole),
+            TextColumn("{task.fields[values]}", markup=False, table_column=rest),
         )
-        with Progress(*columns, console=self._console, transient=True) as bars:
+        with Progress(*columns, console=self._console, transient=True, expand=True) as bars:
             bar = _TerminalBar(bars, bars.add_task(label, total=total, completed=start, values=""))
             began = time.monotonic()
             yield bar

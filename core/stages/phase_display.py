@@ -48,7 +48,7 @@ class PhaseDisplay:
     def step(self, step: int, metrics: Mapping[str, float]) -> None:
         """A logged step."""
         if self._bar is not None:
-            self._bar.update(step, metrics)
+            self._bar.update(step, _shown(metrics))
         self._context.observers.call(
             "edgefw_step_finished", run=self._context.run, phase=self._phase, step=step, metrics=metrics
         )
@@ -83,3 +83,10 @@ class PhaseDisplay:
         self._stack.close()
         self._label = label
         self._bar = self._stack.enter_context(self._context.progress.bar(label, total, start))
+
+
+def _shown(metrics: Mapping[str, float]) -> dict[str, float]:
+    """What fits on a line: the loss, its terms if there are several, the learning rate."""
+    values = {name: value for name, value in metrics.items() if name not in ("gradient_norm", "epoch")}
+    terms = [name for name in values if name not in ("loss", "lr")]
+    return {name: value for name, value in values.items() if name not in terms or len(terms) > 1}

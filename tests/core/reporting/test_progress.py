@@ -55,6 +55,19 @@ def test_a_terminal_shows_a_bar_and_keeps_a_line() -> None:
     assert "loss 0.5" in stream.getvalue()
 
 
+def test_on_a_narrow_terminal_bar_count_and_eta_stay_and_values_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    stream = io.StringIO()
+    with TerminalProgress(stream).bar("train distil", 1000) as bar:
+        bar.update(400, {name: 0.123456 for name in ("loss", "feature", "similarity-kl", "infonce", "lr")})
+    live = next(part for part in stream.getvalue().split("\r") if "400/1000" in part)
+    assert "train distil" in live
+    assert "━" in live
+    assert "loss 0.1235" in live
+    assert "…" in live
+
+
 def test_silence_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     with SilentProgress().bar("x", 1) as bar:
         bar.update(1)
