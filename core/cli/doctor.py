@@ -89,7 +89,7 @@ def _plugins() -> list[dict[str, Any]]:
 
 
 def _folders() -> dict[str, Path]:
-    """Where edgefw writes: runs in the working directory, caches where `EDGEFW_CACHE` says, drafts in the temporary one."""
+    """Where edgefw writes: runs in the working directory, caches where `EDGEFW_CACHE` says, drafts elsewhere."""
     shared = os.environ.get("EDGEFW_CACHE")
     named = {"cache, EDGEFW_CACHE": Path(shared).expanduser()} if shared else {}
     return {"runs and their caches": Path.cwd(), "temporary files": Path(tempfile.gettempdir()), **named}

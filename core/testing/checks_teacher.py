@@ -24,7 +24,7 @@ def is_frozen_and_in_evaluation_mode(subject: Subject) -> None:
 
 
 def preprocesses_pictures_of_any_shape(subject: Subject) -> None:
-    """`preprocess` gives (3, height, width) float32 of `spec.image_size`, for tall, wide, tiny and one-colour pictures."""
+    """`preprocess` gives (3, height, width) float32 of `spec.image_size`, whatever the shape of the picture."""
     teacher = subject.piece
     for picture in (_picture(60, 40), _picture(40, 90), _picture(1, 1), Image.new("RGB", (300, 200), "white")):
         pixels = teacher.preprocess(picture)
@@ -105,7 +105,7 @@ def queries_keys_values_come_when_asked_for(subject: Subject) -> None:
 
 
 def fingerprint_follows_the_weights(subject: Subject) -> None:
-    """Built twice alike, it has one fingerprint and one embedding; the fingerprint is part of the teacher cache's key."""
+    """Built twice alike, it has one fingerprint and one embedding: the fingerprint is a key of the teacher cache."""
     first, second = subject.piece, subject.build()
     assert first.spec.fingerprint and first.spec.fingerprint == second.spec.fingerprint
     pixels = _pixels(first, 2)

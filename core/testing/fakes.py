@@ -123,10 +123,16 @@ def loss_input(
         label=index // 3 % 2 if groups else index // 2 % 3,
         logit_scale=100.0,
         text=normalize(torch.randn(TEXTS, target.embedding.shape[1], generator=draw), dim=1),
-        reference=StudentOutput(*(None if part is None else part.detach().clone() for part in said)),  # type: ignore[arg-type]
+        reference=_constant(said),
         role=index % 3 if groups else torch.zeros_like(index),
         group=index // 3 if groups else torch.zeros_like(index),
     )
+
+
+def _constant(output: StudentOutput) -> StudentOutput:
+    """The same values without gradient."""
+    feature_map = None if output.map is None else output.map.detach().clone()
+    return StudentOutput(output.embedding.detach().clone(), output.pooled.detach().clone(), feature_map)
 
 
 def student_network() -> StudentNetwork:
@@ -164,7 +170,7 @@ def scheme_batch(
 
 
 def onnx_model(path: Path) -> Path:
-    """Write a small encoder of convolutions and matrices, "image" (batch, 3, 32, 32) to "embedding" (batch, 16), 230 kB."""
+    """Write an encoder of convolutions and matrices, "image" (batch, 3, 32, 32) to "embedding" (batch, 16), 230 kB."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 

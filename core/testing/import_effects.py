@@ -69,7 +69,7 @@ def effects_of_import(ref: PluginRef, requires: Sequence[str]) -> list[str]:
 
     Args:
         ref: the entry point.
-        requires: packages that the technique declares; they are imported first, and what they do is not held against it.
+        requires: packages that the technique declares; they are imported first, and their effects do not count.
     """
     own = [other for other in installed() if other.distribution == ref.distribution and other.file]
     modules = {other.module: tuple(sorted(top_imports(other.file))) for other in own if other.file}

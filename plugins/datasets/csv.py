@@ -86,7 +86,9 @@ class CsvSamples(Sequence[Sample]):
 class CsvDataset:
     """Rows of one CSV file, see `edgefw.contracts.dataset.Dataset`."""
 
-    def __init__(self, config: CsvConfig, file: Path, root: Path, modalities: tuple[str, ...], names: tuple[str, ...]):
+    def __init__(
+        self, config: CsvConfig, file: Path, root: Path, modalities: tuple[str, ...], names: tuple[str, ...]
+    ) -> None:
         self.config, self.file, self.root, self.modalities = config, file, root, modalities
         self.licence = config.licence
         self._names = names
