@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -204,34 +205,57 @@ def weights(folder: Path) -> dict[str, bytes]:
     return {file.parent.name: file.read_bytes() for file in files}
 
 
+def compiled(folder: Path) -> dict[str, bytes]:
+    return {file.parent.name: file.read_bytes() for file in sorted((folder / "export").glob("*/*.onnx"))}
+
+
 def metrics(folder: Path) -> list[dict[str, Any]]:
     """Logged numbers without wall times."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
 
 
-def assert_kills_do_no_harm(warm: Warm, whole: Path, kills: int, seed: int) -> None:
-    draws = random.Random(seed)
+def moments(whole: Path, draws: random.Random) -> Iterator[tuple[int, float]]:
+    """Without end: (number of an event, seconds after it); every second one in training, every fourth in export."""
     told = events(whole)
     steps = [number for number, line in enumerate(told, 1) if line.startswith("step")]
-    stages = [number for number, line in enumerate(told, 1) if line.startswith("start")]
-    killed: list[str] = []
-    while len(killed) < kills:
-        in_training = len(killed) % 2 == 0
-        event = draws.choice(steps if in_training else stages)
-        delay_s = draws.uniform(0.0, 0.1 if in_training else 0.8)
-        folder = warm.project / f"run-{seed}-{len(killed)}"
-        moment = f"{delay_s:.3f} s after '{told[event - 1]}'"
+    stages = {line.split()[1]: number for number, line in enumerate(told, 1) if line.startswith("start")}
+    others = [name for name in stages if name != "export"]
+    while True:
+        for name in ("", "export" if "export" in stages else "", "", draws.choice(others)):
+            if name:
+                record = RunFolder(whole).completed(name)
+                assert record is not None
+                yield stages[name], draws.uniform(0.0, record.seconds)
+            else:
+                yield draws.choice(steps), draws.uniform(0.0, 0.06)
+
+
+def left_over(folder: Path) -> str:
+    """What the kill interrupted, as far as the folder shows it."""
+    found = [*folder.glob("*.partial"), *folder.rglob(".*.unfinished")]
+    return ", ".join(str(path.relative_to(folder)) for path in found) or "nothing half-done"
+
+
+def assert_kills_do_no_harm(warm: Warm, whole: Path, kills: int, seed: int) -> None:
+    told, killed = events(whole), 0
+    for event, delay_s in moments(whole, random.Random(seed)):
+        folder = warm.project / f"run-{seed}-{killed}"
         if not kill_at(warm, folder, event, delay_s):
+            shutil.rmtree(folder)
             continue
-        killed.append(moment)
+        killed += 1
+        moment = f"{delay_s:.3f} s after '{told[event - 1]}'"
+        print(f"{moment}: {left_over(folder)}")
         assert_nothing_is_half_written(folder)
         warm.complete(folder, "--resume")
         assert weights(folder) == weights(whole), f"killed {moment}: other weights"
         assert metrics(folder) == metrics(whole), f"killed {moment}: other metrics"
+        assert compiled(folder) == compiled(whole), f"killed {moment}: other artefacts"
         assert_nothing_is_half_written(folder)
-        assert not list(folder.glob("*.partial")), f"killed {moment}: something is left over"
-    print("\n".join(killed))
+        assert left_over(folder) == "nothing half-done", f"killed {moment}: something is left over"
+        if killed == kills:
+            return
 
 
 def test_three_kills_in_training_do_no_harm(training: tuple[Warm, Path]) -> None:
