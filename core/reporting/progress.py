@@ -138,7 +138,7 @@ class _PlainBar:
         self._done = done
         if values is not None:
             self._values = dict(values)
-        if self._clock() - self._shown >= self._every_s:
+        if done < self._total and self._clock() - self._shown >= self._every_s:
             self._shown = self._clock()
             elapsed = self._shown - self._began
             rate = (done - self._start) / elapsed if elapsed > 0 else 0.0

@@ -37,6 +37,14 @@ def test_lines_come_every_so_many_seconds_with_eta_and_values() -> None:
     ]
 
 
+def test_the_last_unit_has_one_line() -> None:
+    stream, clock = io.StringIO(), Clock()
+    with PlainProgress(stream, every_s=10.0, clock=clock).bar("x", 1) as bar:
+        clock.now = 30.0
+        bar.update(1)
+    assert stream.getvalue() == "x  1/1  30.0 s\n"
+
+
 def test_a_bar_that_ends_with_an_error_leaves_no_line() -> None:
     stream = io.StringIO()
     with pytest.raises(ValueError), PlainProgress(stream).bar("x", 3):
