@@ -53,12 +53,13 @@ class Texture:
 def draw_texture(rng: np.random.Generator, muted: bool = False) -> Texture:
     """A random texture; `muted` ones are pale and plain more often, as walls and floors are."""
     name, other = rng.choice(list(COLOURS), size=2, replace=False)
-    pattern = str(rng.choice(PATTERNS, p=(0.5, 0.2, 0.15, 0.15) if muted else (0.4, 0.2, 0.2, 0.2)))
+    pattern = str(rng.choice(PATTERNS, p=(0.7, 0.1, 0.1, 0.1) if muted else (0.55, 0.15, 0.15, 0.15)))
     first, second = (np.array(COLOURS[n]) * rng.uniform(0.85, 1.1) for n in (name, other))
     if muted:
-        first, second = 0.55 * first + 0.35, 0.7 * (0.55 * first + 0.35) + 0.3 * second
+        first = 0.55 * first + 0.35
+        second = 0.8 * first + 0.2 * second
     elif pattern != "plain":
-        second = 0.45 * first + 0.55 * second
+        second = 0.6 * first + 0.4 * second
     return Texture(str(name), pattern, first, second, float(rng.uniform(0.18, 0.5)), rng.uniform(0, 10, 3))
 
 
