@@ -24,7 +24,7 @@ from edgefw.contracts.run import RunInfo
 from edgefw.environment import environment, used_plugins
 from edgefw.errors import GateFailed, RecipeError
 from edgefw.pieces import Pieces
-from edgefw.processes import launched
+from edgefw.processes import Processes, launched
 from edgefw.recipe.compose import compose
 from edgefw.recipe.schema import STAGES
 from edgefw.registry.observers import Observers
@@ -172,7 +172,7 @@ def _stages(context: StageContext, registry: Registry, until: str | None) -> dic
 
 def _stage(context: StageContext, name: str, stage: ModuleType, mark: str) -> dict[str, Any]:
     """Run a stage, or find that it has been run; a row of `stages` in `result.json`."""
-    folder, processes = context.folder, context.processes
+    folder, processes = context.folder, _together(context, name)
     record = folder.completed(name) if processes.is_main else None
     outputs = all((folder.path / output).exists() for output in _OUTPUTS.get(name, ()))
     skipped = processes.share(record is not None and record.fingerprint == mark and outputs)
@@ -188,23 +188,28 @@ def _stage(context: StageContext, name: str, stage: ModuleType, mark: str) -> di
     return {"name": name, "seconds": seconds, "skipped": skipped}
 
 
+def _together(context: StageContext, name: str) -> Processes:
+    """The processes that take part in a stage: where only the first one works, nobody is waited for."""
+    return context.processes if name in _SHARED_WORK else Processes()
+
+
 def _execute(context: StageContext, name: str, stage: ModuleType, mark: str) -> None:
-    began = time.monotonic()
+    began, processes = time.monotonic(), _together(context, name)
     context.observers.call("edgefw_stage_started", run=context.run, stage=name)
     context.progress.say(f"{name}: started")
-    if context.processes.is_main:
+    if processes.is_main:
         if name != "report":
             (context.folder.path / "result.json").unlink(missing_ok=True)  # it no longer tells the truth
         context.folder.begin(name)
-    context.processes.wait()
+    processes.wait()
     if name == "report":
         import_module("edgefw.stages.bundle_files").write_bundle(context)
     result = stage.run(context)
-    if context.processes.is_main:
+    if processes.is_main:
         seconds = time.monotonic() - began
         context.folder.finish(name, mark, result, seconds)
         context.progress.say(f"{name}: done in {format_seconds(seconds)}")
-    context.processes.wait()
+    processes.wait()
 
 
 def summary(context: StageContext, stages: Sequence[Mapping[str, Any]], until: str | None = None) -> dict[str, Any]:

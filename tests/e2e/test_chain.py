@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -112,3 +115,22 @@ def test_a_missed_budget_is_exit_1_with_everything_written(project: Path) -> Non
     skipped = {row["name"]: row["skipped"] for row in result["stages"]}
     assert skipped == {"curate": True, "train": True, "export": True, "verify": False, "report": False}
     assert (project / "run" / "bundle" / "manifest.json").is_file()
+
+
+@pytest.mark.slow
+def test_two_launched_processes_make_one_run(tmp_path: Path) -> None:
+    draw(tmp_path / "data", {"train": 8, "val": 2, "test": 4})
+    (tmp_path / "tiny.yaml").write_text(RECIPE)
+    own = {"PYTHONPATH": str(TINY), "EDGEFW_PLUGINS": "edgefw-tiny", "OMP_NUM_THREADS": "1"}
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "edgefw"]
+    done = subprocess.run(
+        [*launcher, "run", "tiny.yaml", "--json"],
+        cwd=tmp_path,
+        env={**os.environ, **own},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [folder.name for folder in (tmp_path / "runs").iterdir()] == ["tiny-1"]
+    assert json.loads(done.stdout) == RunFolder(tmp_path / "runs" / "tiny-1").read_json("result.json")
+    assert (tmp_path / "runs" / "tiny-1" / "diary.txt").read_text().count("start train") == 1
