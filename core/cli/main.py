@@ -40,7 +40,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "bench": ("edgefw.cli.bench:command", "Measure latency, throughput and memory of a bundle."),
     "label": ("edgefw.cli.label:command", "Label images with a bundle."),
     "labels": ("edgefw.cli.labels:command", "Build, show and evaluate label packs."),
-    "bundle": ("edgefw.cli.bundle:command", "Show what a bundle holds."),
+    "bundle": ("edgefw.cli.bundle:command", "Show, pack, unpack and compare bundles."),
     "report": ("edgefw.cli.report:command", "Write the HTML report of a run."),
     "compare": ("edgefw.cli.compare:command", "Compare runs side by side."),
     "doctor": ("edgefw.cli.doctor:command", "Say what is installed, what is missing, and how to get it."),

@@ -99,5 +99,5 @@ class ObserverHooks:
         """At the very end, also of a run that failed."""
 
     @hookspec
-    def edgefw_report_sections(self, run: RunInfo) -> list[ReportSection]:
+    def edgefw_report_sections(self, run: RunInfo) -> list[ReportSection]:  # type: ignore[empty-body]
         """Sections to add to `report.html`; the lists of all observers are joined."""

@@ -79,6 +79,6 @@ def _first(result: Any) -> Tensor:
     return result if isinstance(result, Tensor) else next(part for part in result if part is not None)
 
 
-def _total(result: Any) -> Tensor:
+def _total(result: Any) -> Any:
     parts = [result] if isinstance(result, Tensor) else [part for part in result if part is not None]
     return torch.stack([(part * torch.linspace(-1, 1, part.numel()).view_as(part)).sum() for part in parts]).sum()

@@ -60,7 +60,7 @@ def same_source_same_file(subject: Subject) -> None:
     for name in ("one.onnx", "two.onnx"):
         subject.build().quantize(source, source.with_name(name), calibration())
         found.append(run(source.with_name(name), images))
-    assert np.array_equal(*found)
+    assert np.array_equal(found[0], found[1])
 
 
 def calibration_is_read_in_passes(subject: Subject) -> None:

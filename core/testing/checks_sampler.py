@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 
@@ -83,6 +84,6 @@ def _table(subject: Subject) -> SampleTable:
     return SampleTable(size=SIZE, label=label, embedding=embedding if subject.piece.needs_embeddings else None)
 
 
-def _epoch(subject: Subject, sampler: object = None, epoch: int = 0, seed: int = 0) -> list[list[Pick]]:
+def _epoch(subject: Subject, sampler: Any = None, epoch: int = 0, seed: int = 0) -> list[list[Pick]]:
     chosen = subject.build() if sampler is None else sampler
-    return [list(batch) for batch in chosen.batches(_table(subject), BATCH, epoch, seed)]  # type: ignore[attr-defined]
+    return [list(batch) for batch in chosen.batches(_table(subject), BATCH, epoch, seed)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from edgefw.contracts.loss import LossInput
@@ -46,7 +48,8 @@ def missing_images_are_no_rows(subject: Subject) -> None:
 def gradient_reaches_the_network(subject: Subject) -> None:
     """What the rows say depends on every trainable parameter of the student."""
     network, inputs = _forward(subject, _batch(subject))
-    (inputs.student.embedding.pow(2).sum() + inputs.student.pooled.sum()).backward()
+    total: Any = inputs.student.embedding.pow(2).sum() + inputs.student.pooled.sum()
+    total.backward()
     idle = [
         name for name, parameter in network.named_parameters() if parameter.requires_grad and parameter.grad is None
     ]

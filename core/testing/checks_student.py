@@ -122,7 +122,7 @@ def _pixels(student: Any, rows: int) -> Tensor:
     return torch.from_numpy(pictures(rows, student.spec.input.channels, student.spec.input.size))
 
 
-def _loss(student: Any, pixels: Tensor) -> Tensor:
+def _loss(student: Any, pixels: Tensor) -> Any:
     pooled, feature_map = student(pixels)
     loss = (pooled * torch.linspace(-1, 1, pooled.numel()).view_as(pooled)).mean()
     return loss if feature_map is None else loss + feature_map.pow(2).mean()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from edgefw.registry.technique import BuildContext
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from edgefw.contracts.student import Student
     from edgefw.training.network import StudentNetwork
 
 TEACHER_WIDTH = 16
@@ -143,7 +144,7 @@ def student_network() -> StudentNetwork:
     from edgefw.training.network import StudentNetwork
 
     torch.manual_seed(0)
-    return StudentNetwork(_trunk(), nn.Linear(STUDENT_WIDTH, TEACHER_WIDTH))
+    return StudentNetwork(cast("Student", _trunk()), nn.Linear(STUDENT_WIDTH, TEACHER_WIDTH))
 
 
 def scheme_batch(
@@ -192,7 +193,7 @@ def onnx_model(path: Path) -> Path:
         )
         for name, shape in shapes.items()
     ]
-    convolution = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}
+    convolution: dict[str, Any] = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}
     nodes = [
         helper.make_node("Conv", ["image", "w1", "b1"], ["c1"], name="conv1", **convolution),
         helper.make_node("Relu", ["c1"], ["r1"], name="relu1"),

@@ -123,7 +123,7 @@ MUTANTS = [
     (Kind.DATASET, "unknown_split_is_empty", ("split not in SPLITS", "split == ''"), ("SPLITS.index(split)", "len(split)")),
     (Kind.BACKEND, "accepted_levels_are_declared", ('accepts = frozenset({"module"})', 'accepts = frozenset({"program"})')),
     (Kind.BACKEND, "file_agrees_with_the_network", ("dict(feeds))[0]", "dict(feeds))[0] * 1.1")),
-    (Kind.BACKEND, "batch_is_dynamic", ("dynamic_axes=batch,", "")),
+    (Kind.BACKEND, "batch_is_dynamic", ("{0: batch}", "{}")),
     (Kind.BACKEND, "damaged_file_is_a_bundle_error", ("raise BundleError", "raise ValueError")),
 ]  # fmt: skip
 
