@@ -70,6 +70,11 @@ def _check_made(made: Accelerator, compute: Compute) -> None:
             f"the launcher asks for {made.distributed_type.value}; training runs in one process or data-parallel. "
             "Start it with `accelerate launch --multi_gpu` or with torchrun, without FSDP or DeepSpeed."
         )
+    if uses_cpu(compute.device) and "MASTER_PORT" in os.environ and "WORLD_SIZE" not in os.environ:
+        raise TrainingError(
+            "`accelerate launch --cpu` has started one process, not several. Use torchrun --nproc_per_node N, or "
+            "accelerate launch --multi_gpu --num_processes N, with compute.device=cpu."
+        )
     if int(os.environ.get("WORLD_SIZE", "1")) != made.num_processes:
         raise TrainingError(
             f"{os.environ['WORLD_SIZE']} processes were launched, but they did not find each other. "

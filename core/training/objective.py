@@ -92,8 +92,10 @@ class Objective(nn.Module):
         if self._adversaries is not None and self.training:
             self._adversaries.step(step, views, share)
         values = [self._value(entry, view, share) for entry, view in zip(self._plan, views)]
-        total = sum(value * entry[2] for value, entry in zip(values, self._plan))
-        assert isinstance(total, Tensor)
+        weighted = [value if entry[2] == 1.0 else value * entry[2] for value, entry in zip(values, self._plan)]
+        total = weighted[0]
+        for value in weighted[1:]:
+            total = total + value
         return Terms(total, tuple(value.detach() for value in values), rows)
 
     def _views(self, inputs: LossInput, counts: list[int]) -> list[LossInput]:

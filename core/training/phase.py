@@ -142,7 +142,7 @@ class _Loop:
             with nullcontext() if alone else prepared.accelerator.no_sync(prepared.wrapped):
                 terms: Terms = prepared.wrapped(batch, step, self._accumulate == 1)
                 total = terms.total if self._accumulate == 1 else terms.total * (terms.rows / self._reference_rows)
-                prepared.accelerator.backward(total)
+                (total if prepared.scaler is None else prepared.scaler.scale(total)).backward()
             found.append(terms)
             samples.append(data.sample)
         return found, samples, is_last

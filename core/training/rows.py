@@ -6,7 +6,7 @@ which modalities there are nor what a loss does with the rows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -29,46 +29,89 @@ def forward_rows(network: nn.Module, batch: Batch, modalities: Sequence[str], or
     Raises:
         TrainingError: if no sample of the batch has any of the modalities.
     """
-    index, modality = _present(batch, modalities, order)
-    if not len(index):
+    rows = _Whole(batch, modalities) if _all_present(batch, modalities) else _Some(batch, modalities)
+    if not rows.count:
         raise TrainingError(
             f"no sample of a batch has {' or '.join(modalities)}. "
             "Leave out samples without it, use larger batches, or train on the modalities that the data has."
         )
-    pixels = torch.cat([batch.images[name][batch.present[name]] for name in modalities])  # (R, C, S, S)
+    pixels = rows.pixels()  # (R, C, S, S)
     reference = None
     if batch.reference is not None:
         with torch.no_grad():
             reference = batch.reference(pixels)
     return LossInput(
         student=network(pixels),
-        teacher=_rows_of(batch.teacher, index),
-        modality=modality,
-        sample=batch.sample[index],
-        label=batch.label[index],
+        teacher=rows.teacher(),
+        modality=rows.modality(order),
+        sample=rows.take(batch.sample),
+        label=rows.take(batch.label),
         logit_scale=batch.logit_scale,
         text=batch.text,
         reference=reference,
-        role=batch.role[index],
-        group=batch.group[index],
+        role=rows.take(batch.role),
+        group=rows.take(batch.group),
     )
 
 
-def _present(batch: Batch, modalities: Sequence[str], order: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """For each row, which sample of the batch it shows (R,), and which modality of the recipe it is (R,)."""
-    rows = [batch.present[name].nonzero().squeeze(1) for name in modalities]
-    kinds = [torch.full_like(found, order.index(name)) for name, found in zip(modalities, rows)]
-    return torch.cat(rows), torch.cat(kinds)
+def _all_present(batch: Batch, modalities: Sequence[str]) -> bool:
+    return all(bool(batch.present[name].all()) for name in modalities)
 
 
-def _rows_of(output: TeacherOutput, index: Tensor) -> TeacherOutput:
-    def take(values: Tensor | None) -> Tensor | None:
-        return None if values is None else values[index]
+class _Whole:
+    """The rows of a batch that lacks no image: the samples, once per modality. Copies nothing for one modality."""
+
+    def __init__(self, batch: Batch, modalities: Sequence[str]) -> None:
+        self._batch = batch
+        self._modalities = modalities
+        self.count = len(batch.sample) * len(modalities)
+
+    def pixels(self) -> Tensor:
+        images = [self._batch.images[name] for name in self._modalities]
+        return images[0] if len(images) == 1 else torch.cat(images)
+
+    def take(self, values: Tensor) -> Tensor:
+        return values if len(self._modalities) == 1 else torch.cat([values] * len(self._modalities))
+
+    def teacher(self) -> TeacherOutput:
+        return self._batch.teacher if len(self._modalities) == 1 else _rows_of(self._batch.teacher, self.take)
+
+    def modality(self, order: Sequence[str]) -> Tensor:
+        kinds = [torch.full_like(self._batch.sample, order.index(name)) for name in self._modalities]
+        return kinds[0] if len(kinds) == 1 else torch.cat(kinds)
+
+
+class _Some:
+    """The rows of a batch in which images are missing."""
+
+    def __init__(self, batch: Batch, modalities: Sequence[str]) -> None:
+        self._batch = batch
+        self._modalities = modalities
+        self._found = [batch.present[name].nonzero().squeeze(1) for name in modalities]
+        self._index = torch.cat(self._found)  # (R,), which sample of the batch a row shows
+        self.count = len(self._index)
+
+    def pixels(self) -> Tensor:
+        return torch.cat([self._batch.images[name][at] for name, at in zip(self._modalities, self._found)])
+
+    def take(self, values: Tensor) -> Tensor:
+        return values[self._index]
+
+    def teacher(self) -> TeacherOutput:
+        return _rows_of(self._batch.teacher, self.take)
+
+    def modality(self, order: Sequence[str]) -> Tensor:
+        return torch.cat([torch.full_like(at, order.index(name)) for name, at in zip(self._modalities, self._found)])
+
+
+def _rows_of(output: TeacherOutput, take: Callable[[Tensor], Tensor]) -> TeacherOutput:
+    def perhaps(values: Tensor | None) -> Tensor | None:
+        return None if values is None else take(values)
 
     return TeacherOutput(
-        embedding=output.embedding[index],
-        tokens=take(output.tokens),
-        queries=take(output.queries),
-        keys=take(output.keys),
-        values=take(output.values),
+        embedding=take(output.embedding),
+        tokens=perhaps(output.tokens),
+        queries=perhaps(output.queries),
+        keys=perhaps(output.keys),
+        values=perhaps(output.values),
     )
