@@ -156,13 +156,18 @@ def events(folder: Path) -> list[str]:
         return []
 
 
-def kill_at(warm: Warm, folder: Path, event: int, delay_s: float) -> bool:
-    """Start a run and kill it `delay_s` after its so-manieth event; whether it was still alive."""
+def kill_at(warm: Warm, folder: Path, event: int, delay_s: float | None) -> bool:
+    """Start a run and kill it `delay_s` after an event, or while it writes a checkpoint; whether it was still alive."""
     pid = warm.start(folder)
-    limit = time.monotonic() + 120
+    limit = time.monotonic() + 300
     while len(events(folder)) < event and time.monotonic() < limit and os.path.exists(f"/proc/{pid}/exe"):
         time.sleep(0.001)
-    time.sleep(delay_s)
+    if delay_s is None:
+        limit = time.monotonic() + 5
+        while not list(folder.glob("train/*/checkpoint/.*.unfinished")) and time.monotonic() < limit:
+            pass
+    else:
+        time.sleep(delay_s)
     kill(pid)
     code = warm.wait()
     assert code in (0, -signal.SIGKILL), Path(f"{folder}.log").read_text()
@@ -215,14 +220,15 @@ def metrics(folder: Path) -> list[dict[str, Any]]:
     return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
 
 
-def moments(whole: Path, draws: random.Random) -> Iterator[tuple[int, float]]:
-    """Without end: (number of an event, seconds after it); every second one in training, every fourth in export."""
+def moments(whole: Path, draws: random.Random) -> Iterator[tuple[int, float | None]]:
+    """Without end, in turn: in a checkpoint, in export, in a step, in any other stage; as `kill_at` takes them."""
     told = events(whole)
     steps = [number for number, line in enumerate(told, 1) if line.startswith("step")]
     stages = {line.split()[1]: number for number, line in enumerate(told, 1) if line.startswith("start")}
     others = [name for name in stages if name != "export"]
     while True:
-        for name in ("", "export" if "export" in stages else "", "", draws.choice(others)):
+        yield draws.choice(steps[:-4]), None
+        for name in ("export" if "export" in stages else "", "", draws.choice(others)):
             if name:
                 record = RunFolder(whole).completed(name)
                 assert record is not None
@@ -245,7 +251,8 @@ def assert_kills_do_no_harm(warm: Warm, whole: Path, kills: int, seed: int) -> N
             shutil.rmtree(folder)
             continue
         killed += 1
-        moment = f"{delay_s:.3f} s after '{told[event - 1]}'"
+        when = "in a checkpoint" if delay_s is None else f"{delay_s:.3f} s"
+        moment = f"{when} after '{told[event - 1]}'"
         print(f"{moment}: {left_over(folder)}")
         assert_nothing_is_half_written(folder)
         warm.complete(folder, "--resume")
