@@ -5,13 +5,16 @@ Formula, with class probabilities p = softmax(logits / temperature), the T sures
 class names:
     f(x) = sum over those T of p_t c_t / sum over those T of p_t,   embedding = f(x) / |f(x)|
 A sentence is embedded by the same text side. `centre` subtracts the mean of the class embeddings from class names and
-sentences before each is brought to unit length, so that what all names have in common does not count.
+sentences before each is brought to unit length, so that what all names have in common does not count. `whiten` also divides
+each principal direction of the class embeddings by sqrt(v + whiten * v_1), with v its variance and v_1 the largest one, so
+that a classifier with 120 breeds of dog does not see dogs everywhere.
 Source: Norouzi et al. 2014, Zero-Shot Learning by Convex Combination of Semantic Embeddings, arXiv:1312.5650, equations
-3 to 5; text side as Reimers and Gurevych 2019 (arXiv:1908.10084) or any table of embeddings, such as CLIP's.
+3 to 5; text side as Reimers and Gurevych 2019 (arXiv:1908.10084) or any table of embeddings, such as CLIP's; whitening
+of sentence embeddings: Su et al. 2021, arXiv:2103.15316, here with a ridge.
 
-Differs: the paper has T, no temperature, prompt or centring; their defaults (1, "{}", off) change nothing. `classes`
-names the classifier's outputs: timm's WordNet names (`first`, `lemmas`, `definitions`), open_clip's cleaned ImageNet
-names (`openai`), or a file. A table (`text` as a list) knows only its own names.
+Differs: the paper has T, no temperature, prompt, centring or whitening; their defaults (1, "{}", off, off) change
+nothing. `classes` names the classifier's outputs: timm's WordNet names (`first`, `lemmas`, `definitions`), open_clip's
+cleaned ImageNet names (`openai`), or a file; several are averaged. A table (`text` as a list) knows only its own names.
 Does not: give tokens, or know anything that its class names do not span. `logit_scale` is an option, not learnt.
 """
 
@@ -26,7 +29,7 @@ import timm
 import timm.data
 import torch
 from PIL import Image
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
@@ -39,6 +42,7 @@ from edgefw.registry.technique import Register
 from edgefw.training.weight_files import fingerprint, locate
 
 _timm_data: Any = timm.data  # its names are not declared as exported
+_OneOrMore = str | Annotated[list[str], Field(min_length=1)]
 _BUILT_IN = ("first", "lemmas", "definitions", "openai")
 
 
@@ -55,15 +59,17 @@ class TimmConseConfig(TimmModelConfig):
     text: str | Annotated[list[Table], Field(min_length=1)] = Field(
         description="folder of a sentence encoder (package:NAME/PATH for a pip package's), or tables of embeddings"
     )
-    classes: str = Field(
+    classes: _OneOrMore = Field(
         default="first", description="names of the classifier's outputs: first, lemmas, definitions, openai, or a file"
     )
-    prompt: str | Annotated[list[str], Field(min_length=1)] = Field(
-        default="{}", description="sentence(s) around a class name; embeddings of several are averaged"
-    )
+    prompt: _OneOrMore = Field(default="{}", description="sentence(s) around a class name; several are averaged")
     top: Annotated[int, Field(ge=1)] = Field(default=10, description="T: classes that take part in the mixture")
     temperature: Annotated[float, Field(gt=0.0, le=100.0)] = Field(default=1.0, description="divides the logits")
     centre: bool = Field(default=False, description="subtract the mean class embedding from names and sentences")
+    whiten: Annotated[float, Field(gt=0.0, le=100.0)] | None = Field(
+        default=None,
+        description="even out the principal directions of the class embeddings, less so the larger this is",
+    )
     crop: Annotated[float, Field(gt=0.0, le=1.0)] | None = Field(
         default=None, description="part of the picture's side that is seen; null: the model's own"
     )
@@ -74,24 +80,51 @@ class TimmConseConfig(TimmModelConfig):
     @field_validator("prompt")
     @classmethod
     def _has_a_place_for_the_name(cls, value: str | list[str]) -> str | list[str]:
-        for prompt in [value] if isinstance(value, str) else value:
+        for prompt in _several(value):
             if "{}" not in prompt:
                 raise ValueError(f"'{prompt}' has no {{}} where the class name goes")
         return value
 
+    @model_validator(mode="after")
+    def _whitening_starts_from_the_mean(self) -> TimmConseConfig:
+        if self.whiten is not None and not self.centre:
+            raise ValueError("whiten starts from centred embeddings: set centre: true as well")
+        return self
+
+
+def _several(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
+
 
 class Conse(nn.Module):
-    """Pixels to unit mixtures of class embeddings; the text side's tensors travel with it."""
+    """Pixels to unit mixtures of class embeddings; the text side's tensors travel with it.
+
+    Args:
+        classifier: pixels (B, 3, H, W) to logits (B, classes).
+        text: holds the text side's tensors.
+        rows: unit embeddings (classes, D) of the class names.
+        centre: whether their mean is subtracted from names and sentences.
+        whiten: ridge of the whitening, or None.
+    """
 
     classes: Tensor
     mean: Tensor
+    matrix: Tensor
 
-    def __init__(self, classifier: nn.Module, text: nn.Module, classes: Tensor, mean: Tensor) -> None:
+    def __init__(
+        self, classifier: nn.Module, text: nn.Module, rows: Tensor, centre: bool, whiten: float | None
+    ) -> None:
         super().__init__()
         self.classifier = classifier
         self.text = text
-        self.register_buffer("classes", classes)  # (classes, D), unit rows
-        self.register_buffer("mean", mean)  # (D,)
+        self.register_buffer("mean", rows.mean(dim=0) if centre else torch.zeros(rows.shape[1]))  # (D,)
+        matrix = torch.eye(rows.shape[1]) if whiten is None else _whitening(rows - self.mean, whiten)
+        self.register_buffer("matrix", matrix)  # (D, D)
+        self.register_buffer("classes", self.place(rows))  # (classes, D), unit rows
+
+    def place(self, rows: Tensor) -> Tensor:
+        """Unit rows (K, D) of text embeddings in the space of the mixtures."""
+        return normalize((rows - self.mean) @ self.matrix, dim=1)
 
     def forward(self, pixels: Tensor, top: int, temperature: float) -> Tensor:
         """Unit embeddings (B, D) of preprocessed pixels."""
@@ -133,14 +166,22 @@ class TimmConseTeacher:
         """Unit embeddings (K, D) of K sentences."""
         if not texts:
             return self.module.classes[:0]
-        return normalize(self._side.embed(texts) - self.module.mean, dim=1)
+        return self.module.place(self._side.embed(texts))
 
 
-def _names(config: TimmConseConfig, model: Any, context: edgefw.BuildContext) -> list[str]:
+def _whitening(centred: Tensor, ridge: float) -> Tensor:
+    """The symmetric matrix (D, D) that divides each principal direction of rows (K, D) as the module says."""
+    covariance = (centred.T.double() @ centred.double()) / len(centred)
+    variance, directions = torch.linalg.eigh(covariance)
+    scale = (variance.clamp(min=0) + ridge * variance[-1]).rsqrt()
+    return torch.einsum("de,e,fe->df", directions, scale, directions).float()
+
+
+def _names(which: str, config: TimmConseConfig, model: Any, context: edgefw.BuildContext) -> list[str]:
     count = int(model.num_classes)
-    if config.classes not in _BUILT_IN:
-        names = read_names(locate(config.classes, context))
-    elif config.classes == "openai":
+    if which not in _BUILT_IN:
+        names = read_names(locate(which, context))
+    elif which == "openai":
         from open_clip import IMAGENET_CLASSNAMES
 
         names = list(IMAGENET_CLASSNAMES)
@@ -148,13 +189,11 @@ def _names(config: TimmConseConfig, model: Any, context: edgefw.BuildContext) ->
         subset = _timm_data.infer_imagenet_subset(model)
         if subset is None:
             raise RecipeError(f"classes: '{config.model}' has {count} outputs, which are no ImageNet; name a file.")
-        names = list(_timm_data.ImageNetInfo(subset).label_descriptions(detailed=config.classes == "definitions"))
-        if config.classes == "first":
+        names = list(_timm_data.ImageNetInfo(subset).label_descriptions(detailed=which == "definitions"))
+        if which == "first":
             names = [name.split(",")[0] for name in names]
     if len(names) != count:
-        raise RecipeError(
-            f"classes: {len(names)} names in '{config.classes}', but '{config.model}' has {count} outputs."
-        )
+        raise RecipeError(f"classes: {len(names)} names in '{which}', but '{config.model}' has {count} outputs.")
     return names
 
 
@@ -165,13 +204,11 @@ def _text_side(config: TimmConseConfig, context: edgefw.BuildContext) -> TextSid
     return EmbeddingTable(files)
 
 
-def _class_embeddings(config: TimmConseConfig, names: Sequence[str], side: TextSide) -> tuple[Tensor, Tensor]:
-    """Unit rows (classes, D), and what was subtracted from them (D,): zeros without centring."""
-    prompts = [config.prompt] if isinstance(config.prompt, str) else config.prompt
-    each = [side.embed([prompt.replace("{}", name) for name in names]) for prompt in prompts]
-    rows = normalize(torch.stack(each).mean(dim=0), dim=1)
-    mean = rows.mean(dim=0) if config.centre else torch.zeros(rows.shape[1])
-    return normalize(rows - mean, dim=1), mean
+def _class_embeddings(config: TimmConseConfig, lists: Sequence[Sequence[str]], side: TextSide) -> Tensor:
+    """Unit rows (classes, D): the average over every list of names in every prompt."""
+    prompts = _several(config.prompt)
+    each = [side.embed([prompt.replace("{}", name) for name in names]) for names in lists for prompt in prompts]
+    return normalize(torch.stack(each).mean(dim=0), dim=1)
 
 
 def _data_config(config: TimmConseConfig, model: Any) -> dict[str, Any]:
@@ -190,18 +227,17 @@ def build(config: TimmConseConfig, context: edgefw.BuildContext) -> TimmConseTea
     """Load both sides, embed the class names, freeze and hash."""
     path: Path | None = None if config.weights in ("none", "pretrained") else locate(config.weights, context)
     model = create(config, path)
-    names = _names(config, model, context)
-    if config.top > len(names):
-        raise RecipeError(f"top: {config.top} classes are asked for, '{config.model}' has {len(names)}.")
+    names = [_names(which, config, model, context) for which in _several(config.classes)]
+    if config.top > len(names[0]):
+        raise RecipeError(f"top: {config.top} classes are asked for, '{config.model}' has {len(names[0])}.")
     side = _text_side(config, context)
     with torch.no_grad():
-        classes, mean = _class_embeddings(config, names, side)
-    module = Conse(model, side.module, classes, mean)
+        module = Conse(model, side.module, _class_embeddings(config, names, side), config.centre, config.whiten)
     module.eval().requires_grad_(False)
     settings = _data_config(config, model)
     facts = {"temperature": config.temperature, "top": config.top, "names": names, "data": settings, **side.facts}
     spec = TeacherSpec(
-        width=classes.shape[1],
+        width=module.classes.shape[1],
         image_size=(settings["input_size"][1], settings["input_size"][2]),
         logit_scale=config.logit_scale,
         fingerprint=fingerprint(module, facts),

@@ -87,6 +87,29 @@ def test_embeddings_equal_the_papers_formula(
 
 
 @pytest.mark.usefixtures("five")
+def test_whitening_evens_out_the_directions_of_the_class_names(assets: Path) -> None:
+    ours = teacher(assets, centre=True, whiten=0.05)
+    rows = unit(np.load(assets / "table.npy").astype(np.float64))
+    centred = rows - rows.mean(axis=0)
+    _, singular, directions = np.linalg.svd(centred, full_matrices=True)
+    variance = np.zeros(8)
+    variance[:5] = singular**2 / 5
+    matrix = directions.T @ np.diag(1 / np.sqrt(variance + 0.05 * variance[0])) @ directions
+    np.testing.assert_allclose(ours.module.classes.numpy(), unit(centred @ matrix), atol=1e-4)
+    np.testing.assert_allclose(ours.encode_text(["a polar bear"]).numpy()[0], ours.module.classes[3], atol=1e-5)
+    with pytest.raises(ValidationError, match="set centre: true"):
+        teacher(assets, whiten=0.05)
+
+
+@pytest.mark.usefixtures("five")
+def test_several_lists_of_names_are_averaged(assets: Path) -> None:
+    (assets / "other.txt").write_text("\n".join(reversed(NAMES)))
+    rows = unit(np.load(assets / "table.npy").astype(np.float64))
+    ours = teacher(assets, classes=["names.json", "other.txt"])
+    np.testing.assert_allclose(ours.module.classes.numpy(), unit(rows + rows[::-1]), atol=1e-5)
+
+
+@pytest.mark.usefixtures("five")
 def test_with_one_class_the_embedding_is_that_class(assets: Path, photographs: list[Image.Image]) -> None:
     ours = teacher(assets, top=1)
     pixels = pictures(ours, photographs)
@@ -216,7 +239,7 @@ def _names_of(classes: str) -> list[str]:
     from edgefw.plugins.teachers.timm_conse import _names
 
     config = TimmConseConfig(model="resnet10t", text="x", classes=classes)
-    return _names(config, timm.create_model("resnet10t"), edgefw.BuildContext())
+    return _names(classes, config, timm.create_model("resnet10t"), edgefw.BuildContext())
 
 
 @pytest.mark.usefixtures("five")
