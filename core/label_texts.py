@@ -75,7 +75,8 @@ def embed_names(teacher: Teacher, names: Sequence[str], templates: Sequence[str]
     with torch.no_grad():
         tables = [teacher.encode_text(prompts(names, template)).float().cpu().numpy() for template in templates]
     mean = np.mean(tables, axis=0, dtype=np.float64)
-    return (mean / np.linalg.norm(mean, axis=1, keepdims=True)).astype(np.float32)
+    unit: np.ndarray = (mean / np.linalg.norm(mean, axis=1, keepdims=True)).astype(np.float32)
+    return unit
 
 
 def build_teacher(bundle: Bundle, entry: TeacherEntry, registry: Registry) -> Teacher:

@@ -92,6 +92,7 @@ def test_there_are_commands_to_look_at() -> None:
 @pytest.mark.parametrize("shown", EDGEFW, ids=str)
 def test_every_command_of_edgefw_has_the_options_it_is_shown_with(shown: Shown) -> None:
     context = click.Context(cli, info_name="edgefw")
+    context.allow_interspersed_args = True  # a group stops at the first argument, its commands do not
     words, command = list(shown.words), cli
     while isinstance(command, click.Group) and words and not words[0].startswith("-"):
         found = command.get_command(context, words[0])

@@ -96,10 +96,10 @@ def open_bundle(path: Path) -> Iterator[Bundle]:
     Raises:
         BundleError: if it is no bundle, or damaged.
     """
-    path = Path(path)
     if path.is_dir():
-        folder = path if (path / MANIFEST).is_file() or not (path / "bundle" / MANIFEST).is_file() else path / "bundle"
-        yield read_bundle(folder, path)
+        inner = path / "bundle"
+        within_run = not (path / MANIFEST).is_file() and (inner / MANIFEST).is_file()
+        yield read_bundle(inner if within_run else path, path)
     elif path.is_file():
         with tempfile.TemporaryDirectory(prefix="edgefw-") as folder:
             extract(path, Path(folder))

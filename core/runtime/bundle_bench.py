@@ -62,4 +62,4 @@ def bench_bundle(
         }
         for entry in entries
     ]
-    return sorted(rows, key=lambda row: float(row["latency_ms_p50"]))  # type: ignore[arg-type]
+    return sorted(rows, key=lambda row: float(row["latency_ms_p50"]))

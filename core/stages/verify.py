@@ -134,6 +134,7 @@ def _budget_notes(
 def _write_predictions(context: StageContext, held: HeldOut, gathered: Gathered) -> None:
     folder = context.folder.stage("verify")
     arrays = {f"{model}/{modality}": own.prediction for (model, modality), own in gathered.answers.items()}
-    np.savez_compressed(folder / PREDICTIONS, labels=held.labels, **arrays)
+    with (folder / PREDICTIONS).open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, labels=held.labels, **arrays)
     ids = json.dumps([sample.id for sample in held.samples], ensure_ascii=False)
     (folder / IDS).write_text(ids + "\n", encoding="utf-8")

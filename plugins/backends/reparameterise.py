@@ -9,9 +9,9 @@ network on real samples. Plain convolution and batch norm need nothing here: exp
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -44,9 +44,9 @@ def reparameterised(network: nn.Module, examples: Mapping[str, np.ndarray]) -> t
         return plain, Notes(details={"fused_modules": 0}, warnings=(f"re-parameterising failed ({error}); left out.",))
     if count == 0:
         return plain, Notes(details={"fused_modules": 0})
-    error = _relative_error(plain, fused.eval(), examples)
-    if not error <= TOLERANCE:
-        text = f"re-parameterising changed the network (relative error {error:.2g}); left out."
+    change = _relative_error(plain, fused.eval(), examples)
+    if not change <= TOLERANCE:
+        text = f"re-parameterising changed the network (relative error {change:.2g}); left out."
         return plain, Notes(details={"fused_modules": 0}, warnings=(text,))
     return fused.requires_grad_(False), Notes(details={"fused_modules": count})
 
@@ -55,7 +55,7 @@ def _fuse(module: nn.Module) -> int:
     count = 0
     for name, child in module.named_children():
         if callable(getattr(child, "fuse", None)):
-            setattr(module, name, child.fuse())
+            setattr(module, name, cast(Callable[[], nn.Module], child.fuse)())
             count += 1
             continue
         for method in ("reparameterize", "switch_to_deploy"):
