@@ -29,6 +29,8 @@ class View(Protocol):
 
     `recipe` is a text that changes whenever what is drawn changes; it is part of the teacher cache's key.
     `size` is the student's image size in pixels, or None to take the student's own.
+    A view whose `for_teacher` ignores the draw may set `clean_teacher = True`: a teacher cache then holds one answer per
+    sample, however many views the student sees. Left out, it counts as False.
     """
 
     recipe: str

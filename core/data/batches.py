@@ -150,6 +150,11 @@ class TrainingData:
         return list(self.sensors)
 
     @property
+    def clean_teacher(self) -> bool:
+        """Whether the teacher sees one and the same picture of a sample in every turn."""
+        return self.view is None or bool(getattr(self.view, "clean_teacher", False))
+
+    @property
     def size(self) -> int:
         """Side of the student's images in pixels."""
         return (self.view.size if self.view else None) or self.input.size
@@ -184,9 +189,9 @@ class TrainingData:
             hashed.update(f"{sample.id}\0{_state(sample.images[self.teacher_modality])}\n".encode())
         return {
             "modality": {"name": contract.modality, "options": dict(contract.options)},
-            "view": self.view.recipe if self.view else "clean",
-            "seed": self.seed if self.view else 0,
-            "turns": self.turns,
+            "view": "clean" if self.clean_teacher or self.view is None else self.view.recipe,
+            "seed": 0 if self.clean_teacher else self.seed,
+            "turns": 1 if self.clean_teacher else self.turns,
             "samples": len(self.samples),
             "content": hashed.hexdigest(),
         }

@@ -75,11 +75,15 @@ class CachedTargets:
 
     def _read(self, sample: Tensor, turn: int) -> dict[str, Tensor]:
         if len(self._shards) == 1:
-            return {name: _ready(name, stored[sample, turn]) for name, stored in self._shards[0].items()}
+            return {
+                name: _ready(name, stored[sample, turn % stored.shape[1]]) for name, stored in self._shards[0].items()
+            }
         places = [(index // self._rows, index % self._rows) for index in sample.tolist()]
         return {
-            name: _ready(name, torch.stack([self._shards[shard][name][row, turn] for shard, row in places]))
-            for name in self._shards[0]
+            name: _ready(
+                name, torch.stack([self._shards[shard][name][row, turn % kept.shape[1]] for shard, row in places])
+            )
+            for name, kept in self._shards[0].items()
         }
 
 
@@ -128,7 +132,9 @@ class TeacherCache:
 
     @property
     def turns(self) -> int:
-        """Views per sample."""
+        """Answers per sample: one per view, or one where the teacher sees the same picture in all of them."""
+        if getattr(self.source, "clean_teacher", False):
+            return 1
         if self.source.turns is None:
             raise ValueError("a teacher cache needs data with a fixed number of views")
         return self.source.turns

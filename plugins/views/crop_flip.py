@@ -58,6 +58,7 @@ class CropFlip:
     def __init__(self, config: CropFlipConfig) -> None:
         self.config = config
         self.size = config.size
+        self.clean_teacher = config.teacher == "clean"
         self.recipe = (
             f"crop-flip scale={config.scale[0]!r},{config.scale[1]!r} ratio={config.ratio[0]!r},{config.ratio[1]!r} "
             f"flip={config.flip!r} teacher={config.teacher}"

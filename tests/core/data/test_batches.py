@@ -20,6 +20,8 @@ from edgefw.contracts.view import ViewDraw
 from edgefw.data.batches import TrainingData, generator, rank_part, with_modality
 from edgefw.data.workers import Loader
 from edgefw.errors import DataError
+from edgefw.plugins.views.crop_flip import CropFlipConfig, build
+from edgefw.registry.technique import BuildContext
 from edgefw.runtime.preprocessing import Preprocessing, Step
 
 INPUT = InputSpec(size=8, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
@@ -143,6 +145,15 @@ def test_with_a_cache_the_draws_come_round(tmp_path):
     assert equal(data.load(PICKS, 1, True), data.load(PICKS, 7, True))
     assert [data.load(PICKS, epoch, False).turn for epoch in range(5)] == [0, 1, 2, 0, 1]
     assert torch.equal(data.pictures([4, 1, 3], 1), data.load(PICKS, 4, True).pictures)
+
+
+def test_a_clean_teacher_has_one_picture_and_one_identity_whatever_the_student_sees(tmp_path):
+    view = build(CropFlipConfig(teacher="clean"), BuildContext())
+    few, many = made(tmp_path, view=view, turns=2), made(tmp_path, view=view, turns=9, seed=4)
+    assert few.clean_teacher and few.identity() == many.identity() == made(tmp_path).identity()
+    assert torch.equal(few.pictures([4, 1], 0), few.pictures([4, 1], 1))
+    assert not equal(few.load(PICKS, 0, False), few.load(PICKS, 1, False))
+    assert not made(tmp_path, view=HalfView(), turns=2).clean_teacher
 
 
 def test_all_modalities_and_the_teacher_see_one_crop(tmp_path):

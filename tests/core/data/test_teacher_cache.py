@@ -54,6 +54,19 @@ def test_stored_answers_are_those_of_the_teacher(tmp_path, small_shards, epoch):
     assert stored.tokens is None
 
 
+@pytest.mark.parametrize("shard_bytes", [64_000_000, 1])
+def test_a_clean_teacher_is_asked_once_per_sample_however_many_views_there_are(tmp_path, monkeypatch, shard_bytes):
+    monkeypatch.setattr(teacher_cache, "SHARD_BYTES", shard_bytes)
+    source = toys.ToyData(turns=7)
+    source.clean_teacher = True
+    made = cache(tmp_path, data=source)
+    targets, seen = filled(made), toys.ToyData(turns=1)
+    assert made.turns == 1 and read_shard(made.shard_paths()[0], made.digest, made.span(0))["embedding"].shape[1] == 1
+    asked = OnlineTargets(made.teacher, CPU)(step(seen, 0)).embedding
+    for epoch in (0, 5):
+        torch.testing.assert_close(targets(step(source, epoch)).embedding, asked)
+
+
 def test_one_shard_reads_as_several_do(tmp_path, monkeypatch):
     one = filled(cache(tmp_path / "one"))(step(toys.ToyData(turns=2), 1))
     monkeypatch.setattr(teacher_cache, "SHARD_BYTES", 1)
