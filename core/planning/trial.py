@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from edgefw.training.preparation import check_job
 from edgefw.training.steps import make_batch
 
 if TYPE_CHECKING:
+    from edgefw.contracts.student import StudentSpec
     from edgefw.contracts.teacher import Teacher
     from edgefw.training.job import PhaseJob
 
@@ -151,14 +152,14 @@ def _first_line(error: BaseException) -> str:
 
 
 def _way_out(job: PhaseJob) -> str:
-    spec, shape = job.student.spec, getattr(job.data, "shape", None)  # type: ignore[union-attr]
-    size = spec.input.size  # type: ignore[union-attr]
+    spec, shape = cast("StudentSpec", job.student.spec), getattr(job.data, "shape", None)
+    size = spec.input.size
     if shape is not None and shape[-1] != size:
         return f"The views are {shape[-1]} pixels wide and the student takes {size}: set {job.path}.views.size={size}."
     teacher = job.teacher.spec
     grid = f", tokens {teacher.tokens.grid} x {teacher.tokens.width}" if teacher.tokens else ""
-    feature_map = f", map {spec.map.channels} x {spec.map.grid}" if spec.map else ""  # type: ignore[union-attr]
+    feature_map = f", map {spec.map.channels} x {spec.map.grid}" if spec.map else ""
     return (
-        f"Shapes: student width {spec.width}{feature_map}; "  # type: ignore[union-attr]
-        f"teacher width {teacher.width}{grid}. Look at the options of the losses and projectors of this phase."
+        f"Shapes: student width {spec.width}{feature_map}; teacher width {teacher.width}{grid}. "
+        "Look at the options of the losses and projectors of this phase."
     )

@@ -74,7 +74,7 @@ def _set(data: dict[str, Any], override: Override, given: dict[Path, str]) -> Pa
         if isinstance(here, dict) and here.get(str(step)) is None:
             here[str(step)] = _default(path)
             given[path] = "command line"
-        here = here[step]  # type: ignore[index]
+        here = here[step]
     last = _step(here, override.parts[-1], path, override, appending=True)
     if last == "name" and isinstance(here, dict):
         _forget_options(here, path, override.value, given)

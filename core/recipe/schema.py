@@ -64,7 +64,9 @@ class Optimiser(Section):
     name: Literal["adamw", "adam", "sgd"] = Field(default="adamw", description="update rule")
     lr: PositiveFloat = Field(default=1e-4, description="peak learning rate")
     final_lr: NotNegative = Field(default=0.0, description="learning rate at the last step")
-    weight_decay: NotNegative = Field(default=0.0, description="decay (decoupled for adamw); none on norms, biases, positions")
+    weight_decay: NotNegative = Field(
+        default=0.0, description="decay (decoupled for adamw); none on norms, biases, positions"
+    )
     betas: tuple[Fraction, Fraction] = Field(default=(0.9, 0.999), description="Adam's decay rates")
     momentum: Fraction = Field(default=0.9, description="momentum of sgd")
     warmup: NotNegative = Field(default=0.0, description="below 1: fraction of all steps; from 1 on: steps")
