@@ -20,7 +20,7 @@ from pathlib import Path
 
 from edgefw.errors import BundleError
 from edgefw.runtime.hashes import SUMS, check_sums, read_sums
-from edgefw.runtime.label_pack import LabelPack, read_pack
+from edgefw.runtime.label_pack import LabelPack, no_constant, read_pack
 from edgefw.runtime.manifest import ArtefactEntry, Manifest, parse_manifest
 
 MANIFEST = "manifest.json"
@@ -180,7 +180,7 @@ def _manifest(path: Path) -> Manifest:
     if path.stat().st_size > _LARGEST_MANIFEST:
         raise BundleError(f"{path}: {path.stat().st_size} bytes is too large for a manifest.")
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8"), parse_constant=no_constant)
     except (OSError, ValueError, RecursionError) as error:
         raise BundleError(f"{path}: cannot be read ({error}).") from error
     return parse_manifest(document, str(path))

@@ -193,12 +193,21 @@ def read_pack(path: Path) -> LabelPack:
     try:
         if path.stat().st_size > LARGEST:
             raise BundleError(f"{path}: {path.stat().st_size} bytes is too large for a label pack.")
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8"), parse_constant=no_constant)
     except OSError as error:
         raise BundleError(f"{path}: cannot be read ({error.strerror or error}).") from error
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{path}: no label pack (not JSON: {error}).") from error
     return LabelPack.from_json(document, str(path))
+
+
+def no_constant(name: str) -> float:
+    """For `json.loads`: refuse NaN and Infinity, which are no JSON.
+
+    Raises:
+        ValueError: always.
+    """
+    raise ValueError(f"{name} is no JSON number")
 
 
 def _labels(pack: PackDocument, where: str) -> list[Label]:
