@@ -177,7 +177,12 @@ def _whitening(centred: Tensor, ridge: float) -> Tensor:
     return torch.einsum("de,e,fe->df", directions, scale, directions).float()
 
 
-def _names(which: str, config: TimmConseConfig, model: Any, context: edgefw.BuildContext) -> list[str]:
+def class_names(which: str, config: TimmConseConfig, model: Any, context: edgefw.BuildContext) -> list[str]:
+    """Names of the classifier's outputs, in order: a built-in list or a file.
+
+    Raises:
+        RecipeError: if the list does not fit the classifier.
+    """
     count = int(model.num_classes)
     if which not in _BUILT_IN:
         names = read_names(locate(which, context))
@@ -227,7 +232,7 @@ def build(config: TimmConseConfig, context: edgefw.BuildContext) -> TimmConseTea
     """Load both sides, embed the class names, freeze and hash."""
     path: Path | None = None if config.weights in ("none", "pretrained") else locate(config.weights, context)
     model = create(config, path)
-    names = [_names(which, config, model, context) for which in _several(config.classes)]
+    names = [class_names(which, config, model, context) for which in _several(config.classes)]
     if config.top > len(names[0]):
         raise RecipeError(f"top: {config.top} classes are asked for, '{config.model}' has {len(names[0])}.")
     side = _text_side(config, context)

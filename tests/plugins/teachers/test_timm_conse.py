@@ -236,10 +236,10 @@ def test_built_in_names_fit_imagenet_and_nothing_else(assets: Path) -> None:
 
 
 def _names_of(classes: str) -> list[str]:
-    from edgefw.plugins.teachers.timm_conse import _names
+    from edgefw.plugins.teachers.timm_conse import class_names
 
     config = TimmConseConfig(model="resnet10t", text="x", classes=classes)
-    return _names(classes, config, timm.create_model("resnet10t"), edgefw.BuildContext())
+    return class_names(classes, config, timm.create_model("resnet10t"), edgefw.BuildContext())
 
 
 @pytest.mark.usefixtures("five")
