@@ -8,6 +8,8 @@ BIN := .venv/bin
 
 # Threads per process: the suite and the quickstart are measured on two cores.
 export OMP_NUM_THREADS ?= 2
+# Test files are shared out among so many processes, one thread each.
+WORKERS ?= 2
 # First-party techniques only, and no model hub: a developer's other plugins must not change a result.
 QUIET := EDGEFW_PLUGINS= HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 
@@ -20,7 +22,7 @@ quickstart: environment
 	@$(QUIET) $(BIN)/edgefw run quickstart --out runs/quickstart --resume
 
 test: environment
-	$(QUIET) $(BIN)/python -m pytest -q --durations=10 $(ARGS)
+	$(QUIET) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --durations=10 $(ARGS)
 
 test-slow: environment
 	$(QUIET) $(BIN)/python -m pytest -q --durations=20 -m "slow and not gpu" $(ARGS)
