@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = sorted(file for root in ("core", "plugins", "recipes") for file in (ROOT / root).rglob("*.py"))
@@ -18,12 +17,17 @@ BANNED_WORDS = ("TODO", "FIXME", "XXX", "raise NotImplementedError")
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
+@cache
 def tree(file: Path) -> ast.Module:
     return ast.parse(file.read_text(encoding="utf-8"))
 
 
 def functions(file: Path) -> Iterator[Function]:
     yield from (node for node in ast.walk(tree(file)) if isinstance(node, Function))
+
+
+def length(function: Function) -> int:
+    return (function.end_lineno or 0) - function.lineno + 1
 
 
 def public(body: list[ast.stmt], outer: str = "") -> Iterator[tuple[str, ast.ClassDef | Function]]:
@@ -36,37 +40,51 @@ def public(body: list[ast.stmt], outer: str = "") -> Iterator[tuple[str, ast.Cla
             yield from public(node.body, f"{node.name}.")
 
 
-def each(files: list[Path] = FILES) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("file", files, ids=lambda file: str(file.relative_to(ROOT)))
+def report(problems: Iterator[tuple[Path, str]]) -> None:
+    """Fail with every problem, one a line."""
+    lines = [f"{file.relative_to(ROOT)}: {problem}" for file, problem in problems]
+    assert not lines, "\n" + "\n".join(lines)
 
 
-@each()
-def test_a_file_is_one_idea_of_at_most_400_lines(file: Path) -> None:
-    lines = file.read_text(encoding="utf-8").splitlines()
-    assert len(lines) <= MOST_LINES, f"{len(lines)} lines"
-    assert file.name not in BANNED_NAMES, "a name that says nothing"
+def test_a_file_is_one_idea_of_at_most_400_lines() -> None:
+    def problems() -> Iterator[tuple[Path, str]]:
+        for file in FILES:
+            lines = len(file.read_text(encoding="utf-8").splitlines())
+            if lines > MOST_LINES:
+                yield file, f"{lines} lines"
+            if file.name in BANNED_NAMES:
+                yield file, "a name that says nothing"
+
+    report(problems())
 
 
-@each()
-def test_a_function_has_at_most_60_lines_and_says_what_it_returns(file: Path) -> None:
-    for function in functions(file):
-        length = (function.end_lineno or 0) - function.lineno + 1
-        assert length <= LONGEST_FUNCTION, f"{function.name} has {length} lines"
-        assert function.returns is not None, f"{function.name} does not say what it returns"
-        arguments = function.args
-        for argument in [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]:
-            assert argument.annotation or argument.arg in ("self", "cls"), (
-                f"{function.name}: {argument.arg} has no type"
-            )
+def test_a_function_has_at_most_60_lines_and_every_signature_is_typed() -> None:
+    def problems() -> Iterator[tuple[Path, str]]:
+        for file in FILES:
+            for function in functions(file):
+                if length(function) > LONGEST_FUNCTION:
+                    yield file, f"{function.name} has {length(function)} lines"
+                if function.returns is None:
+                    yield file, f"{function.name} does not say what it returns"
+                signature = function.args
+                for argument in [*signature.posonlyargs, *signature.args, *signature.kwonlyargs]:
+                    if not argument.annotation and argument.arg not in ("self", "cls"):
+                        yield file, f"{function.name}: {argument.arg} has no type"
+
+    report(problems())
 
 
-@each()
-def test_modules_and_public_names_have_a_docstring(file: Path) -> None:
-    assert ast.get_docstring(tree(file)), "the module has none"
-    promised = {name for name, node in protocol_methods(file) if ast.get_docstring(node)}
-    for name, node in public(tree(file).body):
-        said = ast.get_docstring(node) or name.rpartition(".")[2] in promised
-        assert said, f"{name} has none, and no Protocol of this file has one for it"
+def test_modules_and_public_names_have_a_docstring() -> None:
+    def problems() -> Iterator[tuple[Path, str]]:
+        for file in FILES:
+            if not ast.get_docstring(tree(file)):
+                yield file, "the module has none"
+            promised = {name for name, node in protocol_methods(file) if ast.get_docstring(node)}
+            for name, node in public(tree(file).body):
+                if not ast.get_docstring(node) and name.rpartition(".")[2] not in promised:
+                    yield file, f"{name} has none, and no Protocol of this file has one for it"
+
+    report(problems())
 
 
 def protocol_methods(file: Path) -> Iterator[tuple[str, Function]]:
@@ -76,19 +94,18 @@ def protocol_methods(file: Path) -> Iterator[tuple[str, Function]]:
             yield from ((method.name, method) for method in node.body if isinstance(method, Function))
 
 
-@each()
-def test_nothing_is_left_for_later(file: Path) -> None:
-    text = file.read_text(encoding="utf-8")
-    for word in BANNED_WORDS:
-        assert word not in text, f"{word} in a finished file"
+def test_nothing_is_left_for_later() -> None:
+    found = ((file, word) for file in FILES for word in BANNED_WORDS if word in file.read_text(encoding="utf-8"))
+    report((file, f"{word} in a finished file") for file, word in found)
 
 
 def test_most_functions_are_short() -> None:
-    lengths = sorted((function.end_lineno or 0) - function.lineno + 1 for file in FILES for function in functions(file))
+    lengths = sorted(length(function) for file in FILES for function in functions(file))
     assert lengths[len(lengths) // 2] <= 12, f"median {lengths[len(lengths) // 2]} lines"
 
 
-def test_tests_are_packages_nowhere() -> None:
-    assert not list((ROOT / "tests").glob("**/__init__.py")) or all(
-        "fixtures" in path.parts or "compat" in path.parts for path in (ROOT / "tests").glob("**/__init__.py")
-    )
+def test_folders_of_tests_are_no_packages() -> None:
+    packages = [
+        path for path in (ROOT / "tests").glob("**/__init__.py") if not {"fixtures", "compat"} & set(path.parts)
+    ]
+    assert not packages

@@ -1,4 +1,4 @@
-"""ConSE: a timm classifier and a text encoder make a teacher; no image-text model is needed.
+"""ConSE: a timm classifier and a text encoder, joined into a teacher.
 
 Idea: an image lies where the class names lie that a classifier sees in it.
 Formula, with class probabilities p = softmax(logits / temperature), the T surest classes, and unit embeddings c of the

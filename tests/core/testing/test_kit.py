@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import pytest
 
 from edgefw.errors import PluginError
@@ -10,8 +12,10 @@ from edgefw.scaffold.render import module_name, new_plugin
 from edgefw.testing import checks_of, parametrize_with_checks
 from edgefw.testing.parametrize import make_checks
 
-SLOW = {"import_has_no_side_effects", "imports_no_torch"}
+FRESH_INTERPRETER = {"import_has_no_side_effects", "imports_no_torch"}
 """Checks that start an interpreter; `test_import_checks.py` has their tests."""
+COMPILERS = {"checkpointing_changes_no_gradient", "exports_to_onnx"}
+"""Checks that make torch load its compilers: seconds."""
 
 
 @pytest.fixture
@@ -30,11 +34,11 @@ def plant(site, tmp_path):
     return planted
 
 
-def failing(kind: Kind, only: str | None = None, **options) -> dict[str, str]:
+def failing(kind: Kind, only: str | None = None, without: Collection[str] = (), **options) -> dict[str, str]:
     """Failed checks of acme-x -> the message."""
     failed = {}
     for check in make_checks(kind, "acme-x", **options):
-        if check.name in SLOW or only not in (None, check.name):
+        if check.name in FRESH_INTERPRETER or check.name in without or only not in (None, check.name):
             continue
         try:
             check()
@@ -43,8 +47,15 @@ def failing(kind: Kind, only: str | None = None, **options) -> dict[str, str]:
     return failed
 
 
-@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("kind", [kind for kind in Kind if kind is not Kind.BACKEND])
 def test_what_new_plugin_writes_passes(kind: Kind, plant) -> None:
+    plant(kind)
+    assert failing(kind, without=COMPILERS) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [Kind.BACKEND, Kind.STUDENT])
+def test_what_new_plugin_writes_passes_with_compilers(kind: Kind, plant) -> None:
     plant(kind)
     assert failing(kind) == {}
 
@@ -128,19 +139,26 @@ MUTANTS = [
 ]  # fmt: skip
 
 
+COMPILES = ("file_agrees_with_the_network", "batch_is_dynamic", "damaged_file_is_a_bundle_error")
+
+
+def mutants() -> list[object]:
+    """The mistakes as parameters; those that compile a network are slow."""
+    return [
+        pytest.param(kind, check, edits, id=f"{kind}-{check}", marks=[pytest.mark.slow] * (check in COMPILES))
+        for kind, check, *edits in MUTANTS
+    ]
+
+
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(
-    "kind, check, edits",
-    [(kind, check, edits) for kind, check, *edits in MUTANTS],
-    ids=lambda v: v if isinstance(v, str) else "",
-)
+@pytest.mark.parametrize("kind, check, edits", mutants())
 def test_a_mistake_is_caught(kind: Kind, check: str, edits: list[tuple[str, str]], plant) -> None:
     plant(kind, *edits)
     assert check in failing(kind, only=check)
 
 
 def test_every_check_of_every_kind_has_a_mistake_that_it_catches() -> None:
-    tried = {check for _, check, *_ in MUTANTS} | SLOW
+    tried = {check for _, check, *_ in MUTANTS} | FRESH_INTERPRETER
     without = {name for kind in Kind for name in checks_of(kind)} - tried
     assert without == {
         "config_round_trips_through_yaml",  # see test_subject.py
