@@ -6,6 +6,7 @@ It knows neither teachers nor data sets.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def prompts(labels: Sequence[str], template: str) -> list[str]:
 
 
 def _read_lines(value: str, base: Path, path: str) -> list[str]:
-    file = base / Path(value).expanduser()
+    file = base / os.path.expanduser(value)
     try:
         text = file.read_text(encoding="utf-8-sig")
     except OSError as error:

@@ -44,7 +44,7 @@ def _cache() -> Iterator[Path]:
     """The shared cache where there is one, else a folder that is removed afterwards."""
     named = os.environ.get(CACHE)
     if named:
-        folder = Path(named).expanduser().absolute()
+        folder = Path(os.path.expanduser(named)).absolute()
         folder.mkdir(parents=True, exist_ok=True)
         yield folder
         return

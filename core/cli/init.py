@@ -32,7 +32,8 @@ def command(data: Path | None, name: str | None, labels: str | None, teacher: st
     if asking and not sys.stdin.isatty():
         raise click.UsageError("give --data DIR; there is nobody to ask.")
     data = data or click.prompt("Folder with your images, shards or table", type=click.Path(path_type=Path))
-    found = detect(data.expanduser())
+    data = Path(os.path.expanduser(data))
+    found = detect(data)
     click.echo(_said(found), err=True)
     if asking:
         name = name or click.prompt("Name of the recipe", default=_default_name(data))
@@ -45,7 +46,7 @@ def command(data: Path | None, name: str | None, labels: str | None, teacher: st
         found,
         Answers(
             name=file.stem,
-            root=_written(data.expanduser()),
+            root=_written(data),
             teacher=teacher or TEACHER,
             labels=_labels(labels),
             table=table.name,
@@ -62,7 +63,7 @@ def _said(found: Found) -> str:
 
 
 def _default_name(data: Path) -> str:
-    plain = re.sub(r"[^a-z0-9_-]+", "-", data.expanduser().absolute().name.lower()).strip("-_")
+    plain = re.sub(r"[^a-z0-9_-]+", "-", data.absolute().name.lower()).strip("-_")
     return plain or "recipe"
 
 
@@ -89,7 +90,7 @@ def _written(data: Path) -> str:
 
 
 def _labels(text: str | None) -> str | list[str] | None:
-    if text is None or Path(text).expanduser().is_file():
+    if text is None or Path(os.path.expanduser(text)).is_file():
         return text
     if text.endswith(".txt"):
         raise RecipeError(f"--labels: {text}: no such file. Give a text file with one name a line, or 'cat,dog'.")

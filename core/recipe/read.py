@@ -10,6 +10,7 @@ them, because only the technique knows them.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import signature
@@ -94,7 +95,7 @@ def _find(name_or_path: str) -> tuple[Path, Path]:
     names = shipped.shipped_names()
     if name_or_path in names:
         return shipped.folder() / f"{name_or_path}.yaml", Path.cwd()
-    path = Path(name_or_path).expanduser()
+    path = Path(os.path.expanduser(name_or_path))
     try:
         found = path.exists()
     except (OSError, ValueError) as error:

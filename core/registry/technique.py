@@ -6,6 +6,7 @@ neither pydantic nor torch, so that listing and refusing plugins stays fast.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,7 +48,7 @@ class BuildContext:
 
     def resolve(self, path: str | Path) -> Path:
         """An absolute path; relative ones start from the recipe's folder, `~` is the home folder."""
-        return (self.base / Path(path).expanduser()).absolute()
+        return (self.base / os.path.expanduser(path)).absolute()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,7 @@ def digest(value: Any) -> str:
 def piece(chosen: Chosen, base: Path) -> dict[str, Any]:
     """A technique by name, module and options, with the state of every file or folder an option names."""
     options = chosen.config.model_dump(mode="json")
-    files = {text: file_state(base / Path(text).expanduser()) for text in sorted(set(_texts(options)))}
+    files = {text: file_state(base / os.path.expanduser(text)) for text in sorted(set(_texts(options)))}
     return {
         "name": chosen.technique.name,
         "module": chosen.technique.build.__module__,

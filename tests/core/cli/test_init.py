@@ -195,6 +195,8 @@ def test_nothing_is_overwritten_and_names_are_checked(tmp_path: Path, monkeypatc
     assert (tmp_path / "taken.yaml").read_text() == "mine\n"
     assert run(["init", "--data", "nowhere"]) == 2
     assert "nowhere: this is no folder." in capsys.readouterr().err
+    assert run(["init", "--data", "~no_such_user/x"]) == 2
+    assert "this is no folder" in capsys.readouterr().err
     assert run(["init", "--data", "data", "--labels", "no.txt", "--name", "x"]) == 2
     assert "--labels: no.txt: no such file" in capsys.readouterr().err
 
