@@ -18,6 +18,8 @@ REQUIRED = "???"
 """How a recipe spells a value that must be given."""
 
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./ -]*[A-Za-z0-9_./-]|[A-Za-z]")
+_UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+"""What YAML takes for the end of a line, or does not take at all; all of it can be escaped."""
 _WORDS_OF_YAML = {"true", "false", "yes", "no", "on", "off", "null", "none", "nan", "inf", "y", "n"}
 _PLACES = {
     Kind.TEACHER: ("teacher:", "  "),
@@ -81,7 +83,8 @@ def yaml_value(value: Any) -> str:
         return "{" + ", ".join(f"{yaml_value(str(key))}: {yaml_value(item)}" for key, item in value.items()) + "}"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(yaml_value(item) for item in value) + "]"
-    return json.dumps(value, ensure_ascii=False)
+    text = json.dumps(value, ensure_ascii=False)
+    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def type_in_words(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from edgefw.errors import EdgefwWarning
 from edgefw.registry.discovery import installed, kind_word, short_name, summary
@@ -168,3 +172,12 @@ def test_module_file_finds_packages_and_not_attributes() -> None:
     assert module_file("edgefw.errors.EdgefwError") is None
     assert module_file("nowhere.at.all") is None
     assert module_file("sys") is None
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.binary(max_size=200) | st.text(max_size=200).map(lambda text: text.encode("utf-8", "surrogatepass")))
+def test_a_summary_of_any_bytes_is_one_line_and_never_an_error(data: bytes) -> None:
+    with NamedTemporaryFile(suffix=".py") as file:
+        file.write(data)
+        file.flush()
+        assert "\n" not in first_docstring_line(Path(file.name))
