@@ -6,6 +6,7 @@ frozen; ranges and choices are in the types, so that `edgefw schema` and the err
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -34,6 +35,22 @@ class Piece(BaseModel):
     def options(self) -> dict[str, Any]:
         """The technique's options as plain values."""
         return dict(self.model_extra or {})
+
+    @model_validator(mode="after")
+    def _numbers_are_finite(self) -> Piece:
+        for key, value in self.options.items():
+            if _holds_no_number(value):
+                raise ValueError(f"{key}: a recipe holds finite numbers, neither nan nor inf")
+        return self
+
+
+def _holds_no_number(value: Any) -> bool:
+    """Whether a value is nan or infinite, or has such a number somewhere inside."""
+    if isinstance(value, dict):
+        return any(map(_holds_no_number, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(_holds_no_number, value))
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 class StudentPiece(Piece):
