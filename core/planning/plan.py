@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgefw import __version__
 from edgefw.environment import used_plugins
+from edgefw.errors import DataError
 
 if TYPE_CHECKING:
     from edgefw.planning.memory import Line
@@ -126,7 +127,10 @@ def _phase(run: PlannedRun, job: PhaseJob, teacher: Line) -> dict[str, Any]:
     from edgefw.contracts.sampler import SampleTable
     from edgefw.training.steps import make_plan
 
-    length = make_plan(job.phase, job.sampler, SampleTable(size=run.kept, label=job.data.labels), 1)
+    try:
+        length = make_plan(job.phase, job.sampler, SampleTable(size=run.kept, label=job.data.labels), 1)
+    except DataError as error:
+        raise DataError(f"{job.path}: {error}") from error
     return {
         "name": job.phase.name,
         "samples": run.kept,

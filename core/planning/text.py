@@ -54,12 +54,17 @@ def _models(plan: Mapping[str, Any]) -> Iterator[str]:
     height, width = teacher["image_size"]
     tokens = f", {_by(teacher['tokens']['grid'])} tokens of {teacher['tokens']['width']}" if teacher["tokens"] else ""
     yield f"\nteacher: {teacher['sees']} at {height} x {width} -> {teacher['width']} numbers{tokens}"
-    yield f"  {teacher['parameters']:,} parameters; {teacher['source']}; licence: {teacher['licence']}"
+    yield f"  {_origin(teacher)}"
     input, head = student["input"], student["head"]
     feature_map = f", map {student['map']['channels']} x {_by(student['map']['grid'])}" if student["map"] else ""
     yield f"student: {input['channels']} x {input['size']} x {input['size']} -> {student['width']} numbers{feature_map}"
-    yield f"  {student['parameters']:,} parameters; {student['source']}; licence: {student['licence']}"
+    yield f"  {_origin(student)}"
     yield f"  head {head['in']} -> {head['out']}, {head['parameters']:,} parameters"
+
+
+def _origin(model: Mapping[str, Any]) -> str:
+    parts = [f"{model['parameters']:,} parameters", model["source"], f"licence: {model['licence']}"]
+    return "; ".join(part for part in parts if part)
 
 
 def _phases(plan: Mapping[str, Any]) -> Iterator[str]:

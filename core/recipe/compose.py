@@ -122,6 +122,7 @@ class _Chooser:
 
 
 _NOTHING = TechniqueConfig()
+_LONGEST = 200
 
 
 def _never(config: TechniqueConfig, context: BuildContext) -> None:
@@ -133,7 +134,7 @@ def build(chosen: Chosen, context: BuildContext) -> Any:
 
     Raises:
         MissingDependency: if a package of `requires` is not installed; the message holds the install command.
-        EdgefwError: what the technique's own build function raises.
+        EdgefwError: what the technique's own build function raises; RecipeError for a file it cannot use.
     """
     check_requirements(chosen)
     try:
@@ -142,8 +143,17 @@ def build(chosen: Chosen, context: BuildContext) -> Any:
         if str(error).startswith(chosen.path):
             raise
         raise type(error)(f"{chosen.path}: {error}") from error
+    except OSError as error:
+        raise RecipeError(f"{chosen.path}: {_of_a_file(error)}") from error
     except ModuleNotFoundError as error:
         raise MissingDependency(_not_installed(chosen, error.name or str(error))) from error
+
+
+def _of_a_file(error: OSError) -> str:
+    """What the system says about a file, with its name where it fits."""
+    name = str(error.filename or "")
+    where = f"{name if len(name) <= _LONGEST else name[:_LONGEST] + '...'}: " if name else ""
+    return f"{where}{error.strerror or error}. Look at the paths among its options."
 
 
 def check_requirements(chosen: Chosen) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from omegaconf import OmegaConf
@@ -44,7 +44,9 @@ def parse_value(text: str, source: str) -> Any:
         RecipeError: if it is no YAML value; the message starts with `source`.
     """
     try:
-        return _plain(OmegaConf.from_dotlist([f"value={text}"]), source)["value"]
+        value = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]))["value"]  # type: ignore[index,call-overload]
+        _check(value, source)
+        return value
     except _UNREADABLE as error:
         raise RecipeError(f"{source}: {_reason(error, text)}") from error
 
@@ -62,11 +64,18 @@ def resolve(data: dict[str, Any], source: str) -> dict[str, Any]:
 
 
 def _plain(config: Any, source: str, resolve: bool = False) -> dict[str, Any]:
-    data = OmegaConf.to_container(config, resolve=resolve)
+    data = cast("dict[str, Any]", OmegaConf.to_container(config, resolve=resolve))
+    _check(data, source)
+    return data
+
+
+def _check(data: Any, source: str) -> None:
     for path, value in _leaves(data, (), source):
+        where = f"{source}: {written(path)}" if path else source
         if not isinstance(value, (str, int, float, bool, type(None))):
-            raise RecipeError(f"{source}: {written(path)}: a {type(value).__name__} is no value of a recipe.")
-    return data  # type: ignore[return-value]
+            raise RecipeError(f"{where}: a {type(value).__name__} is no value of a recipe.")
+        if isinstance(value, str) and "\0" in value:
+            raise RecipeError(f"{where}: the text holds a zero byte.")
 
 
 def _leaves(value: Any, path: Path, source: str) -> Iterator[tuple[Path, Any]]:

@@ -132,6 +132,9 @@ MISSING = [
     over(
         "file of labels", "evaluate.labels=none.txt", "evaluate.labels: ", "none.txt: cannot be read", "list of names"
     ),
+    over("no path at all", f"data.root={'x' * 5000}", "data: ", "File name too long", "the paths among its options"),
+    over("zero byte", 'evaluate.labels="a\\0b"', "override 'evaluate.labels=", "the text holds a zero byte"),
+    over("home of nobody", "data.root=~no_such_user/x", "data.root: ", "~no_such_user/x is no folder"),
     over("superset", "curate.labels=none.txt", "curate.labels: ", "none.txt: cannot be read"),
     over("asset", "data.root=${shipped:none/x}", "data.root: no shipped asset 'none/x'. Shipped: "),
     over("environment", "data.root=${oc.env:EDGEFW_NOT_SET}", "data.root: Environment variable 'EDGEFW_NOT_SET' not"),
@@ -172,7 +175,7 @@ MISFITS = [
     over("both lengths", "train.0.steps=9", "train[0]: epochs is 3 and steps is 9. Give one of them"),
     over("one name for two", "train.1={name: distil, steps: 1, losses: [{name: feature}]}", "share a name: distil"),
     over("no photographs", "modalities={depth: {name: depth}}", "modalities: none of depth holds photographs"),
-    over("batch above samples", "train.0.batch=500", "samples give 0 batches of 500", "Use a smaller batch"),
+    over("batch above samples", "train.0.batch=500", "train[0]: ", "12 samples fill no batch of 500", "smaller"),
     over("template", "evaluate.template=a photo", "'a photo' has no {}"),
     over("label twice", "evaluate.labels=[red, red]", "evaluate.labels: listed more than once: red"),
 ]

@@ -164,7 +164,7 @@ def test_nothing_is_left_behind(recipe: Path, plan) -> None:
         (["curate.labels=/nowhere.txt"], "curate.labels: /nowhere.txt: cannot be read"),
         (["evaluate.labels=[red, red]"], "evaluate.labels: listed more than once: red"),
         (["evaluate.template=a photo"], "has no {}"),
-        (["train.0.batch=13"], "phase distil: 12 samples give 0 batches of 13"),
+        (["train.0.batch=13"], "train[0]: sampler 'shuffle': 12 samples fill no batch of 13"),
         (["train.0.accumulate=2", "train.0.losses.0={name: infonce}"], "train[0].losses[0]: loss 'infonce' compares"),
         (["train.0.select.by=accuracy", "evaluate.labels=[cat]"], "train[0].select.by: 'accuracy' needs labels"),
         (["compute.device=tpu"], "compute.device: must be text of the form"),
