@@ -29,13 +29,14 @@ CLIP = 5.0
 
 @dataclass(frozen=True)
 class Job:
-    """One job: image `side`, `batch`, `steps` per block (the first `warm` of them untimed), and its trunk."""
+    """One job: image `side`, `batch`, `blocks` per loop of `steps` each (the first `warm` of them untimed), its trunk."""
 
     name: str
     side: int
     batch: int
     steps: int
     warm: int
+    blocks: int
     samples: int
     convolutional: bool
 
@@ -54,8 +55,8 @@ class Job:
         return FrozenTeacher(self.side)
 
 
-TOY = Job("toy", side=8, batch=16, steps=300, warm=50, samples=8_000, convolutional=False)
-REAL = Job("real", side=96, batch=16, steps=30, warm=10, samples=512, convolutional=True)
+TOY = Job("toy", side=8, batch=16, steps=130, warm=30, blocks=30, samples=8_000, convolutional=False)
+REAL = Job("real", side=96, batch=16, steps=30, warm=10, blocks=8, samples=512, convolutional=True)
 
 
 class PlainTrunk(nn.Module):

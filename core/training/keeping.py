@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from accelerate.utils import gather_object
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -247,13 +248,13 @@ class Keeping:
         }
 
     def _finished(self) -> PhaseResult | None:
-        path = self._folder / "done.json"
-        if not path.is_file() or not self.weights.is_file():
-            return None
-        document = json.loads(path.read_text(encoding="utf-8"))
-        if document["belongs_to"] != self._owner:
-            return None
-        return self._result(load_file(self.weights), document["result"])
+        try:
+            document = json.loads((self._folder / "done.json").read_text(encoding="utf-8"))
+            if document["belongs_to"] != self._owner:
+                return None
+            return self._result(load_file(self.weights), document["result"])
+        except (OSError, ValueError, KeyError, SafetensorError):
+            return None  # missing or damaged: there is nothing to trust, so the phase is trained
 
     def _result(self, state: dict[str, Tensor], facts: dict[str, Any]) -> PhaseResult:
         network = self._prepared.objective.network.cpu().eval()

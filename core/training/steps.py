@@ -95,6 +95,8 @@ def make_plan(phase: Phase, sampler: Sampler, table: SampleTable, processes: int
     batches = sampler.length(table, phase.batch * processes)
     per_epoch = batches // phase.accumulate
     if per_epoch == 0:
+        if batches == 0 and not sampler.needs_embeddings:
+            next(iter(sampler.batches(table, phase.batch * processes, 0, 0)), None)  # it knows best what is missing
         raise DataError(
             f"phase {phase.name}: {table.size} samples give {batches} batches of {phase.batch} x {processes} processes, "
             f"and a step needs {phase.accumulate}. Use a smaller batch or accumulate, or more samples."

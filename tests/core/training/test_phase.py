@@ -14,6 +14,7 @@ from torch import nn
 
 from edgefw.contracts.sampler import Pick
 from edgefw.errors import DataError, TrainingError
+from edgefw.plugins.samplers.class_balanced import ClassBalanced
 from edgefw.training.assemble import load_trained
 from edgefw.training.job import Callbacks
 from edgefw.training.phase import PhaseLoss, train_phase
@@ -95,6 +96,11 @@ def test_steps_may_end_a_phase_within_an_epoch(tmp_path):
 def test_too_few_samples_for_a_step_are_refused(tmp_path):
     with pytest.raises(DataError, match="phase toy: 48 samples give 0 batches of 49 x 1 processes"):
         train_phase(toys.job(tmp_path, batch=49))
+
+
+def test_a_sampler_that_cannot_draw_says_why_itself(tmp_path):
+    with pytest.raises(DataError, match="sampler 'class-balanced': no sample has a label"):
+        train_phase(toys.job(tmp_path, sampler=ClassBalanced()))
 
 
 def test_an_adversary_steps_first_and_the_student_does_not_move_it(tmp_path):

@@ -121,6 +121,13 @@ def test_a_finished_phase_is_not_trained_again(tmp_path, uninterrupted):
     assert not (tmp_path / "checkpoint").exists()
 
 
+@pytest.mark.parametrize("name", ["done.json", "student.safetensors"])
+def test_a_finished_phase_with_a_damaged_file_is_trained_again(tmp_path, uninterrupted, name):
+    train_phase(everything(tmp_path))
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:20])
+    assert train_phase(everything(tmp_path, resume=True)).weights.read_bytes() == uninterrupted[0]
+
+
 def test_a_checkpoint_of_another_batch_size_is_refused(tmp_path):
     with pytest.raises(Interrupted):
         train_phase(everything(tmp_path, callbacks=stop_at(12)))
