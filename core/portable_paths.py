@@ -2,6 +2,7 @@
 
     shipped asset           `${shipped:quickstart/teacher.safetensors}`
     other existing file     its absolute path
+    `local-dir:` + either   the prefix stays, the path behind it is spelt as above
     anything else           as it is
 
 It knows paths and the folder of shipped assets; it knows no option and no technique.
@@ -50,12 +51,22 @@ def resolved(value: Any) -> Any:
 def _spelt(text: str, base: Path) -> str:
     if not text or len(text) > _LONGEST or "\0" in text:
         return text
+    found = _file(text, base)
+    if found is not None:
+        return found
+    prefix, colon, rest = text.partition(":")
+    behind = _file(rest, base) if colon and rest else None
+    return text if behind is None else f"{prefix}:{behind}"
+
+
+def _file(text: str, base: Path) -> str | None:
+    """The portable spelling of an existing file or folder; None if there is none of that name."""
     path = base / Path(text).expanduser()
     try:
         if not path.exists():
-            return text
-    except OSError:
-        return text
+            return None
+    except (OSError, RuntimeError):  # too long a name, or a home folder that nobody has
+        return None
     root = (shipped.folder() / "assets").resolve()
     found = path.resolve()
     if found.is_relative_to(root) and found != root:

@@ -24,6 +24,19 @@ def test_a_shipped_asset_is_named_by_its_place_in_the_package(assets, tmp_path):
     assert resolved(stored) == option
 
 
+def test_a_path_behind_a_prefix_is_found_too(assets, tmp_path):
+    (tmp_path / "mine").mkdir()
+    option = [f"local-dir:{assets / 'quickstart'}", "local-dir:mine", "hf-hub:org/model", "~nobody/x:y"]
+    stored = portable(option, tmp_path)
+    assert stored == [
+        "local-dir:${shipped:quickstart}",
+        f"local-dir:{tmp_path / 'mine'}",
+        "hf-hub:org/model",
+        "~nobody/x:y",
+    ]
+    assert resolved(stored)[0] == option[0]
+
+
 def test_a_relative_file_becomes_absolute_and_a_tag_stays_a_tag(tmp_path, assets):
     (tmp_path / "w.pt").write_bytes(b"")
     stored = portable({"weights": "w.pt", "tag": "laion2b_s34b_b88k", "parts": ["w.pt", 1, None]}, tmp_path)
