@@ -16,6 +16,7 @@ from edgefw.runtime.opening import Opener
 if TYPE_CHECKING:
     from edgefw.registry.loading import Registry
     from edgefw.runtime.bundle import Bundle
+    from edgefw.runtime.manifest import ArtefactEntry
 
 
 def bench_bundle(
@@ -58,8 +59,12 @@ def bench_bundle(
             "latency_ms_p50": single[entry.name].p50_ms,
             "latency_ms_p95": single[entry.name].p95_ms,
             "images_per_second": 1000.0 * batch / many[entry.name].p50_ms,
-            "memory_mib": growth_mib(bundle.folder, entry.name, batch, threads) if memory else None,
+            "memory_mib": _memory(bundle, entry, batch, threads) if memory else None,
         }
         for entry in entries
     ]
     return sorted(rows, key=lambda row: float(row["latency_ms_p50"]))
+
+
+def _memory(bundle: Bundle, entry: ArtefactEntry, batch: int, threads: int | None) -> float | None:
+    return growth_mib(entry.backend, entry.options, bundle.file(entry), entry.inputs, batch, threads)

@@ -11,7 +11,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 _PROBE = """
 import json, sys
@@ -21,9 +23,25 @@ print(json.dumps(probe(*json.loads(sys.argv[1]))))
 _PATIENCE_S = 120
 
 
-def growth_mib(bundle: Path, artefact: str, batch: int, threads: int | None) -> float | None:
-    """MiB by which opening and running an artefact raises the memory of a fresh process; None if unknown."""
-    arguments = json.dumps([str(bundle), artefact, batch, threads])
+def growth_mib(
+    backend: str,
+    options: Mapping[str, Any],
+    file: Path,
+    inputs: Mapping[str, Sequence[int]],
+    batch: int = 1,
+    threads: int | None = None,
+) -> float | None:
+    """MiB by which opening and running a compiled file raises the memory of a fresh process; None if unknown.
+
+    Args:
+        backend: technique that opens it; `options` are that technique's.
+        file: the compiled file.
+        inputs: graph input -> (C, H, W).
+        batch: images in the one call.
+        threads: CPU threads of the session; None: the backend's own option.
+    """
+    shapes = {name: [batch, *shape] for name, shape in inputs.items()}
+    arguments = json.dumps([backend, dict(options), str(file), shapes, threads])
     try:
         result = subprocess.run(
             [sys.executable, "-c", _PROBE, arguments], capture_output=True, text=True, check=True, timeout=_PATIENCE_S
@@ -34,23 +52,24 @@ def growth_mib(bundle: Path, artefact: str, batch: int, threads: int | None) -> 
     return None if value is None else float(value)
 
 
-def probe(bundle: str, artefact: str, batch: int, threads: int | None) -> float | None:
+def probe(
+    backend: str, options: Mapping[str, Any], file: str, shapes: Mapping[str, Sequence[int]], threads: int | None
+) -> float | None:
     """What the fresh process does: open, run once on zeros, compare."""
     import numpy as np
 
-    from edgefw.runtime.bundle import open_bundle
-    from edgefw.runtime.opening import Opener
+    from edgefw.registry.kinds import Kind
+    from edgefw.registry.loading import Registry
+    from edgefw.registry.technique import BuildContext
 
-    with open_bundle(Path(bundle)) as opened:
-        entry = opened.artefact(artefact)
-        opener = Opener(opened)
-        backend = opener.backend(entry)
-        feeds = {name: np.zeros((batch, *shape), np.float32) for name, shape in entry.inputs.items()}
-        _import_runtime(entry.backend)
-        before = _resident_mib()
-        runner = backend.open(opened.file(entry), threads)
-        runner.run(feeds)
-        after = _resident_mib()
+    technique = Registry().load(Kind.BACKEND, backend)
+    opener = technique.build(technique.config.model_validate(dict(options)), BuildContext())
+    feeds = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    _import_runtime(backend)
+    before = _resident_mib()
+    runner = opener.open(Path(file), threads)
+    runner.run(feeds)
+    after = _resident_mib()
     return None if before is None or after is None else after - before
 
 

@@ -25,6 +25,7 @@ FOLDER = "bundle"
 _MEASURED = (
     "latency_ms_p50",
     "latency_ms_p95",
+    "memory_mib",
     "cosine_mean",
     "cosine_min",
     "relative_error_max",

@@ -17,6 +17,7 @@ import numpy as np
 from edgefw.evaluation.budget import best, checks, not_judged
 from edgefw.runtime.benchmark import Latency, time_interleaved
 from edgefw.runtime.hashes import sha256_of
+from edgefw.runtime.memory import growth_mib
 from edgefw.stages.fingerprints import data_state, piece
 from edgefw.stages.held_out import fingerprint_of, held_out
 from edgefw.stages.trained import load_student
@@ -85,7 +86,7 @@ def budget_limits(context: StageContext) -> dict[str, float | None]:
 
 
 def _records(context: StageContext, artefacts: Sequence[OpenArtefact], gathered: Gathered) -> list[dict[str, Any]]:
-    context.progress.say("verify: latency")
+    context.progress.say("verify: latency and memory")
     latency = _latency(artefacts, gathered.inputs)
     records: dict[str, dict[str, Any]] = {}
     for artefact in artefacts:
@@ -97,6 +98,7 @@ def _records(context: StageContext, artefacts: Sequence[OpenArtefact], gathered:
             "latency_ms_p50": time.p50_ms,
             "latency_ms_p95": time.p95_ms,
             "latency_calls": time.calls,
+            "memory_mib": _memory(context, own),
             "batch_relative_error": batch_difference(artefact, gathered.inputs),
             **distances(gathered.answers, artefact.name, artefact.serves, STUDENT),
         }
@@ -112,6 +114,13 @@ def _latency(artefacts: Sequence[OpenArtefact], inputs: Mapping[str, np.ndarray]
     }
     runners = {artefact.name: artefact.runner for artefact in artefacts}
     return time_interleaved(runners, feeds, seconds=_SECONDS_EACH * len(runners))
+
+
+def _memory(context: StageContext, record: Mapping[str, Any]) -> float | None:
+    """MiB that opening and running the file at batch 1 takes in a fresh process."""
+    file = context.folder.stage("export") / record["name"] / record["file"]
+    threads = context.recipe.config.compute.threads
+    return growth_mib(record["backend"], record["options"], file, record["inputs"], threads=threads)
 
 
 def _shown(artefact: OpenArtefact, inputs: Mapping[str, np.ndarray]) -> str:

@@ -41,7 +41,7 @@ def test_timing_lasts_as_long_as_it_is_told():
     assert time.perf_counter() - began >= 0.15
 
 
-@pytest.mark.parametrize("memory", [False, True])
+@pytest.mark.parametrize("memory", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_bundle_is_benched_artefact_by_artefact(tmp_path, small_bundle, memory):
     folder = small_bundle.write_small_bundle(tmp_path / "b")
     with open_bundle(folder) as opened:

@@ -218,6 +218,7 @@ def test_costs_are_measured(run):
         assert 0 < record["latency_ms_p50"] <= record["latency_ms_p95"]
         assert record["bytes"] == (run / record["path"]).stat().st_size
         assert record["batch_relative_error"] < 1e-3
+        assert 0 < record["memory_mib"] < 200
 
 
 def test_budget_rows_follow_from_the_numbers(run):
@@ -240,6 +241,7 @@ def test_disagreements_have_pictures_in_the_run_folder(run):
             assert max(picture.size) <= 160
 
 
+@pytest.mark.slow
 def test_a_budget_that_is_not_met_fails_the_gate_after_everything_is_written(project):
     recipe = read_recipe(str(project / "tiny.yaml"), ["verify.min_cosine=1.0"])
     with pytest.raises(GateFailed, match="min_cosine is 0.9"):
@@ -249,6 +251,7 @@ def test_a_budget_that_is_not_met_fails_the_gate_after_everything_is_written(pro
     assert (project / "strict/bundle/manifest.json").is_file()
 
 
+@pytest.mark.slow
 def test_at_most_so_many_samples_are_drawn_from_the_whole_split(project, tmp_path):
     recipe = read_recipe(str(project / "tiny.yaml"), ["verify.samples=6"])
     out = shutil.copytree(project / "run", tmp_path / "few")
@@ -258,6 +261,7 @@ def test_at_most_so_many_samples_are_drawn_from_the_whole_split(project, tmp_pat
     assert len({name.split("-")[1] for name in ids}) >= 2
 
 
+@pytest.mark.slow
 def test_a_split_without_samples_is_an_error_of_one_message(project, tmp_path):
     shutil.copytree(project / "data", tmp_path / "data")
     (tmp_path / "tiny.yaml").write_text(RECIPE)
@@ -269,6 +273,7 @@ def test_a_split_without_samples_is_an_error_of_one_message(project, tmp_path):
     assert not (tmp_path / "run/verify").exists()
 
 
+@pytest.mark.slow
 def test_without_label_texts_embeddings_are_compared_and_accuracy_is_not_judged(project, tmp_path):
     shutil.copytree(project / "data", tmp_path / "data")
     rows = list(csv.reader((tmp_path / "data/samples.csv").open()))
