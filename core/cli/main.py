@@ -13,6 +13,8 @@ raises `EdgefwError` for what the user can put right.
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -46,6 +48,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("edgefw.cli.doctor:command", "Say what is installed, what is missing, and how to get it."),
 }
 """Command name -> where it lives, and what `edgefw --help` prints about it."""
+
+_CHATTY = ("torch.utils._pytree",)
+"""Loggers that warn of what no user can change: torchao registers enums in a way that torch calls deprecated."""
 
 REPORT = "This is a bug in edgefw. Please report it with the text above and the output of `edgefw doctor`."
 
@@ -94,6 +99,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run a command line and give its exit code; every message goes to stderr."""
     plain = warnings.showwarning
     warnings.showwarning = _show_warning
+    _calm_libraries()
     try:
         result = cli.main(
             args=None if arguments is None else list(arguments), prog_name="edgefw", standalone_mode=False
@@ -105,6 +111,13 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _say("Interrupted.", 130)
     finally:
         warnings.showwarning = plain
+
+
+def _calm_libraries() -> None:
+    """Keep what libraries tell their own developers out of our output; nothing is imported for it."""
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
 def _exit_code(error: Exception) -> int:

@@ -28,21 +28,22 @@ def disk_use(
     """
     cache = 4 * teacher.width * (counts["val"] + (counts["scored"] if config.curate else 0))
     for phase, planned in zip(config.train, phases):
-        cache += _cached(phase, planned["want"], teacher, counts["kept"])
+        cache += _cached(phase, planned, teacher, counts["kept"])
     checkpoints = sum(_checkpoint(planned["memory"]) for planned in phases)
     made = 2 * sum(artefact["bytes"] for artefact in artefacts)
     parts = {"teacher_cache": cache, "checkpoints": checkpoints, "artefacts": made}
     return {**parts, "total": sum(parts.values())}
 
 
-def _cached(phase: Phase, want: Sequence[str], teacher: TeacherSpec, samples: int) -> int:
+def _cached(phase: Phase, planned: Mapping[str, Any], teacher: TeacherSpec, samples: int) -> int:
+    """Bytes of a phase's stored answers: one per sample where the teacher sees clean images, else one per view."""
     if phase.cache is None:
         return 0
-    numbers = teacher.width
+    want, numbers = planned["want"], teacher.width
     if teacher.tokens is not None:
         rows, columns = teacher.tokens.grid
         numbers += rows * columns * teacher.tokens.width * (("tokens" in want) + 3 * ("qkv" in want))
-    return samples * phase.cache.views * numbers * _BYTES[phase.cache.dtype]
+    return samples * planned["answers"] * numbers * _BYTES[phase.cache.dtype]
 
 
 def _checkpoint(memory: Mapping[str, int]) -> int:

@@ -141,6 +141,7 @@ def _phase(run: PlannedRun, job: PhaseJob, teacher: Line) -> dict[str, Any]:
         "epochs": length.epochs,
         "size": job.data.shape[-1],  # type: ignore[attr-defined]  # random data states its shape
         "want": sorted(job.want),
+        "answers": job.data.turns,
         "memory": _memory(job, teacher),
     }
 

@@ -157,7 +157,8 @@ class PlannedInputs:
         labels = run.splits["train"].label
         if run.superset:
             labels = np.arange(run.kept, dtype=np.int64) % len(run.superset)
-        return self._data(run.kept, labels, view.size, turns)
+        replayed = 1 if turns and getattr(view, "clean_teacher", False) else turns
+        return self._data(run.kept, labels, view.size, replayed)
 
     @property
     def validation_data(self) -> RandomData | None:

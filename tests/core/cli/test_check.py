@@ -122,6 +122,11 @@ def test_export_and_disk_are_foreseen(plan) -> None:
     assert found["disk"]["total"] == sum(value for name, value in found["disk"].items() if name != "total")
 
 
+def test_a_clean_teacher_answers_once_per_sample_however_many_views(plan) -> None:
+    found = plan("train.0.cache={views: 3}", "train.0.views={name: crop-flip, teacher: clean}")
+    assert found["disk"]["teacher_cache"] == 4 * 8 * (12 + 4)
+
+
 def test_curation_shortens_the_phases(plan) -> None:
     found = plan("curate.labels=[red, green]", "curate.keep=0.5")
     assert found["curate"] == {"labels": 2, "kept": 6, "at_most": False}

@@ -116,3 +116,10 @@ def test_our_warnings_are_one_line_each(failing, capsys: pytest.CaptureFixture[s
 def test_python_dash_m_is_the_same_command() -> None:
     done = subprocess.run([sys.executable, "-m", "edgefw", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout == f"edgefw {__version__}\n"
+
+
+def test_what_libraries_tell_their_developers_is_not_printed(capfd: pytest.CaptureFixture[str]) -> None:
+    chatter = "import logging; logging.getLogger('torch.utils._pytree').warning('an enum')"
+    program = f"from edgefw.cli.main import run; run(['recipes']); {chatter}"
+    subprocess.run([sys.executable, "-c", program], check=True)
+    assert "an enum" not in capfd.readouterr().err
