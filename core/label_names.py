@@ -7,6 +7,7 @@ It knows neither teachers nor data sets.
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -46,14 +47,20 @@ def unique_names(names: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def prompts(labels: Sequence[str], template: str) -> list[str]:
-    """One sentence per label: the template with `{}` replaced by the label.
+    """One sentence per label: the template with `{}` replaced by the label, and `{a}` by its article.
 
     Raises:
         RecipeError: if the template has no `{}`: all labels would read the same.
     """
     if "{}" not in template:
         raise RecipeError(f"template: '{template}' has no {{}}, where the label goes. Write 'a photo of a {{}}'.")
-    return [template.replace("{}", label) for label in labels]
+    return [template.replace("{a}", article(label)).replace("{}", label) for label in labels]
+
+
+def article(label: str) -> str:
+    """`an` before a first letter a, e, i, o or u with or without accents, else `a`: a rule of spelling, not of sound."""
+    first = unicodedata.normalize("NFKD", label.lstrip())[:1].casefold()
+    return "an" if first and first in "aeiou" else "a"
 
 
 def _read_lines(value: str, base: Path, path: str) -> list[str]:

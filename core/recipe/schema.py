@@ -70,7 +70,9 @@ class Curate(Section):
     """Keep the samples that the teacher is sure of, and remember what it takes them for."""
 
     labels: str | list[str] = Field(description="label superset: a text file with one name a line, or a list")
-    template: str | list[str] = Field(default="a photo of a {}", description="prompt(s); {} is the label")
+    template: str | list[str] = Field(
+        default="a photo of a {}", description="prompt(s); {} is the label, {a} its a or an"
+    )
     keep: Annotated[float, Field(gt=0.0, le=1.0)] = Field(default=0.25, description="fraction kept, the surest first")
     threshold: Fraction | None = Field(default=None, description="keep what scores above this, instead of a fraction")
 
@@ -150,7 +152,9 @@ class Evaluate(Section):
     labels: str | list[str] | None = Field(
         default=None, description="label names: a file, a list, or null for the data set's classes"
     )
-    template: str | list[str] = Field(default="a photo of a {}", description="prompt(s); {} is the label")
+    template: str | list[str] = Field(
+        default="a photo of a {}", description="prompt(s); {} is the label, {a} its a or an"
+    )
     batch: Positive = Field(default=64, description="images at a time")
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgefw import __version__
 from edgefw.errors import MissingDependency
-from edgefw.reporting import part_models, part_pictures, part_record, part_training
+from edgefw.reporting import part_curation, part_models, part_pictures, part_record, part_training
 from edgefw.reporting.predicted import read_predictions
 from edgefw.reporting.run_data import RunData, read_run
 
@@ -78,7 +78,7 @@ def _content(run: RunData) -> dict[str, Any]:
         "confusions": part_models.confusions(run, predicted),
         "disagreements": part_pictures.disagreements(run),
         "curves": part_training.curves(run),
-        "curation": part_training.curation(run),
+        "curation": part_curation.curation(run),
         "stages": part_record.stages(run),
         "plan": part_record.plan(run),
         "facts": part_record.facts(run),

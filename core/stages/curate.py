@@ -20,6 +20,7 @@ import numpy as np
 from edgefw.contracts.student import InputSpec
 from edgefw.errors import DataError, EdgefwWarning
 from edgefw.label_names import read_label_names, unique_names
+from edgefw.stages.curate_pictures import write_pictures
 from edgefw.stages.fingerprints import data_state, piece
 from edgefw.stages.kept import Kept, write_kept
 
@@ -62,9 +63,21 @@ def run(context: StageContext) -> dict[str, Any]:
         )
     labels = superset(curate, context) if curate else []
     rows = _scored(curate, labels, listing, visible, context) if curate else _unscored(listing, visible)
-    if context.processes.is_main:
-        write_kept(context.folder.stage("curate"), rows)
-    return _result(curate, labels, rows, listing, visible)
+    if not context.processes.is_main:
+        return {}
+    write_kept(context.folder.stage("curate"), rows)
+    result = _result(curate, labels, rows, listing, visible)
+    if curate is not None:
+        _add_pictures(context, listing, rows, result["per_label"])
+    return result
+
+
+def _add_pictures(context: StageContext, listing: Listing, rows: Kept, per_label: list[dict[str, Any]]) -> None:
+    name = context.pieces.teacher_modality
+    sensor, folder = context.pieces.modalities[name], context.folder.stage("curate")
+    pictures = write_pictures(folder, rows, len(per_label), listing.samples, name, sensor)
+    for index, row in enumerate(per_label):
+        row["pictures"] = pictures.get(index, [])
 
 
 def superset(curate: Curate, context: StageContext) -> list[str]:
@@ -174,6 +187,7 @@ def _result(
     return {
         "labels": list(labels),
         "template": curate.template if curate else None,
+        "rule": _rule(curate),
         "total": len(rows.ids),
         "kept": int(rows.kept.sum()),
         "lowest_kept_confidence": float(rows.confidence[rows.kept].min()) if curate else None,
@@ -185,6 +199,15 @@ def _result(
         ],
         "per_label": [_label_row(index, label, rows) for index, label in enumerate(labels)],
     }
+
+
+def _rule(curate: Curate | None) -> str | None:
+    """What was kept, in words."""
+    if curate is None:
+        return None
+    if curate.threshold is not None:
+        return f"confidence above {curate.threshold:g}"
+    return f"the surest {100 * curate.keep:g} %"
 
 
 def _label_row(index: int, label: str, rows: Kept) -> dict[str, Any]:

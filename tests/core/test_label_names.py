@@ -63,6 +63,18 @@ def test_a_template_takes_names_with_braces() -> None:
     assert prompts(["cat", "{x}"], "a photo of a {}.") == ["a photo of a cat.", "a photo of a {x}."]
 
 
+@pytest.mark.parametrize(
+    ("label", "expected"),
+    [("office", "an"), ("kitchen", "a"), ("Airport", "an"), ("école", "an"), ("hour", "a"), ("university", "an")],
+)
+def test_an_article_follows_the_first_letter_and_not_the_sound(label: str, expected: str) -> None:
+    assert prompts([label], "a photo of {a} {}") == [f"a photo of {expected} {label}"]
+
+
+def test_a_template_without_an_article_is_left_as_it_is() -> None:
+    assert prompts(["office", "{a}"], "a photo of a {}") == ["a photo of a office", "a photo of a {a}"]
+
+
 def test_a_template_without_a_place_for_the_label_is_refused() -> None:
     with pytest.raises(RecipeError, match=r"has no \{\}"):
         prompts(["cat"], "a photo")

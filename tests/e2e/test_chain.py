@@ -94,6 +94,14 @@ def test_every_stage_is_complete_and_the_result_holds_every_model(project: Path)
     assert not list((project / "run").glob("*.partial"))
 
 
+def test_curation_stores_pictures_of_the_surest_kept_and_left_out(project: Path) -> None:
+    rows = RunFolder(project / "run").result("curate")["per_label"]
+    pictures = [card for row in rows for card in row["pictures"]]
+    assert {card["kept"] for card in pictures} == {True, False}
+    assert all((project / "run" / card["picture"]).is_file() for card in pictures)
+    assert "Pictures of each label (3)" in (project / "run" / "report.html").read_text()
+
+
 def test_the_bundle_labels_a_picture(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     picture = project / "new.png"
     Image.new("RGB", (30, 20), (20, 20, 220)).save(picture)

@@ -81,8 +81,19 @@ def test_every_part_is_filled(full: str) -> None:
         "Seconds of each stage",
     ]
     images = Page(full).images
-    assert len(images) == 8
-    assert all(image["alt"] and (image["src"] or "").startswith("data:image/png;base64,") for image in images)
+    assert len(images) == 8 + 2
+    assert all(image["alt"] and (image["src"] or "").startswith("data:image/") for image in images)
+
+
+def test_curation_shows_the_surest_kept_and_left_out_of_a_label(full: str) -> None:
+    part = full.split('id="curation"')[1].split('id="stages"')[0]
+    assert "the surest 50 %" in part
+    rows = part.split("Pictures of each label")[1].split("<tr>")
+    row = next(row for row in rows if ">ball<" in row)
+    kept, left_out = row.split("<td>")[1:]
+    assert kept.count("data:image/jpeg") == 1 and "picture not stored" in kept and "90.0 %" in kept
+    assert left_out.count("data:image/jpeg") == 1 and "70.0 %" in left_out
+    assert not any(">bottle<" in row for row in rows)
 
 
 def test_the_headline_says_what_came_of_it(full: str) -> None:
@@ -135,11 +146,14 @@ def test_names_from_data_cannot_become_markup(tmp_path: Path, write_run: WriteRu
     result["evaluation"].append({"model": hostile, "modality": hostile, "metric": hostile, "value": 0.5, "n": 1})
     result["disagreements"][0].update({"id": hostile, "label": hostile, "teacher": hostile})
     result["warnings"] = [hostile]
+    curated = json.loads((folder / "curate" / "result.json").read_text())
+    curated["per_label"][0]["label"] = curated["per_label"][0]["pictures"][0]["id"] = curated["rule"] = hostile
+    (folder / "curate" / "result.json").write_text(json.dumps(curated))
     (folder / "verify" / "result.json").write_text(json.dumps(result))
     (folder / "run.json").write_text(json.dumps({"recipe": hostile}))
     page = write_report(folder).read_text()
     assert hostile not in page and "&lt;img src=x" in page
-    assert len(Page(page).images) == 8
+    assert len(Page(page).images) == 8 + 2
 
 
 def test_pictures_outside_the_run_or_of_other_kinds_are_not_embedded(tmp_path: Path, write_run: WriteRun) -> None:
@@ -153,8 +167,8 @@ def test_pictures_outside_the_run_or_of_other_kinds_are_not_embedded(tmp_path: P
     ):
         row["picture"] = picture
     (folder / "verify" / "result.json").write_text(json.dumps(result))
-    page = write_report(folder).read_text()
-    assert len(Page(page).images) == 4 and page.count("picture not stored") == 4
+    part = write_report(folder).read_text().split('id="disagreements"')[1].split('id="training"')[0]
+    assert part.count("<img") == 4 and part.count("picture not stored") == 4
 
 
 def test_samples_without_labels_or_modalities_are_counted_out(tmp_path: Path, write_run: WriteRun) -> None:
