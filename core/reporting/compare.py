@@ -12,7 +12,8 @@ from typing import Any
 
 from edgefw.errors import RunFolderError
 from edgefw.reporting.html import render, write_page
-from edgefw.reporting.model_rows import main_metric, metric_name, modalities_of, model_rows
+from edgefw.reporting.model_rows import main_metric, metric_name, model_rows
+from edgefw.reporting.model_table import COST, TableRow, modalities, table_rows, texts
 from edgefw.reporting.numbers import ABSENT, known, megabytes, milliseconds, percent, plain
 from edgefw.reporting.part_models import best_of
 from edgefw.reporting.progress import format_seconds
@@ -30,12 +31,16 @@ class Comparison:
     Attributes:
         names: heading of each run: the shortest end of its path that no other run has.
         differences: (recipe key, value per run) of every key whose values differ.
-        results: (what, value per run): verdict, accuracies, cost and seconds.
+        modalities: columns of the table.
+        table: one row per run and model: accuracies, their average, size, latency, training time.
+        results: (what, value per run): verdict, the best artefact with its cost, seconds of each stage.
         values: the same as plain data, one record per run, for scripts.
     """
 
     names: tuple[str, ...]
     differences: tuple[Row, ...]
+    modalities: tuple[str, ...]
+    table: tuple[TableRow, ...]
     results: tuple[Row, ...]
     values: tuple[Mapping[str, Any], ...]
 
@@ -49,18 +54,27 @@ def compare(folders: Sequence[Path]) -> Comparison:
     if len(folders) < 2:
         raise RunFolderError(f"a comparison needs at least two run folders, got {len(folders)}.")
     runs = [read_run(folder) for folder in folders]
+    names = _names([run.folder for run in runs])
     return Comparison(
-        names=tuple(_names([run.folder for run in runs])),
+        names=tuple(names),
         differences=tuple(_differences([dict(_leaves(run.config)) for run in runs])),
+        modalities=tuple(modalities(runs)),
+        table=tuple(table_rows(names, runs)),
         results=tuple(_results(runs)),
         values=tuple(_values(run) for run in runs),
     )
 
 
+def table_texts(comparison: Comparison) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Headings and rows of the table, in words."""
+    headings = ("run", "model", *comparison.modalities, *COST)
+    return headings, [texts(row, comparison.modalities) for row in comparison.table]
+
+
 def write_comparison(comparison: Comparison, path: Path) -> Path:
     """Write the comparison as one static HTML file, like the report."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    return write_page(path, render("compare.html.jinja", comparison=comparison))
+    return write_page(path, render("compare.html.jinja", comparison=comparison, table=table_texts(comparison)))
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
@@ -80,7 +94,7 @@ def _differences(configs: Sequence[Mapping[str, str]]) -> Iterator[Row]:
 
 def _results(runs: Sequence[RunData]) -> Iterator[Row]:
     yield "status", tuple(status_of(run) for run in runs)
-    yield from _accuracies(runs)
+    yield from _metrics(runs)
     bests = [_best(run) for run in runs]
     yield "best artefact", tuple(best_of(run) or ABSENT for run in runs)
     yield "latency, p50", tuple(milliseconds(best.get("latency_ms_p50")) for best in bests)
@@ -93,20 +107,11 @@ def _results(runs: Sequence[RunData]) -> Iterator[Row]:
             yield f"time of {name}", tuple(ABSENT if value is None else format_seconds(value) for value in seconds)
 
 
-def _accuracies(runs: Sequence[RunData]) -> Iterator[Row]:
-    """One row per model and modality; the metric is named where runs differ in it."""
-    verified = [run.stage("verify") for run in runs]
-    rows = [{row.model: row for row in model_rows(result)} for result in verified]
-    metrics = [main_metric(result.get("evaluation") or []) for result in verified]
+def _metrics(runs: Sequence[RunData]) -> Iterator[Row]:
+    """The metric of each run, where runs differ in it."""
+    metrics = [main_metric(run.stage("verify").get("evaluation") or []) for run in runs]
     if len(set(filter(None, metrics))) > 1:
         yield "metric", tuple(metric_name(metric) or ABSENT for metric in metrics)
-    models = dict.fromkeys(name for found in rows for name in found)
-    modalities = dict.fromkeys(name for result in verified for name in modalities_of(result.get("evaluation") or []))
-    for model in models:
-        for modality in modalities:
-            values = [found[model].accuracy.get(modality) if model in found else None for found in rows]
-            if any(value is not None for value in values):
-                yield f"{model}, {modality}", tuple(percent(value) for value in values)
 
 
 def _best(run: RunData) -> Mapping[str, Any]:

@@ -48,6 +48,19 @@ def side_by_side_table(title: str, names: Sequence[str], rows: Sequence[tuple[st
     return table
 
 
+def rows_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]], left: int = 2) -> Table:
+    """One row per item; the first `left` columns are names, the others numbers."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
+    for at, heading in enumerate(headings):
+        table.add_column(heading, justify="left" if at < left else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
 def failed_checks(result: Mapping[str, Any]) -> list[str]:
     """One sentence for each check of the budget that does not hold."""
     return [

@@ -42,10 +42,43 @@ def test_results_hold_every_model_and_the_cost(runs: list[Path], tmp_path: Path,
     results = dict(comparison.results)
     assert comparison.names == ("one", "two", "early")
     assert results["status"] == ("ok", "gate-failed", "incomplete")
-    assert results["teacher, depth"][2] == "–"
     assert results["latency, p50"] == ("2.43 ms", "2.43 ms", "–")
     assert results["time of train"] == ("1 min 1 s",) * 3
     assert "metric" not in results
+
+
+def test_the_table_has_a_row_per_run_and_model_and_an_equal_teacher_once(
+    runs: list[Path], tmp_path: Path, write_run: WriteRun
+) -> None:
+    comparison = compare(runs)
+    assert comparison.modalities == ("rgb", "depth")
+    assert [(row.run, row.model) for row in comparison.table[:3]] == [
+        ("every run", "teacher"),
+        ("one", "student"),
+        ("one", "onnxruntime-fp32"),
+    ]
+    assert len(comparison.table) == 1 + 2 * 4
+    verified = json.loads((runs[0] / "verify" / "result.json").read_text())["evaluation"]
+    for row in comparison.table:
+        own = {r["modality"]: r["value"] for r in verified if (r["model"], r["metric"]) == (row.model, "top1")}
+        assert row.accuracy == own
+        assert row.average == pytest.approx((own["rgb"] + own["depth"]) / 2)
+        assert row.train_seconds == (None if row.model == "teacher" else 61.4)
+    file = next(row for row in comparison.table if row.model == "onnxruntime-int8-static")
+    assert (file.bytes, file.latency_ms_p50) == (2_402_118, 2.43)
+    early = write_run(tmp_path / "early", leave_out=("verify",))
+    assert compare([early, early]).table == ()
+
+
+def test_a_model_that_lacks_a_modality_has_no_average(tmp_path: Path, write_run: WriteRun) -> None:
+    folders = [write_run(tmp_path / name) for name in ("both", "one-eye")]
+    result = json.loads((folders[1] / "verify" / "result.json").read_text())
+    result["evaluation"] = [row for row in result["evaluation"] if row["modality"] == "rgb"]
+    (folders[1] / "verify" / "result.json").write_text(json.dumps(result))
+    averages = {(row.run, row.model): row.average for row in compare(folders).table}
+    assert averages["both", "student"] is not None
+    assert averages["one-eye", "student"] is None
+    assert averages["one-eye", "teacher"] is None and averages["both", "teacher"] is not None
 
 
 def test_runs_of_one_name_are_told_apart(tmp_path: Path, write_run: WriteRun) -> None:
@@ -59,9 +92,14 @@ def test_one_run_is_no_comparison(runs: list[Path]) -> None:
         compare(runs[:1])
 
 
-def test_the_page_holds_both_tables(runs: list[Path], tmp_path: Path) -> None:
+def test_the_page_holds_the_tables(runs: list[Path], tmp_path: Path) -> None:
     page = write_comparison(compare(runs), tmp_path / "deep" / "compare.html").read_text()
-    assert "train[0].losses[0].distance" in page and "gate-failed" in page and "<script" not in page
+    assert (
+        "train[0].losses[0].distance" in page
+        and "gate-failed" in page
+        and "every run" in page
+        and "<script" not in page
+    )
 
 
 def test_the_command_prints_tables_json_and_a_page(
@@ -69,11 +107,16 @@ def test_the_command_prints_tables_json_and_a_page(
 ) -> None:
     paths = [str(path) for path in runs]
     assert command_line(["compare", *paths]) == 0
-    assert "train[0].losses[0].distance" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "train[0].losses[0].distance" in printed
+    heading = next(line for line in printed.splitlines() if line.lstrip().startswith("run "))
+    assert heading.split() == ["run", "model", "rgb", "depth", "average", "size", "latency,", "p50", "training"]
+    assert len([line for line in printed.splitlines() if line.lstrip().startswith("two ")]) == 4
     assert command_line(["compare", *paths, "--json", "--html", str(tmp_path / "c.html")]) == 0
     document = json.loads(capsys.readouterr().out)
     assert [run["status"] for run in document["runs"]] == ["ok", "gate-failed"]
     assert {"key": "seed", "values": ["1", "–"]} in document["differences"]
+    assert {row["model"] for row in document["table"]} >= {"teacher", "student", "onnxruntime-fp32"}
     assert (tmp_path / "c.html").is_file()
     assert command_line(["compare", paths[0], paths[0]]) == 0
     assert "The resolved recipes are equal." in capsys.readouterr().out
