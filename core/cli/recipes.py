@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from edgefw.recipe.shipped import ShippedRecipe, shipped_recipes
+from edgefw.recipe.described import ShippedRecipe, shipped_recipes
 
 
 @click.command("recipes")

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgefw.errors import EdgefwError
+from edgefw.recipe.base_recipe import KEY
 from edgefw.recipe.schema import LossPiece, Piece, RunConfig, StudentPiece
 from edgefw.registry.kinds import Kind
 from edgefw.registry.loading import Registry
@@ -37,6 +38,16 @@ PLACES: dict[str, dict[str, Kind]] = {
 }
 """Model -> key -> which kind of technique stands there."""
 
+_HEAD: dict[str, Any] = {
+    "$schema": DIALECT,
+    "title": "edgefw recipe",
+    "description": "A whole recipe, or one that names a base and says what differs.",
+    "type": "object",
+    "if": {"required": [KEY]},
+    "then": {"$ref": "#/$defs/changes"},
+    "else": {"$ref": "#/$defs/recipe"},
+}
+
 _OWN: dict[Kind, type[Piece]] = {Kind.STUDENT: StudentPiece, Kind.LOSS: LossPiece}
 
 
@@ -53,10 +64,28 @@ def recipe_schema(registry: Registry) -> tuple[dict[str, Any], list[str]]:
         for key, kind in places.items():
             models[model]["properties"][key] = _pointing_to(models[model]["properties"][key], kind)
     schema["properties"]["modalities"]["additionalProperties"] = False
+    definitions |= {"recipe": schema, "changes": _changes(schema)}
     left_out: list[str] = []
     for kind in Kind:
         definitions[str(kind)] = _kind_schema(kind, registry, own, definitions, left_out)
-    return {"$schema": DIALECT, **schema, "title": "edgefw recipe", "$defs": definitions}, left_out
+    return {**_HEAD, "$defs": definitions}, left_out
+
+
+def _changes(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe with a base: every key as in a recipe, or a part of what the base says."""
+    part = {"type": "object", "description": "laid over the base; items of lists by name"}
+    keys = {
+        key: {"description": value.get("description", ""), "anyOf": [value, part]}
+        for key, value in recipe["properties"].items()
+    }
+    base = {"type": "string", "minLength": 1, "description": "shipped recipe, or file, that this one changes"}
+    return {
+        "description": "What differs from another recipe.",
+        "type": "object",
+        "properties": {KEY: base, **keys},
+        "required": [KEY],
+        "additionalProperties": False,
+    }
 
 
 def _pointing_to(part: Any, kind: Kind) -> Any:

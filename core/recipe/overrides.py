@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgefw.errors import RecipeError
-from edgefw.recipe.keys import Path, field_at, keys_of, models_at, written
-from edgefw.recipe.messages import did_you_mean, shown
+from edgefw.recipe.addressing import forget_options, position
+from edgefw.recipe.keys import Path, field_at, written
+from edgefw.recipe.messages import shown
 from edgefw.recipe.schema import Piece, RunConfig
 from edgefw.recipe.yaml_text import parse_value
 
@@ -60,9 +61,17 @@ def apply_overrides(data: dict[str, Any], texts: Iterable[str]) -> dict[Path, st
     """
     given: dict[Path, str] = {}
     for override in map(parse_override, texts):
+        _refuse_base(override)
         path = _set(data, override, given)
         given[path] = "command line"
     return given
+
+
+def _refuse_base(override: Override) -> None:
+    if override.parts[0] == "base":
+        raise RecipeError(
+            f"override '{override.text}': a base is written in the file. Name that recipe instead: edgefw run RECIPE."
+        )
 
 
 def _set(data: dict[str, Any], override: Override, given: dict[Path, str]) -> Path:
@@ -77,7 +86,7 @@ def _set(data: dict[str, Any], override: Override, given: dict[Path, str]) -> Pa
         here = here[step]
     last = _step(here, override.parts[-1], path, override, appending=True)
     if last == "name" and isinstance(here, dict):
-        _forget_options(here, path, override.value, given)
+        forget_options(here, path, override.value, keep=_given_below(path, given))
     if isinstance(last, int) and last == len(here):
         here.append(override.value)
     else:
@@ -90,29 +99,10 @@ def _step(here: Any, part: str, path: Path, override: Override, appending: bool 
     if isinstance(here, dict):
         return part
     if isinstance(here, list):
-        return _position(here, part, path, override, appending)
+        return position(here, part, path, f"override '{override.text}'", appending)
     raise RecipeError(
         f"override '{override.text}': {written(path)} is {shown(here)}, which has no key '{part}'. "
         f"Give the whole section: {written(path)}={{...}}."
-    )
-
-
-def _position(items: list[Any], part: str, path: Path, override: Override, appending: bool) -> int:
-    if part.isdecimal() and part.isascii():
-        index = int(part)
-        if index < len(items) + appending:
-            return index
-        reach = f"0 to {len(items) - 1}" if items else "none, it is empty"
-        raise RecipeError(f"override '{override.text}': {written(path)} has no item {part}; its items: {reach}.")
-    names = [str(item.get("name", "")) if isinstance(item, dict) else "" for item in items]
-    if names.count(part) == 1:
-        return names.index(part)
-    if part in names:
-        raise RecipeError(f"override '{override.text}': {written(path)} names '{part}' twice; use its position.")
-    listed = ", ".join(f"{index} ({name})" if name else str(index) for index, name in enumerate(names)) or "none"
-    raise RecipeError(
-        f"override '{override.text}': {written(path)} is a list without an item '{part}'."
-        f"{did_you_mean(part, filter(None, names))} Its items: {listed}."
     )
 
 
@@ -123,15 +113,6 @@ def _default(path: Path) -> Any:
     if isinstance(default, list):
         return [item.model_dump(mode="json") for item in default]
     return default.model_dump(mode="json") if isinstance(default, Piece) else {}
-
-
-def _forget_options(piece: dict[str, Any], path: Path, name: Any, given: Iterable[Path]) -> None:
-    models = models_at(RunConfig, path)
-    if not any(issubclass(model, Piece) for model in models) or piece.get("name") == name:
-        return
-    kept = {key for model in models for key in keys_of(model)} | _given_below(path, given)
-    for key in piece.keys() - kept:
-        del piece[key]
 
 
 def _given_below(path: Path, given: Iterable[Path]) -> set[str | int]:

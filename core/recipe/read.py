@@ -1,6 +1,6 @@
 """A recipe as the user names it, read, overridden, resolved and validated against the recipe's own keys.
 
-    name or path -> YAML text -> plain values -> overrides -> ${interpolation} -> RunConfig
+    name or path -> YAML text -> plain values, over those of its base -> overrides -> ${interpolation} -> RunConfig
 
 Values are strict: a number is a number ('0.5' in quotes is text, `true` is no 1), a whole number is fine where a
 number is asked for, lists stand for tuples. Options of techniques are carried through as they are: `compose` validates
@@ -10,7 +10,6 @@ them, because only the technique knows them.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import signature
@@ -22,13 +21,14 @@ from pydantic import BaseModel, ValidationError
 
 from edgefw.errors import RecipeError
 from edgefw.recipe import keys, shipped
-from edgefw.recipe.messages import Problem, did_you_mean, one_message, problems_in
+from edgefw.recipe.base_recipe import read_values
+from edgefw.recipe.files import find, text_of
+from edgefw.recipe.messages import Problem, one_message, problems_in
 from edgefw.recipe.overrides import apply_overrides
 from edgefw.recipe.schema import RunConfig
-from edgefw.recipe.yaml_text import parse, resolve
+from edgefw.recipe.yaml_text import resolve
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
-_LARGEST = 4 * 2**20
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Recipe:
         resolved: `config` as plain JSON values, with all defaults, what interpolations gave, and overrides applied.
         text: the YAML as it stands in the file.
         overrides: the command line's `key=value`s.
-        places: where a key path was written, `line 12` or `command line`; for messages.
+        places: where a key path was written, `line 12`, `edgevl, line 12` or `command line`; for messages.
     """
 
     config: RunConfig
@@ -62,9 +62,9 @@ def read_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         RecipeError: one message with every problem found: key path, value, what is allowed, the nearest spelling.
     """
-    file, base = _find(name_or_path)
-    text = _text(file, name_or_path)
-    data, places = parse(text, name_or_path)
+    file, is_shipped = find(name_or_path)
+    text = text_of(file, name_or_path)
+    data, places = read_values(text, name_or_path, file)
     places = _overlaid(places, apply_overrides(data, overrides))
     missing = [Problem(path, _mandatory(path)) for path in keys.mandatory_paths(data)]
     data = _interpolated(data, name_or_path, missing, places)
@@ -72,7 +72,7 @@ def read_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     return Recipe(
         config=config,
         source=name_or_path,
-        base=base,
+        base=Path.cwd() if is_shipped else file.absolute().parent,
         name=file.stem,
         resolved=config.model_dump(mode="json"),
         text=text,
@@ -88,41 +88,6 @@ def validate(model: type[ModelT], data: Mapping[str, Any]) -> ModelT:
         ValidationError: pydantic's own; `messages.problems_in` words it.
     """
     return model.model_validate_json(json.dumps(data), strict=True)
-
-
-def _find(name_or_path: str) -> tuple[Path, Path]:
-    """The file, and the folder relative paths start from."""
-    names = shipped.shipped_names()
-    if name_or_path in names:
-        return shipped.folder() / f"{name_or_path}.yaml", Path.cwd()
-    path = Path(os.path.expanduser(name_or_path))
-    try:
-        found = path.exists()
-    except (OSError, ValueError) as error:
-        raise RecipeError(f"{name_or_path}: no path of a recipe ({error}).") from error
-    if not found:
-        listed = ", ".join(names) or "none"
-        near = did_you_mean(name_or_path, names)
-        raise RecipeError(f"{name_or_path}: no such file, and no shipped recipe.{near} Shipped: {listed}.")
-    return path, path.absolute().parent
-
-
-def _text(path: Path, source: str) -> str:
-    if path.is_dir():
-        inside = sorted([*path.glob("*.yaml"), *path.glob("*.yml")])
-        hint = f" Did you mean '{inside[0]}'?" if inside else ""
-        raise RecipeError(f"{source}: this is a folder, and a recipe is a YAML file.{hint}")
-    try:
-        if path.is_file() and path.stat().st_size > _LARGEST:
-            raise RecipeError(f"{source}: {path.stat().st_size} bytes; a recipe is a short YAML file.")
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise RecipeError(f"{source}: cannot be read ({error.strerror or error}).") from error
-    except UnicodeDecodeError as error:
-        raise RecipeError(f"{source}: not a text file (byte {error.start} is no UTF-8).") from error
-    if "\0" in text:
-        raise RecipeError(f"{source}: not a text file (it holds a zero byte).")
-    return text
 
 
 def _overlaid(places: Mapping[keys.Path, str], given: Mapping[keys.Path, str]) -> dict[keys.Path, str]:

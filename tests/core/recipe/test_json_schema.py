@@ -35,8 +35,9 @@ def test_every_kind_stands_somewhere_and_lists_its_techniques(schema) -> None:
 
 
 def test_keys_of_the_recipe_keep_their_descriptions_and_ranges(schema) -> None:
-    assert set(schema["properties"]) == set(RunConfig.model_fields)
-    assert schema["properties"]["seed"]["minimum"] == 0
+    recipe = schema["$defs"]["recipe"]
+    assert set(recipe["properties"]) == set(RunConfig.model_fields)
+    assert recipe["properties"]["seed"]["minimum"] == 0
     assert schema["$defs"]["Phase"]["properties"]["batch"]["description"]
 
 
@@ -60,6 +61,19 @@ def test_real_recipes_validate_and_wrong_ones_do_not(schema, small) -> None:
             here = here[part]
         here[path[-1]] = value
         assert list(validator.iter_errors(changed)), path
+
+
+def test_a_recipe_with_a_base_may_say_as_little_as_it_likes(schema) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    validator = jsonschema.Draft202012Validator(schema)
+    right = [
+        {"base": "edgevl"},
+        {"base": "../ours.yaml", "student": {"size": 16}, "curate": None, "verify": {"max_ms": 3}},
+        {"base": "edgevl", "train": {"distil": {"losses": {"near": {"weight": 2}}}}},
+    ]
+    wrong = [{"base": 5}, {"base": ""}, {"base": "edgevl", "studend": {}}, {"base": "edgevl", "seed": -1}, {"seed": 1}]
+    assert [list(validator.iter_errors(recipe)) for recipe in right] == [[]] * len(right)
+    assert all(list(validator.iter_errors(recipe)) for recipe in wrong)
 
 
 def test_a_technique_that_cannot_be_loaded_is_left_out_and_named() -> None:

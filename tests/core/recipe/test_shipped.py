@@ -8,7 +8,7 @@ import pytest
 
 from edgefw.cli.main import run
 from edgefw.errors import RecipeError
-from edgefw.recipe import shipped
+from edgefw.recipe import described, shipped
 
 HEADER = """\
 # A toy world, end to end. It shows
@@ -30,7 +30,7 @@ def folder(tmp_path, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_a_recipe_is_described_by_its_header(folder) -> None:
-    (recipe,) = shipped.shipped_recipes()
+    (recipe,) = described.shipped_recipes()
     assert recipe.name == "toy"
     assert recipe.summary == "A toy world, end to end."
     assert recipe.needs == "2 CPU cores, no download."
@@ -60,6 +60,6 @@ def test_an_asset_is_found_and_a_missing_one_names_those_there_are(folder) -> No
 
 
 def test_every_shipped_recipe_says_what_it_does_and_what_it_needs() -> None:
-    for recipe in shipped.shipped_recipes():
+    for recipe in described.shipped_recipes():
         assert recipe.summary, recipe.name
         assert recipe.needs, recipe.name
