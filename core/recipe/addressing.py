@@ -3,16 +3,17 @@
     train.distil / train: {distil: ...}      an item of a list by its `name`
     train.0      / train: {"0": ...}         ... or by its position
 
-Naming another technique drops the options of the former one. This module knows the recipe's schema and no technique.
+Naming another technique drops the options of the former one; `null` for an item of a list, or for a modality, takes it
+away. This module knows the recipe's schema and no technique.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from edgefw.errors import RecipeError
-from edgefw.recipe.keys import Path, keys_of, models_at, written
+from edgefw.recipe.keys import Path, keys_of, models_at, value_at, written
 from edgefw.recipe.messages import did_you_mean
 from edgefw.recipe.schema import Piece, RunConfig
 
@@ -68,3 +69,34 @@ def forget_options(piece: dict[str, Any], path: Path, name: Any, keep: Collectio
     for key in dropped:
         del piece[key]
     return dropped
+
+
+def is_removable(path: Path) -> bool:
+    """Whether a section may simply not be there: an item of a list of sections, or of a mapping with free keys."""
+    return bool(path) and not models_at(RunConfig, path[:-1]) and bool(models_at(RunConfig, path))
+
+
+def remove(data: dict[str, Any], paths: Iterable[Path], places: dict[Path, str]) -> None:
+    """Take items away, and let the places of what comes after them in a list move up; both are changed in place."""
+    for path in sorted(paths, key=_from_the_back, reverse=True):
+        parent, step = value_at(data, path[:-1]), path[-1]
+        del parent[step]
+        moved = {
+            key: text for key, text in places.items() if key[: len(path) - 1] == path[:-1] and len(key) >= len(path)
+        }
+        for key in moved:
+            del places[key]
+        places |= {_after(key, path): text for key, text in moved.items() if key[len(path) - 1] != step}
+
+
+def _from_the_back(path: Path) -> tuple[tuple[int, str], ...]:
+    return tuple((part, "") if isinstance(part, int) else (0, part) for part in path)
+
+
+def _after(key: Path, removed: Path) -> Path:
+    """A key path once the item at `removed` is gone."""
+    at, step = len(removed) - 1, removed[-1]
+    part = key[at]
+    if isinstance(part, int) and isinstance(step, int) and part > step:
+        return (*key[:at], part - 1, *key[at + 1 :])
+    return key

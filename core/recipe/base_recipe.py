@@ -4,6 +4,7 @@
     student: {model: vit_small_patch16_224}    mappings are laid over the base's
     train: {align: {batch: 8}}                 an item of a list by its `name` (or "1", its position)
     curate: null                               anything else takes the place of what the base says, lists included
+    modalities: {depth: null}                  null takes an item of a list, or a modality, away
 
 Naming another technique drops the base's options of the former one, as on the command line. A base may have a base.
 Interpolations are resolved when everything lies together. This module knows no technique.
@@ -12,13 +13,13 @@ Interpolations are resolved when everything lies together. This module knows no 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from edgefw.errors import RecipeError
 from edgefw.recipe import keys
-from edgefw.recipe.addressing import forget_options, position
+from edgefw.recipe.addressing import forget_options, is_removable, position, remove
 from edgefw.recipe.files import find, text_of
 from edgefw.recipe.messages import shown
 from edgefw.recipe.yaml_text import parse
@@ -36,6 +37,7 @@ class _Laid:
     places: Places
     above: Mapping[keys.Path, str]
     source: str
+    removed: list[keys.Path] = field(default_factory=list)
 
 
 def read_values(text: str, source: str, file: Path) -> tuple[dict[str, Any], Places]:
@@ -62,6 +64,7 @@ def _read(text: str, source: str, file: Path, chain: tuple[tuple[str, Path], ...
     below, below_places = _base(named, line, file, chain)
     laid = _Laid(places=below_places, above=places, source=source)
     _lay(below, data, (), (), laid)
+    remove(below, laid.removed, laid.places)
     return below, laid.places
 
 
@@ -96,6 +99,10 @@ def _lay(below: Any, above: Mapping[str, Any], path: keys.Path, as_written: keys
         if isinstance(value, Mapping) and isinstance(keys.value_at(below, (step,)), (dict, list)):
             _lay(below[step], value, here, written, laid)
             continue
+        if value is None and is_removable(here):
+            _check_it_is_there(below, step, here, place, laid)
+            laid.removed.append(here)
+            continue
         _forget_places(here, laid)
         laid.places |= {
             (*here, *at[len(written) :]): text for at, text in laid.above.items() if at[: len(written)] == written
@@ -111,6 +118,13 @@ def _position(items: list[Any], part: str, path: keys.Path, place: str, laid: _L
         return position(items, part, path, laid.source, appending=True)
     except RecipeError as error:
         raise RecipeError(f"{error} ({place})" if place else str(error)) from error
+
+
+def _check_it_is_there(below: Any, step: str | int, path: keys.Path, place: str, laid: _Laid) -> None:
+    if not keys.holds(below, step):
+        raise RecipeError(
+            f"{laid.source}: {keys.written(path)}: null takes away what the base has, and it has none. ({place})"
+        )
 
 
 def _forget_places(path: keys.Path, laid: _Laid) -> None:

@@ -4,6 +4,7 @@
     train.distil.batch=8             ... or by their `name`
     modalities.depth.encoding=jet    sections that the recipe leaves out are made
     curate=null                      a value replaces what stood there, mappings and lists included
+    train.align=null                 an item of a list, or a modality, is taken away (by the reader, after all overrides)
 
 Naming another technique (`student.name=acme`) drops the options of the former one, unless the command line gave them:
 they belonged to a technique that is no longer there. This module knows the recipe's schema and no technique.
@@ -17,8 +18,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgefw.errors import RecipeError
-from edgefw.recipe.addressing import forget_options, position
-from edgefw.recipe.keys import Path, field_at, written
+from edgefw.recipe.addressing import forget_options, is_removable, position
+from edgefw.recipe.keys import Path, field_at, holds, written
 from edgefw.recipe.messages import shown
 from edgefw.recipe.schema import Piece, RunConfig
 from edgefw.recipe.yaml_text import parse_value
@@ -87,6 +88,8 @@ def _set(data: dict[str, Any], override: Override, given: dict[Path, str]) -> Pa
     last = _step(here, override.parts[-1], path, override, appending=True)
     if last == "name" and isinstance(here, dict):
         forget_options(here, path, override.value, keep=_given_below(path, given))
+    if override.value is None and is_removable((*path, last)) and not holds(here, last):
+        raise RecipeError(f"override '{override.text}': null takes {written((*path, last))} away, and it is not there.")
     if isinstance(last, int) and last == len(here):
         here.append(override.value)
     else:

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ValidationError
 
 from edgefw.errors import RecipeError
 from edgefw.recipe import keys, shipped
+from edgefw.recipe.addressing import is_removable, remove
 from edgefw.recipe.base_recipe import read_values
 from edgefw.recipe.files import find, text_of
 from edgefw.recipe.messages import Problem, one_message, problems_in
@@ -65,7 +66,9 @@ def read_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     file, is_shipped = find(name_or_path)
     text = text_of(file, name_or_path)
     data, places = read_values(text, name_or_path, file)
-    places = _overlaid(places, apply_overrides(data, overrides))
+    given = apply_overrides(data, overrides)
+    places = _overlaid(places, given)
+    remove(data, [path for path in given if is_removable(path) and keys.value_at(data, path) is None], places)
     missing = [Problem(path, _mandatory(path)) for path in keys.mandatory_paths(data)]
     data = _interpolated(data, name_or_path, missing, places)
     config = _validated(data, name_or_path, missing, places)

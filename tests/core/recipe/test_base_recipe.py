@@ -64,6 +64,51 @@ train:
     assert config.train[0].losses[0].options == {"power": 1}
 
 
+TWO_PHASES = """
+modalities: {far: {name: range}}
+train:
+  "1": {name: middle, losses: [{name: near}], steps: 1}
+  "2": {name: last, losses: [{name: near}, {name: grouped}], steps: many}
+"""
+
+
+def test_null_takes_away_a_modality_a_phase_and_a_loss_and_lines_stay_right(over, folder: Path) -> None:
+    (folder / "middle.yaml").write_text(f"base: whole.yaml{TWO_PHASES}")
+    (folder / "mine.yaml").write_text(
+        "base: middle.yaml\nmodalities: {depth: null}\ntrain: {middle: null, distil: null, last: {losses: {near: null}}}\n"
+    )
+    with pytest.raises(
+        RecipeError, match=r"train\[0\].steps: must be a whole number, got 'many'. \(middle.yaml, line 5\)"
+    ):
+        read_recipe(str(folder / "mine.yaml"))
+    config = read_recipe(str(folder / "mine.yaml"), ["train.last.steps=3"]).config
+    assert list(config.modalities) == ["rgb", "far"]
+    assert [(phase.name, [loss.name for loss in phase.losses]) for phase in config.train] == [("last", ["grouped"])]
+
+
+def test_null_takes_away_on_the_command_line_too(small) -> None:
+    phases = ["train.1={name: middle, losses: [{name: near}], steps: 1}", "train.2={name: last, losses: [{name: near}], steps: x}"]  # fmt: skip
+    with pytest.raises(RecipeError, match=r"train\[0\].steps: must be a whole number, got 'x'. \(command line\)"):
+        small(*phases, "train.middle=null", "train.distil=null")
+    config = small(*phases, "train.0=null", "train.last.steps=2", "modalities.depth=null", "train.middle=null").config
+    assert [phase.name for phase in config.train] == ["last"] and list(config.modalities) == ["rgb"]
+    with pytest.raises(RecipeError, match="train: must be at least 1 item long"):
+        small("train.distil=null")
+
+
+def test_a_null_that_takes_nothing_away_is_an_error(small, over, write) -> None:
+    with pytest.raises(
+        RecipeError, match="override 'modalities.deph=null': null takes modalities.deph away, and it is not"
+    ):
+        small("modalities.deph=null")
+    with pytest.raises(
+        RecipeError, match=r"modalities.deph: null takes away what the base has, and it has none. \(line 2\)"
+    ):
+        over("modalities: {deph: null}\n")
+    with pytest.raises(RecipeError, match=r"modalities.depth: must be a mapping of keys to values, got null"):
+        read_recipe(write(small().text.replace("depth: {name: range, encoding: jet}", "depth:")))
+
+
 def test_a_list_takes_the_place_of_a_list(over) -> None:
     assert [phase.name for phase in over("train: [{name: only, losses: [{name: near}], steps: 1}]\n").config.train] == [
         "only"
