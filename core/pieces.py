@@ -77,16 +77,16 @@ class Pieces:
 
     @cached_property
     def teacher_modality(self) -> str:
-        """Name of the modality that the teacher sees: the first one that holds photographs.
+        """Name of the modality that the teacher sees: the first one that shows photographs.
 
         Raises:
             RecipeError: if no modality of the recipe does.
         """
         for name, modality in self.modalities.items():
-            if modality.colour:
+            if getattr(modality, "shows_photographs", modality.colour):
                 return name
         raise RecipeError(
-            f"modalities: none of {', '.join(self.modalities)} holds photographs, so there is nothing to show the "
+            f"modalities: none of {', '.join(self.modalities)} shows photographs, so there is nothing to show the "
             f"teacher. Add a colour modality, for example rgb: {{name: rgb}}."
         )
 

@@ -12,22 +12,25 @@ from typing import Annotated, Any, Literal
 
 import timm
 from pydantic import Field, field_validator, model_validator
+from torch import Tensor
 
 import edgefw
 from edgefw.errors import RecipeError
 from edgefw.training.hub import fetching
 from edgefw.training.weight_files import load_by_name, load_by_order, read_weights
 
+_PerChannel = Annotated[tuple[float, ...], Field(min_length=1, max_length=256)]
+
 
 class Normalise(edgefw.TechniqueConfig):
     """Statistics of the input, per channel, of pixel values scaled to 0..1."""
 
-    mean: tuple[float, float, float] = Field(description="mean of each channel, 0..1")
-    std: Annotated[tuple[float, float, float], Field(description="standard deviation of each channel, above 0")]
+    mean: _PerChannel = Field(description="mean of each channel, 0..1")
+    std: _PerChannel = Field(description="standard deviation of each channel, above 0")
 
     @field_validator("std")
     @classmethod
-    def _positive(cls, value: tuple[float, float, float]) -> tuple[float, float, float]:
+    def _positive(cls, value: tuple[float, ...]) -> tuple[float, ...]:
         if min(value) <= 0:
             raise ValueError("must be above 0")
         return value
@@ -46,6 +49,11 @@ class TimmModelConfig(edgefw.TechniqueConfig):
     )
     normalise: Normalise | None = Field(default=None, description="mean and std; null: the model's own")
 
+    @property
+    def input_channels(self) -> int:
+        """Channels of the model's input."""
+        return 3
+
     @field_validator("model")
     @classmethod
     def _known(cls, value: str) -> str:
@@ -54,6 +62,15 @@ class TimmModelConfig(edgefw.TechniqueConfig):
             hint = f" Close: {', '.join(close)}." if close else " timm.list_models() names all of them."
             raise ValueError(f"timm {timm.__version__} has no model '{value}'.{hint}")
         return value
+
+    @model_validator(mode="after")
+    def _statistics_are_per_channel(self) -> TimmModelConfig:
+        if self.normalise and (len(self.normalise.mean), len(self.normalise.std)) != (self.input_channels,) * 2:
+            raise ValueError(
+                f"normalise: the input has {self.input_channels} channels, got {len(self.normalise.mean)} numbers of "
+                f"mean and {len(self.normalise.std)} of std"
+            )
+        return self
 
     @model_validator(mode="after")
     def _order_needs_a_file(self) -> TimmModelConfig:
@@ -102,18 +119,45 @@ def _download(config: TimmModelConfig, **options: Any) -> Any:
 
 
 def _from_file(config: TimmModelConfig, path: Path, **options: Any) -> Any:
-    state = read_weights(path)
+    model, state = _build(config, **options), read_weights(path)
     if config.match == "order":
-        classes = options.pop("num_classes", None)
-        model = _build(config, **options)
-        load_by_order(model, state, path)
-        if classes is not None:
-            model.reset_classifier(classes)
-        return model
-    model = _build(config, **options)
-    convert = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
-    load_by_name(model, convert(state, model) if convert else state, path, _spare_names(model, options))
+        state = _in_timms_names(config, state, path, options)
+    else:
+        convert = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
+        state = convert(state, model) if convert else state
+    state = _for_channels(model, state, options.get("in_chans", 3), path)
+    load_by_name(model, state, path, _spare_names(model, options))
     return model
+
+
+def _in_timms_names(
+    config: TimmModelConfig, state: dict[str, Tensor], path: Path, options: dict[str, Any]
+) -> dict[str, Tensor]:
+    """The tensors of a file in timm's order, under timm's names: those of the whole model for photographs."""
+    whole = _build(
+        config, **{name: value for name, value in options.items() if name not in ("in_chans", "num_classes")}
+    )
+    load_by_order(whole, state, path)
+    named: dict[str, Tensor] = whole.state_dict()
+    return named
+
+
+def _for_channels(model: Any, state: dict[str, Tensor], channels: int, path: Path) -> dict[str, Tensor]:
+    """The tensors with a stem for so many channels: timm's own inflation, where the file has a stem for three."""
+    first = model.pretrained_cfg.get("first_conv") or ()
+    adapted = dict(state)
+    for stem in (first,) if isinstance(first, str) else first:
+        weight = state.get(f"{stem}.weight")
+        if channels == 3 or weight is None or weight.shape[1] == channels:
+            continue
+        try:
+            adapted[f"{stem}.weight"] = timm.models.adapt_input_conv(channels, weight)
+        except (NotImplementedError, AssertionError) as error:
+            raise RecipeError(
+                f"weights: {path}: the stem {stem} {tuple(weight.shape)} cannot be inflated to {channels} channels "
+                f"({error}). Use weights: none, or three channels."
+            ) from error
+    return adapted
 
 
 def _spare_names(model: Any, options: dict[str, Any]) -> tuple[str, ...]:

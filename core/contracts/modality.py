@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 class Modality(Protocol):
     """One sensor. Imports no torch: the device uses the same code.
 
-    `colour` is True for photographs: photometric views apply. `unit` names the physical unit of a decoded value.
+    `colour` is True for photographs: photometric views apply. `unit` names the physical unit of a decoded value. A
+    modality may have a bool `shows_photographs`: whether `picture` is one that an RGB teacher can read; without it,
+    `colour` says so.
     """
 
     name: str
@@ -22,7 +24,11 @@ class Modality(Protocol):
     unit: str
 
     def preprocessing(self, input: InputSpec) -> Preprocessing:
-        """The named steps from a file's bytes to the student's (C, H, W) float32 input."""
+        """The named steps from a file's bytes to the student's (C, H, W) float32 input.
+
+        Raises:
+            CapabilityError: if the student takes another number of channels than this sensor gives.
+        """
         ...
 
     def decode(self, data: bytes, where: str) -> np.ndarray:

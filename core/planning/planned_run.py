@@ -15,6 +15,7 @@ import numpy as np
 import pluggy
 
 from edgefw.contracts.run import RunInfo
+from edgefw.data.student_input import check_student_input
 from edgefw.errors import DataError
 from edgefw.label_names import prompts, read_label_names, unique_names
 from edgefw.pieces import Pieces
@@ -80,6 +81,7 @@ class PlannedRun:
             DataError: if the data cannot be used as the recipe says.
         """
         facts = splits(self.pieces, self.labels)
+        check_student_input(self.pieces.modalities, self.student.spec.input)
         check_first_images(self.pieces, facts["train"], self.student.spec.input)
         self._check_held_out(facts)
         return facts

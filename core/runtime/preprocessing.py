@@ -2,7 +2,7 @@
 
 A modality composes steps; this module's table is the only thing that executes them. They run in four stages:
 
-    prepare     (H, W) or (H, W, C) physical values -> what may be resized      min-max, metric-range, jet
+    prepare     (H, W) or (H, W, C) physical values -> what may be resized      min-max, image-max, metric-range, jet
     geometry    -> the student's size                                           resize, centre-crop
     to_unit     -> (H, W, C) float32 in 0..1                                    scale, fill, clip, repeat-channels
     normalise   -> (C, H, W) float32                                            normalise
@@ -49,6 +49,18 @@ class _MinMax(_Options):
         low, high = (values[known].min(), values[known].max()) if known.any() else (0.0, 0.0)
         span = high - low if high > low else np.float32(1)
         scaled = (values - low) / span
+        return np.asarray(np.where(known, scaled, np.nan), np.float32)
+
+
+class _ImageMax(_Options):
+    """Divide by the largest reading of the image; `invalid` becomes NaN. Images without a positive reading give 0."""
+
+    invalid: float | None = 0.0
+
+    def apply(self, values: np.ndarray) -> np.ndarray:
+        values, known = _readings(values, self.invalid)
+        high = values[known].max() if known.any() else np.float32(0)
+        scaled = np.clip(values / high, 0, 1) if high > 0 else np.zeros_like(values)
         return np.asarray(np.where(known, scaled, np.nan), np.float32)
 
 
@@ -177,6 +189,7 @@ class _Normalise(_Options):
 
 _STEPS: dict[str, tuple[str, type[_Options]]] = {
     "min-max": ("prepare", _MinMax),
+    "image-max": ("prepare", _ImageMax),
     "metric-range": ("prepare", _MetricRange),
     "jet": ("prepare", _Jet),
     "resize": ("geometry", _Resize),

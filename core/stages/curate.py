@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgefw.contracts.student import InputSpec
+from edgefw.data.student_input import check_student_input
 from edgefw.errors import DataError, EdgefwWarning
 from edgefw.label_names import read_label_names, unique_names
 from edgefw.stages.curate_pictures import write_pictures
@@ -54,6 +55,7 @@ def fingerprint(context: StageContext) -> dict[str, Any]:
 def run(context: StageContext) -> dict[str, Any]:
     """Score, keep, label; writes `kept.parquet`. Processes share the teacher's work, the first one writes."""
     curate = context.recipe.config.curate
+    check_student_input(context.pieces.modalities, context.pieces.student_spec.input)
     listing = context.pieces.listing("train")
     _tell_skipped(context, listing)
     visible = np.array([context.pieces.teacher_modality in sample.images for sample in listing.samples])

@@ -9,7 +9,7 @@ from PIL import Image
 
 
 def sensor_files() -> dict[str, bytes]:
-    """Name -> bytes of a small image of each common sort: colour, grey, 16-bit, floating point."""
+    """Name -> bytes of a small image of each common sort: colour, grey, 16-bit, floating point, bands."""
     draw = np.random.default_rng(0)
     colour = draw.integers(0, 256, (30, 40, 3), np.uint8)
     counts = draw.integers(500, 5000, (30, 40)).astype(np.uint16)

@@ -7,24 +7,27 @@ unless `unit_scale` says what a step means.
 
 Encodings, for encoders that learnt on photographs (all repeated to the student's channels):
     min-max       (d - min) / (max - min) over the readings of one image; hides the absolute distance
+    image-max     d / max, which keeps the zero: EdgeVL's encoding of NYU2
     metric-range  (clip(d, near, far) - near) / (far - near); the same distance is the same grey in every image
+    grey          n / 255 of 8-bit files, whatever distance a step means: EdgeVL's encoding of SUN RGB-D
     jet           the colours of the "jet" map on one of the two above (metric-range if near and far are given)
 Missing readings become 0 (black) after resizing, and never bleed into their neighbours. `zeros: reading` counts them
-as distance 0, which is what EdgeVL's code does (Cai et al., ECCV 2024, arXiv:2403.04908). HHA is not offered. It
-imports no torch.
+as distance 0, which is what EdgeVL's code does (Cai et al., ECCV 2024, arXiv:2403.04908); its ScanNet
+encoding is min-max. Unlike that code, values are not rounded to 8 bits on the way. HHA is not offered. It imports no
+torch.
 """
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 from pydantic import Field, model_validator
 
 import edgefw
 from edgefw.errors import CapabilityError, DataError
+from edgefw.plugins.modalities.measured_images import geometry, without_holes
+from edgefw.plugins.modalities.stored_maps import read_map
 from edgefw.runtime.preprocessing import Preprocessing, Step
 from edgefw.runtime.resampling import Filter
 
@@ -32,15 +35,15 @@ if TYPE_CHECKING:
     from edgefw.contracts.student import InputSpec
     from edgefw.registry.technique import Register
 
-_INTEGERS = ("L", "I", "I;16", "I;16B", "I;16L", "I;16N")
-_NPY = b"\x93NUMPY"
 _MILLIMETRE, _METRE = 0.001, 1.0
 
 
 class DepthConfig(edgefw.TechniqueConfig):
     """How stored numbers become metres, and metres become an image."""
 
-    encoding: Literal["min-max", "metric-range", "jet"] = Field(default="min-max", description="metres to 0..1")
+    encoding: Literal["min-max", "image-max", "metric-range", "grey", "jet"] = Field(
+        default="min-max", description="metres to 0..1; grey takes 8-bit values as they are"
+    )
     near: float | None = Field(default=None, ge=0, description="metres shown as 0; for metric-range and jet")
     far: float | None = Field(default=None, gt=0, description="metres shown as 1; for metric-range and jet")
     unit_scale: float | None = Field(
@@ -60,8 +63,10 @@ class DepthConfig(edgefw.TechniqueConfig):
             raise ValueError(f"far must be larger than near, got near {self.near} and far {self.far}")
         if self.encoding == "metric-range" and self.near is None:
             raise ValueError("encoding metric-range needs near and far, in metres")
-        if self.encoding == "min-max" and self.near is not None:
-            raise ValueError("encoding min-max takes no near and far; use metric-range")
+        if self.encoding not in ("metric-range", "jet") and self.near is not None:
+            raise ValueError(f"encoding {self.encoding} takes no near and far; use metric-range")
+        if self.encoding == "grey" and self.unit_scale is not None:
+            raise ValueError("encoding grey knows no metres, so it takes no unit_scale; use metric-range")
         return self
 
 
@@ -70,10 +75,10 @@ class Depth:
 
     name = "depth"
     colour = False
-    unit = "metre"
 
     def __init__(self, config: DepthConfig) -> None:
         self.config = config
+        self.unit = "grey 0..1" if config.encoding == "grey" else "metre"
 
     def preprocessing(self, input: InputSpec) -> Preprocessing:
         """Encode, resize, fill holes with 0, repeat channels, normalise.
@@ -83,7 +88,11 @@ class Depth:
         """
         if self.config.encoding == "jet" and input.channels != 3:
             raise CapabilityError(f"depth encoding 'jet' gives 3 channels; the student takes {input.channels}.")
-        steps = [*self._encode(), *self._geometry(input.size), *self._to_unit(input.channels)]
+        steps = [
+            *self._encode(),
+            *geometry(input.size, self.config.fit, self._filter()),
+            *self._to_unit(input.channels),
+        ]
         last = Step("normalise", {"mean": input.mean, "std": input.std})
         return Preprocessing("depth", self.config.model_dump(mode="json"), (*steps, last))
 
@@ -93,11 +102,13 @@ class Depth:
         Raises:
             DataError: if the bytes are empty, truncated, or no depth map.
         """
-        if not data:
-            raise DataError(f"{where}: the file is empty.")
-        stored = _from_npy(data, where) if data.startswith(_NPY) else _from_image(data, where)
+        stored = read_map(data, where, "depth map")
+        if self.config.encoding == "grey":
+            return _grey(stored, where)
         if stored.dtype.itemsize == 1 and self.config.unit_scale is None:
-            raise DataError(f"{where}: 8-bit values are no depth in millimetres. If they are depth, set unit_scale.")
+            raise DataError(
+                f"{where}: 8-bit values are no depth in millimetres. If they are depth, set unit_scale, or encoding: grey."
+            )
         usual = _METRE if np.issubdtype(stored.dtype, np.floating) else _MILLIMETRE
         metres = stored.astype(np.float64) * (self.config.unit_scale or usual)
         with np.errstate(over="ignore"):
@@ -114,60 +125,25 @@ class Depth:
 
     def _encode(self) -> list[Step]:
         invalid = 0.0 if self.config.zeros == "missing" else None
-        first = Step("min-max", {"invalid": invalid})
-        if self.config.near is not None:
-            first = Step("metric-range", {"near": self.config.near, "far": self.config.far, "invalid": invalid})
+        first = Step("image-max" if self.config.encoding == "image-max" else "min-max", {"invalid": invalid})
+        near, far = (0.0, 1.0) if self.config.encoding == "grey" else (self.config.near, self.config.far)
+        if near is not None:
+            first = Step("metric-range", {"near": near, "far": far, "invalid": invalid})
         return [first, Step("jet", {})] if self.config.encoding == "jet" else [first]
-
-    def _geometry(self, size: int) -> list[Step]:
-        filter = self._filter()
-        if self.config.fit == "stretch":
-            return [Step("resize", {"size": size, "filter": filter, "fit": "stretch"})]
-        resize = Step("resize", {"size": size, "filter": filter, "fit": "shortest"})
-        return [resize, Step("centre-crop", {"size": size})]
 
     def _to_unit(self, channels: int) -> list[Step]:
         if self.config.encoding == "jet":
             return [Step("scale", {"divisor": 255.0})]
-        overshoots = self._filter() in ("bicubic", "lanczos")
-        clip = [Step("clip", {"low": 0.0, "high": 1.0})] if overshoots else []
-        return [Step("fill", {"value": 0.0}), *clip, Step("repeat-channels", {"channels": channels})]
+        return [*without_holes(self._filter()), Step("repeat-channels", {"channels": channels})]
 
     def _filter(self) -> Filter:
         return self.config.filter or ("bicubic" if self.config.encoding == "jet" else "bilinear")
 
 
-def _from_npy(data: bytes, where: str) -> np.ndarray:
-    try:
-        values = np.load(io.BytesIO(data), allow_pickle=False)
-    except Exception as error:  # a damaged header raises ValueError, SyntaxError, EOFError and others
-        raise DataError(f"{where}: the .npy file cannot be read ({error}).") from error
-    if not (np.issubdtype(values.dtype, np.integer) or np.issubdtype(values.dtype, np.floating)):
-        raise DataError(f"{where}: an array of {values.dtype} is no depth map.")
-    return _one_channel(values, where)
-
-
-def _from_image(data: bytes, where: str) -> np.ndarray:
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
-            if image.mode not in (*_INTEGERS, "F"):
-                raise DataError(f"{where}: a colour image (mode {image.mode}) is no depth map of one channel.")
-            return np.asarray(image)
-    except DataError:
-        raise
-    except UnidentifiedImageError as error:
-        raise DataError(f"{where}: neither .npy nor an image format that Pillow knows.") from error
-    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and others
-        raise DataError(f"{where}: the image cannot be decoded ({error}).") from error
-
-
-def _one_channel(values: np.ndarray, where: str) -> np.ndarray:
-    if values.ndim == 3 and 1 in (values.shape[0], values.shape[2]):
-        values = values[0] if values.shape[0] == 1 else values[:, :, 0]
-    if values.ndim != 2 or values.size == 0:
-        raise DataError(f"{where}: an array of shape {values.shape} is no depth map (height, width).")
-    return values
+def _grey(stored: np.ndarray, where: str) -> np.ndarray:
+    if stored.dtype != np.uint8:
+        raise DataError(f"{where}: encoding grey is for 8-bit files, this one holds {stored.dtype}. Use image-max.")
+    return stored.astype(np.float32) / np.float32(255)
 
 
 def build(config: DepthConfig, context: edgefw.BuildContext) -> Depth:

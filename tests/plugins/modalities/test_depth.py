@@ -178,3 +178,21 @@ def test_the_picture_is_grey_with_black_holes() -> None:
 def test_wrong_options_are_refused(options: dict, message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         DepthConfig(**options)
+
+
+def test_image_max_divides_by_the_largest_reading() -> None:
+    metres = decode(png(MILLIMETRES))
+    result = Depth(DepthConfig(encoding="image-max")).preprocessing(INPUT)(metres)
+    np.testing.assert_allclose(result[2], metres / metres.max(), atol=1e-6)
+    assert (Depth(DepthConfig(encoding="image-max")).preprocessing(INPUT)(np.zeros((4, 4), np.float32)) == 0).all()
+
+
+def test_grey_takes_8_bit_values_as_they_are() -> None:
+    grey = np.arange(100, dtype=np.uint8).reshape(10, 10)
+    modality = Depth(DepthConfig(encoding="grey"))
+    np.testing.assert_allclose(modality.preprocessing(INPUT)(modality.decode(png(grey), "d"))[0], grey / 255, atol=1e-6)
+    assert modality.unit == "grey 0..1" and Depth(DepthConfig()).unit == "metre"
+    with pytest.raises(DataError, match="^d: encoding grey is for 8-bit files, this one holds uint16"):
+        modality.decode(png(MILLIMETRES), "d")
+    with pytest.raises(ValidationError, match="encoding grey knows no metres"):
+        DepthConfig(encoding="grey", unit_scale=0.04)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -185,3 +186,51 @@ def test_a_size_that_cannot_be_run_is_one_message() -> None:
 def test_a_backbone_that_takes_no_drop_path_is_one_message() -> None:
     with pytest.raises(RecipeError, match="cannot build 'vgg11' with .*drop_path_rate=0.1"):
         student("vgg11", drop_path=0.1)
+
+
+@pytest.mark.parametrize(("model", "stem"), [("resnet10t", "conv1.0"), ("vit_tiny_patch16_224", "patch_embed.proj")])
+@pytest.mark.parametrize("channels", [1, 5, 13])
+def test_a_stem_for_n_channels_is_inflated_from_the_files_three(
+    tmp_path: Path, model: str, stem: str, channels: int
+) -> None:
+    full = timm.create_model(model)
+    save_file(full.state_dict(), tmp_path / "w.safetensors")
+    trunk = student(model, weights=str(tmp_path / "w.safetensors"), size=64, channels=channels)
+    three = full.state_dict()[f"{stem}.weight"].numpy()
+    turns = [three[:, at % 3] * 3 / channels for at in range(channels)]
+    expected = torch.from_numpy(np.stack(turns, axis=1) if channels > 1 else three.sum(axis=1, keepdims=True))
+    torch.testing.assert_close(trunk.backbone.state_dict()[f"{stem}.weight"], expected)
+    assert trunk.spec.input.channels == channels and trunk(torch.randn(2, channels, 64, 64)).pooled.isfinite().all()
+
+
+def test_an_image_of_equal_channels_gives_what_it_gave_with_three(tmp_path: Path) -> None:
+    save_file(timm.create_model("resnet10t").state_dict(), tmp_path / "w.safetensors")
+    options = {"weights": str(tmp_path / "w.safetensors"), "size": 64}
+    grey = torch.randn(2, 1, 64, 64)
+    with torch.no_grad():
+        six, three = (student("resnet10t", channels=n, **options)(grey.repeat(1, n, 1, 1)).pooled for n in (6, 3))
+    torch.testing.assert_close(six, three, atol=1e-4, rtol=1e-4)
+
+
+def test_weights_by_order_are_inflated_too(tmp_path: Path) -> None:
+    full = timm.create_model("tf_efficientnet_lite0")
+    torch.save({f"_x.{i}": value for i, value in enumerate(full.state_dict().values())}, tmp_path / "o.pth")
+    trunk = student("tf_efficientnet_lite0", weights=str(tmp_path / "o.pth"), match="order", size=64, channels=6)
+    three = full.state_dict()["conv_stem.weight"]
+    torch.testing.assert_close(trunk.backbone.state_dict()["conv_stem.weight"], torch.cat([three, three], 1) / 2)
+
+
+def test_a_file_for_n_channels_is_loaded_as_it_is(tmp_path: Path) -> None:
+    full = timm.create_model("resnet10t", in_chans=5)
+    save_file(full.state_dict(), tmp_path / "w.safetensors")
+    trunk = student("resnet10t", weights=str(tmp_path / "w.safetensors"), size=64, channels=5)
+    assert torch.equal(trunk.backbone.state_dict()["conv1.0.weight"], full.state_dict()["conv1.0.weight"])
+
+
+def test_statistics_of_n_channels_are_the_average_or_given() -> None:
+    own = student("resnet10t", channels=4, size=64).spec.input
+    assert own.mean == pytest.approx((np.mean([0.485, 0.456, 0.406]),) * 4) and len(own.std) == 4
+    given = student("resnet10t", channels=2, size=64, normalise={"mean": [0.1, 0.2], "std": [1, 2]}).spec.input
+    assert (given.mean, given.std) == ((0.1, 0.2), (1.0, 2.0))
+    with pytest.raises(ValidationError, match="normalise: the input has 4 channels, got 3 numbers of mean and 3"):
+        TimmConfig(model="resnet10t", channels=4, normalise={"mean": [0.1] * 3, "std": [1] * 3})
