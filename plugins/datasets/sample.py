@@ -1,10 +1,12 @@
-"""Labelled RGB-D scenes drawn on the spot: textured rooms, twelve kinds of object.
+"""Labelled RGB-D (and thermal) scenes drawn on the spot: textured rooms, twelve kinds of object.
 
 A first run needs no download and no camera: scenes are ray-cast from a seed, colour and metric depth from the same
 geometry, with captions. Splits are drawn from different seeds and never share a scene. The images are stored once in
 the cache folder as WebDataset shards, so they can be looked at and read by other tools.
 
-Modalities must be called `rgb` and `depth`. This is a toy world with twelve clean classes: what it shows is that the
+Modalities must be called `rgb`, `depth` and `thermal`; the last is drawn if `sensors` asks for it: emission and reflection
+in the band of 8 to 14 micrometres, from a temperature and a material per thing (physics in `drawing/heat.py`), as a
+radiometric camera stores it. Colour and depth are the same bits with and without it. This is a toy world with twelve clean classes: what it shows is that the
 chain works, not how a recipe does on photographs.
 """
 
@@ -16,7 +18,7 @@ import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 import edgefw
 from edgefw.contracts.dataset import SPLITS, Listing, Sample, TarReference
@@ -25,6 +27,7 @@ from edgefw.errors import RecipeError
 if TYPE_CHECKING:
     from edgefw.registry.technique import Register
 
+Sensor = Literal["rgb", "depth", "thermal"]
 Count = Annotated[int, Field(ge=0, le=1_000_000)]
 
 
@@ -36,6 +39,16 @@ class SampleConfig(edgefw.TechniqueConfig):
     test: Count = Field(default=480, description="scenes of the test split")
     size: Annotated[int, Field(ge=16, le=512)] = Field(default=64, description="pixels along each side")
     seed: Annotated[int, Field(ge=0)] = Field(default=0, description="start of every draw; another seed, other scenes")
+    sensors: Annotated[tuple[Sensor, ...], Field(min_length=1)] = Field(
+        default=("rgb", "depth"), description="images of each scene: rgb, depth, thermal"
+    )
+
+    @field_validator("sensors")
+    @classmethod
+    def _each_once(cls, value: tuple[Sensor, ...]) -> tuple[Sensor, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError(f"a sensor is named twice: {', '.join(value)}")
+        return value
 
 
 class SampleScenes:
@@ -55,7 +68,7 @@ class SampleScenes:
         count = self.count(split)
         if not count:
             return Listing(samples=())
-        return Listing(samples=_read(self._shard(split, count)))
+        return Listing(samples=_read(self._shard(split, count), self.config.sensors))
 
     def count(self, split: str) -> int:
         """How many scenes a split has, without drawing them."""
@@ -67,30 +80,29 @@ class SampleScenes:
         target = self.folder / f"{split}-{count}.tar"
         if not target.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_shard(ShardPlan(self.config.seed, SPLITS.index(split), count, self.config.size), target)
+            plan = ShardPlan(self.config.seed, SPLITS.index(split), count, self.config.size, self.config.sensors)
+            write_shard(plan, target)
         return target
 
 
-def _read(shard: Path) -> list[Sample]:
-    """Samples of a shard whose members come in the order depth, json, rgb."""
+def _read(shard: Path, sensors: tuple[str, ...]) -> list[Sample]:
+    """Samples of a shard whose scenes have one member per sensor and a JSON file."""
     with tarfile.open(shard, "r:") as tar:
         members = tar.getmembers()
-        abouts = [json.loads(tar.extractfile(m).read()) for m in members[1::3]]  # type: ignore[union-attr]
-    images = [TarReference(shard, m.name, m.offset_data, m.size) for m in members]
-    return [
-        Sample(
-            id=rgb.member.split(".")[0],
-            images={"rgb": rgb, "depth": depth},
-            label=about["label"],
-            caption=about["caption"],
-        )
-        for depth, rgb, about in zip(images[0::3], images[2::3], abouts, strict=True)
-    ]
+        scenes = [members[at : at + len(sensors) + 1] for at in range(0, len(members), len(sensors) + 1)]
+        return [_sample(shard, tar, {member.name.split(".")[1]: member for member in scene}) for scene in scenes]
+
+
+def _sample(shard: Path, tar: tarfile.TarFile, scene: dict[str, tarfile.TarInfo]) -> Sample:
+    about = json.loads(tar.extractfile(scene.pop("json")).read())  # type: ignore[union-attr]
+    images = {name: TarReference(shard, m.name, m.offset_data, m.size) for name, m in scene.items()}
+    key = next(iter(images.values())).member.split(".")[0]
+    return Sample(id=key, images=images, label=about["label"], caption=about["caption"])
 
 
 def _fingerprint(config: SampleConfig) -> str:
     """Changes with the drawing code and with what a scene depends on, so that a stale shard is never read."""
-    digest = hashlib.sha256(f"{config.seed} {config.size}".encode())
+    digest = hashlib.sha256(f"{config.seed} {config.size} {sorted(config.sensors)}".encode())
     for source in sorted((Path(__file__).parent / "drawing").glob("*.py")):
         digest.update(source.read_bytes())
     return digest.hexdigest()[:12]
@@ -102,12 +114,11 @@ def build(config: SampleConfig, context: edgefw.BuildContext) -> SampleScenes:
     Raises:
         RecipeError: if the recipe names a modality that is not drawn.
     """
-    known: tuple[Literal["rgb"], Literal["depth"]] = ("rgb", "depth")
+    known = " and ".join([", ".join(config.sensors[:-1]), config.sensors[-1]]).removeprefix(" and ")
     for name in context.modalities:
-        if name not in known:
-            raise RecipeError(
-                f"{context.path}: data set 'sample' draws rgb and depth, not '{name}'. Name modalities rgb, depth."
-            )
+        if name not in config.sensors:
+            more = " Add it to sensors." if name == "thermal" else f" Name modalities {', '.join(config.sensors)}."
+            raise RecipeError(f"{context.path}: data set 'sample' draws {known}, not '{name}'.{more}")
     return SampleScenes(config, context.cache)
 
 

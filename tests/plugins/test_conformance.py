@@ -136,6 +136,7 @@ OPTIONS: list[tuple[str, Options]] = [
     ("dataset/csv", table),
     ("dataset/webdataset", shards),
     ("dataset/sample", {"train": 6, "val": 2, "test": 2, "size": 32}),
+    ("dataset/sample", {"train": 4, "val": 2, "test": 2, "size": 24, "sensors": ["rgb", "depth", "thermal"]}),
 ]
 NEEDS_OPTIONS = {
     "teacher/openclip", "teacher/transformers", "teacher/timm-conse", "student/timm", "scheme/single-modality",

@@ -1,7 +1,8 @@
 """One scene: an object of a known class in a textured room, seen by a pinhole camera, as RGB and metric depth.
 
 Both images come from the same rays, so they are aligned to the pixel. Depth is z along the optical axis in metres,
-with the noise and the holes of a cheap sensor. Everything follows from one generator.
+with the noise and the holes of a cheap sensor. Everything follows from one generator; a thermal image of the same rays
+(see `heat`) has a generator of its own, so that colour and depth do not depend on whether it is asked for.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edgefw.plugins.datasets.drawing.heat import draw_warmth, radiance, sense_heat
 from edgefw.plugins.datasets.drawing.objects import OBJECTS
 from edgefw.plugins.datasets.drawing.shapes import Ellipsoid, Solid, box
 from edgefw.plugins.datasets.drawing.textures import Texture, draw_texture
@@ -22,11 +24,19 @@ FIELD_OF_VIEW = np.deg2rad(50.0)
 
 @dataclass(frozen=True)
 class Scene:
-    """`rgb` (S, S, 3) uint8; `depth` (S, S) float32 metres, 0 where the sensor has no reading; and a sentence."""
+    """One scene as each sensor sees it, and a sentence.
+
+    Attributes:
+        rgb: (S, S, 3) uint8.
+        depth: (S, S) float32 metres, 0 where the sensor has no reading.
+        caption: what it shows.
+        thermal: (S, S) float32 kelvin, or None if it was not asked for.
+    """
 
     rgb: Array
     depth: Array
     caption: str
+    thermal: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -51,23 +61,31 @@ class Thing:
 
 @dataclass(frozen=True)
 class Hits:
-    """Per ray: distance, surface normal (towards the camera), colour, and whether anything but a wall was hit."""
+    """Per ray: distance, surface normal (towards the camera), colour, and which of the things was hit."""
 
     distance: Array
     normal: Array
     colour: Array
+    owner: Array
 
 
-def draw_scene(rng: Rng, name: str, size: int) -> Scene:
-    """A scene that shows one object of class `name`, drawn at `size` x `size` pixels."""
+def draw_scene(rng: Rng, name: str, size: int, heat: Rng | None = None) -> Scene:
+    """A scene that shows one object of class `name`, drawn at `size` x `size` pixels; with `heat`, also its warmth."""
     room, target = _room(rng), _target(rng, name)
     things = [target, *_clutter(rng), room]
     origin, axes = _camera(rng, target)
     rays = _rays(axes, size)
     hits = _cast(things, origin, rays)
     depth = hits.distance * (rays @ axes[2])
-    rgb = _shade(rng, hits, things[:-1], origin + hits.distance[:, None] * rays)
-    return Scene(_picture(rng, rgb, size), _sense(rng, depth.reshape(size, size)), _caption(name, target, room))
+    points = origin + hits.distance[:, None] * rays
+    rgb = _shade(rng, hits, things[:-1], points)
+    thermal = None if heat is None else _warmth(heat, hits, len(things), points, rays).reshape(size, size)
+    return Scene(
+        rgb=_picture(rng, rgb, size),
+        depth=_sense(rng, depth.reshape(size, size)),
+        caption=_caption(name, target, room),
+        thermal=None if heat is None or thermal is None else sense_heat(heat, thermal),
+    )
 
 
 def _turn(angle: float) -> Array:
@@ -128,18 +146,25 @@ def _cast(things: list[Thing], origin: Array, rays: Array) -> Hits:
     """The nearest surface on each ray; the room, last of the things, is seen from the inside."""
     best = np.full(len(rays), np.inf)
     normal, colour = np.zeros_like(rays), np.zeros_like(rays)
-    for thing in things:
+    owner = np.zeros(len(rays), np.intp)
+    for number, thing in enumerate(things):
         start, step = thing.inside(origin, True), thing.inside(rays, False)
         for solid in thing.solids:
             t = _leaving(solid, start, step) if thing is things[-1] else solid.distance(start, step)
             nearer = t < best
             if nearer.any():
                 points = start + t[nearer, None] * step[nearer]
-                best[nearer] = t[nearer]
+                best[nearer], owner[nearer] = t[nearer], number
                 normal[nearer] = thing.outside(solid.normal(points))
                 colour[nearer] = thing.texture.colour(points * thing.scale)
     facing = np.sign(-np.einsum("pi,pi->p", normal, rays))
-    return Hits(best, normal * facing[:, None], colour)
+    return Hits(best, normal * facing[:, None], colour, owner)
+
+
+def _warmth(rng: Rng, hits: Hits, things: int, points: Array, rays: Array) -> Array:
+    """Radiance in the thermal band along each ray."""
+    cosine = -np.einsum("pi,pi->p", hits.normal, rays)
+    return radiance(draw_warmth(rng, things), hits.owner, points[:, 2], cosine)
 
 
 def _leaving(solid: Solid, start: Array, step: Array) -> Array:

@@ -1,4 +1,6 @@
-"""Draws the scenes of a split into one WebDataset shard: `KEY.rgb.png`, `KEY.depth.png` (16-bit mm), `KEY.json`.
+"""Draws the scenes of a split into one WebDataset shard.
+
+Members are `KEY.depth.png` (16-bit mm), `KEY.json`, `KEY.rgb.png` and `KEY.thermal.png` (16-bit centi-kelvin), as asked.
 
 A scene is a pure function of (seed, split, index), so a shard is the same whoever draws it, in one process or several.
 """
@@ -20,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 from edgefw.plugins.datasets.drawing.objects import OBJECTS
-from edgefw.plugins.datasets.drawing.scene import draw_scene
+from edgefw.plugins.datasets.drawing.scene import Scene, draw_scene
 
 PARALLEL_FROM = 400
 """Below so many scenes, starting processes costs more than it saves."""
@@ -28,13 +30,17 @@ PARALLEL_FROM = 400
 
 @dataclass(frozen=True)
 class ShardPlan:
-    """What a shard shows: `count` scenes of `size` pixels from `seed`, for the split numbered `split`."""
+    """What a shard shows: `count` scenes of `size` pixels from `seed`, for the split numbered `split`, by `sensors`."""
 
     seed: int
     split: int
     count: int
     size: int
+    sensors: tuple[str, ...] = ("rgb", "depth")
 
+
+_HEAT = 1
+"""Fourth number of the seed of a scene's thermal image."""
 
 Members = list[tuple[str, bytes]]
 
@@ -42,15 +48,21 @@ Members = list[tuple[str, bytes]]
 def scene_members(plan: ShardPlan, index: int) -> Members:
     """File names and contents of one scene; classes take turns, so that every split is balanced."""
     name = list(OBJECTS)[index % len(OBJECTS)]
-    scene = draw_scene(np.random.default_rng([plan.seed, plan.split, index]), name, plan.size)
+    numbers = [plan.seed, plan.split, index]
+    heat = np.random.default_rng([*numbers, _HEAT]) if "thermal" in plan.sensors else None
+    scene = draw_scene(np.random.default_rng(numbers), name, plan.size, heat)
     key = f"{index:06d}"
-    about = {"label": name, "caption": scene.caption}
-    depth_mm = np.clip(np.round(scene.depth * 1000), 0, 65535).astype(np.uint16)
-    return [
-        (f"{key}.depth.png", _png(depth_mm)),
-        (f"{key}.json", json.dumps(about).encode()),
-        (f"{key}.rgb.png", _png(scene.rgb)),
-    ]
+    about = json.dumps({"label": name, "caption": scene.caption}).encode()
+    images = [(f"{key}.{sensor}.png", _png(_stored(scene, sensor))) for sensor in plan.sensors]
+    return sorted([(f"{key}.json", about), *images])
+
+
+def _stored(scene: Scene, sensor: str) -> np.ndarray:
+    """What a sensor's file holds: colours, millimetres, hundredths of a kelvin."""
+    if sensor == "rgb":
+        return scene.rgb
+    step, values = (1000, scene.depth) if sensor == "depth" else (100, scene.thermal)
+    return np.clip(np.round(values * step), 0, 65535).astype(np.uint16)  # type: ignore[operator]
 
 
 def write_shard(plan: ShardPlan, target: Path) -> None:

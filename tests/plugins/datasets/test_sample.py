@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 
 from edgefw import BuildContext
 from edgefw.errors import RecipeError
 from edgefw.plugins.datasets.sample import SampleConfig, build
+from edgefw.plugins.modalities.thermal import Thermal, ThermalConfig
 
 
 def small(folder: Path, **options: int) -> object:
@@ -52,6 +54,39 @@ def test_an_unknown_split_is_empty_and_a_third_sensor_refused(tmp_path: Path) ->
     assert not small(tmp_path).listing("extra").samples
     with pytest.raises(RecipeError, match="draws rgb and depth, not 'swir'"):
         build(SampleConfig(), BuildContext(path="data", cache=tmp_path, modalities=("rgb", "swir")))
+
+
+THREE = {"sensors": ("rgb", "depth", "thermal")}
+
+
+def test_a_third_sensor_is_drawn_on_request_and_changes_no_other(tmp_path: Path) -> None:
+    config = SampleConfig(train=6, val=2, test=2, size=24, **THREE)
+    three = build(config, BuildContext(path="data", cache=tmp_path, modalities=("rgb", "depth", "thermal")))
+    samples = three.listing("val").samples
+    two = small(tmp_path, train=6, val=2, test=2).listing("val").samples
+    for with_heat, without in zip(samples, two, strict=True):
+        assert set(with_heat.images) == {"rgb", "depth", "thermal"} and set(without.images) == {"rgb", "depth"}
+        assert all(with_heat.images[name].read() == without.images[name].read() for name in ("rgb", "depth"))
+        assert (with_heat.id, with_heat.label, with_heat.caption) == (without.id, without.label, without.caption)
+    counts = np.asarray(Image.open(io.BytesIO(samples[0].images["thermal"].read())))
+    assert counts.dtype == np.uint16 and 27500 < counts.min() < counts.max() < 31500
+
+
+def test_the_thermal_modality_reads_degrees_celsius_from_it(tmp_path: Path) -> None:
+    data = build(SampleConfig(val=2, size=24, sensors=("thermal",)), BuildContext(cache=tmp_path))
+    image = data.listing("val").samples[0].images["thermal"]
+    celsius = Thermal(ThermalConfig()).decode(image.read(), image.where)
+    assert 5 < np.median(celsius) < 30
+
+
+def test_a_sensor_that_is_not_drawn_is_named_with_the_way_out(tmp_path: Path) -> None:
+    context = BuildContext(path="data", cache=tmp_path, modalities=("rgb", "thermal"))
+    with pytest.raises(
+        RecipeError, match="^data: data set 'sample' draws rgb and depth, not 'thermal'. Add it to sens"
+    ):
+        build(SampleConfig(), context)
+    with pytest.raises(ValidationError, match="a sensor is named twice: rgb, rgb"):
+        SampleConfig(sensors=("rgb", "rgb"))
 
 
 def test_many_scenes_drawn_in_parallel_equal_the_same_drawn_alone(
