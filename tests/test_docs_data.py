@@ -18,6 +18,8 @@ PAGES = ["data.md", *(f"techniques/{kind}.md" for kind in ("datasets", "modaliti
 MINE = [
     (Kind.DATASET, "folder"),
     (Kind.DATASET, "csv"),
+    (Kind.DATASET, "huggingface"),
+    (Kind.DATASET, "paired-folder"),
     (Kind.DATASET, "webdataset"),
     (Kind.MODALITY, "rgb"),
     (Kind.MODALITY, "depth"),

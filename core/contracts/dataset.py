@@ -11,7 +11,11 @@ SPLITS = ("train", "val", "test")
 
 
 class Reference(Protocol):
-    """Where the bytes of one image of one sensor lie. Cheap to hold; nothing is read until `read`."""
+    """Where the bytes of one image of one sensor lie. Cheap to hold; nothing is read until `read`.
+
+    One that is neither a `FileReference` nor a `TarReference` may have an attribute `state`: a text that changes when
+    the bytes do. A stage that has used it is run again then.
+    """
 
     @property
     def where(self) -> str:

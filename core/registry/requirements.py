@@ -29,6 +29,7 @@ EXTRAS: dict[str, dict[str, str]] = {
         "jinja2": "jinja2",
         "matplotlib": "matplotlib",
     },
+    "huggingface": {"datasets": "datasets"},
     "tensorboard": {"tensorboard": "tensorboard"},
 }
 """Extra -> import name -> distribution name of what it installs."""

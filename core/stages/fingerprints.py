@@ -76,7 +76,7 @@ def _reference(reference: Any, stamps: dict[Path, Any]) -> list[Any]:
         if reference.shard not in stamps:
             stamps[reference.shard] = _stamp(reference.shard)
         return [reference.where, reference.offset, reference.size, stamps[reference.shard]]
-    return [reference.where]
+    return [reference.where, getattr(reference, "state", None)]
 
 
 def _stamp(path: Path) -> Any:

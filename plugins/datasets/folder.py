@@ -5,13 +5,13 @@
     root/1.jpg                 no labels, splits drawn by `fractions`
 
 A drawn split is a hash of the file's path below `root` and of `seed` (this option, not the run's seed): it stays as it
-is when files are added. One modality per folder data set; sensors with files of their own need `csv` or `webdataset`.
+is when files are added. One modality per folder data set; sensors with files of their own need `paired-folder`, `csv`
+or `webdataset`.
 Files with other endings are listed as skipped; hidden files are not looked at. No image is opened here.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -21,15 +21,12 @@ from pydantic import Field, model_validator
 
 import edgefw
 from edgefw.contracts.dataset import SPLITS, FileReference, Listing, Sample, Skip
+from edgefw.data.file_trees import ENDINGS, files_below, printable
 from edgefw.data.splits import Fractions, drawn_split, hashed_place
 from edgefw.errors import DataError, RecipeError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from edgefw.registry.technique import Register
-
-ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".npy")
 
 
 class FolderConfig(edgefw.TechniqueConfig):
@@ -127,10 +124,10 @@ class FolderDataset:
         split = path.partition("/")[0]
         share = self.config.val_from_train
         drawn = split == "train" and share is not None and not (self.root / "val").is_dir()
-        return "val" if drawn and hashed_place(_printable(path), self.config.seed) < (share or 0) else split
+        return "val" if drawn and hashed_place(printable(path), self.config.seed) < (share or 0) else split
 
     def _drawn_split(self, path: str) -> str:
-        return drawn_split(_printable(path), self.config.fractions, self.config.seed)
+        return drawn_split(printable(path), self.config.fractions, self.config.seed)
 
     @cached_property
     def _paths(self) -> dict[str, list[str]]:
@@ -161,7 +158,7 @@ class FolderDataset:
         return below[0] if below else None
 
     def _wrong(self, path: str) -> str | None:
-        if _printable(path) != path:
+        if printable(path) != path:
             return "the file name is not UTF-8"
         ending = PurePosixPath(path).suffix.lower()
         if ending not in {extension.lower() for extension in self.config.extensions}:
@@ -169,34 +166,7 @@ class FolderDataset:
         return None
 
     def _skip(self, path: str, reason: str) -> Skip:
-        return Skip(id=_printable(path), where=str(self.root / _printable(path)), reason=reason)
-
-
-def files_below(root: Path) -> Iterator[str]:
-    """Paths below `root` with forward slashes, links followed but never in a circle, hidden names left out.
-
-    Raises:
-        DataError: if a folder cannot be read.
-    """
-    yield from _walk(str(root), "", frozenset())
-
-
-def _walk(folder: str, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
-    try:
-        status = os.stat(folder)
-        here = (status.st_dev, status.st_ino)
-        entries = [] if here in above else [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
-    except OSError as error:
-        raise DataError(f"{_printable(folder)}: the folder cannot be read ({error.strerror or error}).") from error
-    for entry in entries:
-        if entry.is_dir():
-            yield from _walk(entry.path, f"{prefix}{entry.name}/", above | {here})
-        else:
-            yield f"{prefix}{entry.name}"
-
-
-def _printable(text: str) -> str:
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        return Skip(id=printable(path), where=str(self.root / printable(path)), reason=reason)
 
 
 def build(config: FolderConfig, context: edgefw.BuildContext) -> FolderDataset:

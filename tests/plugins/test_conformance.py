@@ -54,6 +54,29 @@ def table(root: Path) -> dict[str, Any]:
     return {"file": "scenes.csv"}
 
 
+def pairs(root: Path) -> dict[str, Any]:
+    for number in range(24):
+        photograph(root / "color" / "ab"[number % 2] / f"{number}.png")
+        if number % 3:
+            depth_map(root / "depth" / "ab"[number % 2] / f"{number}.png")
+    return {"root": ".", "files": {"rgb": "color"}}
+
+
+def tables(root: Path) -> dict[str, Any]:
+    """A data set that the datasets library wrote."""
+    import datasets
+
+    for name, draw in (("image", photograph), ("depth", depth_map)):
+        draw(root / f"{name}.png")
+    rows = 6
+    columns: dict[str, Any] = {name: [str(root / f"{name}.png")] * rows for name in ("image", "depth")}
+    columns |= {"label": [number % 2 for number in range(rows)], "text": ["a scene"] * rows}
+    kinds = {"image": datasets.Image(), "depth": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])}
+    features = datasets.Features(kinds | {"text": datasets.Value("string")})
+    datasets.Dataset.from_dict(columns, features=features).save_to_disk(root / "saved")
+    return {"path": "saved", "images": {"rgb": "image"}, "label": "label", "caption": "text"}
+
+
 def shards(root: Path) -> dict[str, Any]:
     for split in SPLITS:
         with tarfile.open(root / f"{split}.tar", "w") as tar:
@@ -134,13 +157,16 @@ OPTIONS: list[tuple[str, Options]] = [
     ("modality/thermal", {"encoding": "fixed-range", "low": -200, "high": 50, "stored": "centi-kelvin"}),
     ("dataset/folder", folder),
     ("dataset/csv", table),
+    ("dataset/huggingface", tables),
+    ("dataset/paired-folder", pairs),
     ("dataset/webdataset", shards),
     ("dataset/sample", {"train": 6, "val": 2, "test": 2, "size": 32}),
     ("dataset/sample", {"train": 4, "val": 2, "test": 2, "size": 24, "sensors": ["rgb", "depth", "thermal"]}),
 ]
 NEEDS_OPTIONS = {
     "teacher/openclip", "teacher/transformers", "teacher/timm-conse", "student/timm", "scheme/single-modality",
-    "modality/multispectral", "dataset/folder", "dataset/csv", "dataset/webdataset", "dataset/sample",
+    "modality/multispectral", "dataset/folder", "dataset/csv", "dataset/huggingface", "dataset/paired-folder",
+    "dataset/webdataset", "dataset/sample",
 }  # fmt: skip
 """Techniques that are not tried with their defaults: a field without one, or a default too large for a test."""
 
