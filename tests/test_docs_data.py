@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
+from edgefw.preparing.layouts import LAYOUTS, load_layout
 from edgefw.recipe.schema import Phase
 from edgefw.registry.kinds import Kind
 from edgefw.registry.loading import Registry
@@ -65,3 +66,13 @@ def test_every_option_has_a_row(kind: Kind, name: str) -> None:
     rows = [line.split("|")[1] for line in section[1].splitlines() if line.startswith("| `")]
     documented = {option for row in rows for option in re.findall(r"`([a-z_]+)`", row)}
     assert documented == set(Registry().load(kind, name).config.model_fields)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_option_of_a_layout_has_a_row(layout: str) -> None:
+    page = (DOCS / "data.md").read_text()
+    section = re.search(rf"^### {layout}\n(.*?)(?=^##|\Z)", page, re.DOTALL | re.MULTILINE)
+    assert section
+    rows = [line.split("|")[1] for line in section[1].splitlines() if line.startswith("| `")]
+    documented = {option for row in rows for option in re.findall(r"`([a-z_]+)`", row)}
+    assert documented == set(load_layout(layout).options.model_fields)

@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "new-plugin": ("edgefw.cli.new_plugin:command", "Write a plugin package that works as it is."),
     "recipes": ("edgefw.cli.recipes:command", "List the recipes that ship with edgefw."),
     "init": ("edgefw.cli.init:command", "Write a recipe for your own data."),
+    "prepare": ("edgefw.cli.prepare:command", "Check a known download and write it as data for a recipe."),
     "check": ("edgefw.cli.check:command", "Print the plan of a recipe; train nothing."),
     "schema": ("edgefw.cli.schema:command", "Print the JSON schema of recipes."),
     "run": ("edgefw.cli.run:command", "Run a recipe: curate, train, export, verify, report."),

@@ -30,6 +30,7 @@ EXTRAS: dict[str, dict[str, str]] = {
         "matplotlib": "matplotlib",
     },
     "huggingface": {"datasets": "datasets"},
+    "prepare": {"h5py": "h5py", "scipy": "scipy", "tifffile": "tifffile"},
     "tensorboard": {"tensorboard": "tensorboard"},
 }
 """Extra -> import name -> distribution name of what it installs."""
