@@ -58,7 +58,8 @@ class Loss(Protocol):
 
     `across_batch` is True when a row's loss depends on other rows (negatives, similarity matrices): such a loss is
     computed on the rows of all ranks together, and is refused with gradient accumulation.
-    A loss may have trainable parameters; it may define `adversary() -> Adversary` and `adversary_loss(inputs)`.
+    A loss that only compares rows of a sampler's groups has `over_groups = True`: the rows of a validation form none, so
+    it is left out there. A loss may have trainable parameters; it may define `adversary() -> Adversary` and `adversary_loss(inputs)`.
     """
 
     across_batch: bool

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +35,12 @@ class Pick:
 
 
 class Sampler(Protocol):
-    """Batches of an epoch, a pure function of (table, epoch, seed): a resumed run draws what it would have drawn."""
+    """Batches of an epoch, a pure function of (table, epoch, seed): a resumed run draws what it would have drawn.
+
+    A sampler with `needs_embeddings` mines: the table's embeddings are of unit length, or as the student gives them
+    where it also has `unit_embeddings = False`. Any sampler may have `report() -> Mapping[str, float]`, numbers about
+    the batches it drew last; they go to the metrics at the beginning of each epoch (`Reporting`).
+    """
 
     needs_embeddings: bool
 
@@ -43,10 +48,20 @@ class Sampler(Protocol):
         """Full batches of `batch` picks (anchors, for groups); what is left over at the end of an epoch is dropped.
 
         Raises:
-            DataError: when not one batch can be formed; the message says what is missing.
+            DataError: when not one batch can be formed; the message says what is missing. A sampler that mines may give
+                no batch after the first epoch (number 0): such an epoch is passed over.
         """
         ...
 
     def length(self, table: SampleTable, batch: int) -> int:
         """How many batches an epoch has; an upper bound where that depends on mining."""
+        ...
+
+
+@runtime_checkable
+class Reporting(Protocol):
+    """A sampler that says what it found."""
+
+    def report(self) -> Mapping[str, float]:
+        """Numbers about the epoch whose first batch was drawn last; names are words joined by underscores."""
         ...

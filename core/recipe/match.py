@@ -108,10 +108,22 @@ def _phase(phase: ChosenPhase, scope: Scope, composition: Composition, registry:
     if phase.quantizer:
         yield from _training_quantizer(phase.quantizer)
         yield from _unmet(phase.quantizer, scope, registry)
+    yield from _selection(phase)
     student = composition.student
     if phase.phase.gradient_checkpointing and "student.checkpointing" not in student.provides:
         text = f"gradient checkpointing needs student.checkpointing; {_provided(student)}. Set it to false."
         yield Problem((*phase.keys, "gradient_checkpointing"), text)
+
+
+def _selection(phase: ChosenPhase) -> Iterator[Problem]:
+    """The validation split has no groups: a phase of nothing but group losses has no validation loss to select by."""
+    if phase.phase.select.by == "loss" and all("sampler.groups" in loss.loss.needs for loss in phase.losses):
+        names = ", ".join(f"'{loss.loss.technique.name}'" for loss in phase.losses)
+        text = (
+            f"loss is not measured on the validation split, which has no groups for {names}. "
+            "Use agreement, accuracy or last, or add a loss that needs no groups."
+        )
+        yield Problem((*phase.keys, "select", "by"), text)
 
 
 def _loss(loss: ChosenLoss, scope: Scope, registry: Registry) -> Iterator[Problem]:

@@ -1,6 +1,6 @@
 """Sorts the lines of metrics.jsonl into curves: per phase, what was logged at which step.
 
-Knows the two kinds of lines (training steps, validations) and refuses to guess a third.
+Knows training steps and validations, passes over what samplers say, and refuses to guess another kind of line.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def phase_curves(metrics: Sequence[Mapping[str, Any]]) -> list[PhaseCurves]:
     """Curves of every phase, in order. A step that is logged twice (after a resume) counts as it was logged last."""
     phases: dict[str, PhaseCurves] = {}
     for row in metrics:
-        if known(row.get("step")) is None:
+        if known(row.get("step")) is None or "sampler" in row:
             continue
         curves = phases.setdefault(str(row.get("phase", "")), PhaseCurves(str(row.get("phase", ""))))
         if "validation" in row:

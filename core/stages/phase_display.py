@@ -39,7 +39,13 @@ class PhaseDisplay:
         """What the phase calls."""
         from edgefw.training.job import Callbacks
 
-        return Callbacks(started=self.started, step=self.step, validation=self.validation, caching=self.caching)
+        return Callbacks(
+            started=self.started,
+            step=self.step,
+            validation=self.validation,
+            caching=self.caching,
+            sampler=self.sampler,
+        )
 
     def started(self, steps: int, first: int) -> None:
         """The loop begins (or goes on) at step `first` of `steps`."""
@@ -58,6 +64,14 @@ class PhaseDisplay:
         shown = format_values(self._summary(values))
         self._context.progress.say(f"train {self._phase}  step {step}  validation  {shown}")
         named = {f"validation/{name}": value for name, value in values.items()}
+        self._context.observers.call(
+            "edgefw_step_finished", run=self._context.run, phase=self._phase, step=step, metrics=named
+        )
+
+    def sampler(self, step: int, values: Mapping[str, float]) -> None:
+        """What the sampler found for the epoch that begins: a line that stays."""
+        self._context.progress.say(f"train {self._phase}  step {step}  sampler  {format_values(values)}")
+        named = {f"sampler/{name}": value for name, value in values.items()}
         self._context.observers.call(
             "edgefw_step_finished", run=self._context.run, phase=self._phase, step=step, metrics=named
         )

@@ -50,6 +50,7 @@ class Callbacks:
         started: (steps of the phase, first step of this execution), once, before the first step.
         step: (step, metrics) after each logged step: "loss", each loss by name, "lr", "epoch", "gradient_norm".
         validation: (step, values) after each validation: "loss", "accuracy", "agreement" as far as they exist.
+        sampler: (step, values) at the beginning of each epoch, what a sampler that reports has found.
         caching: (samples done, samples in all, split) while teacher features are stored.
     """
 
@@ -57,6 +58,7 @@ class Callbacks:
     step: Callable[[int, Mapping[str, float]], None] = _ignore
     validation: Callable[[int, Mapping[str, float]], None] = _ignore
     caching: Callable[[int, int, str], None] = _ignore
+    sampler: Callable[[int, Mapping[str, float]], None] = _ignore
 
 
 @dataclass(frozen=True, kw_only=True)

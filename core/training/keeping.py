@@ -24,11 +24,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from edgefw.contracts.sampler import Reporting
 from edgefw.data.atomic_files import write_file
 from edgefw.errors import TrainingError
 from edgefw.training.checkpoints import Checkpoints
 from edgefw.training.job import PhaseResult
 from edgefw.training.metrics_log import MetricsLog
+from edgefw.training.mining import remove_tables
 from edgefw.training.random_state import random_state, set_random_state
 from edgefw.training.validation import cpu_state, is_better
 
@@ -105,6 +107,7 @@ class Keeping:
             if length is None:
                 self._clean()
             self._checkpoints.tidy()
+            remove_tables(self._folder, after=self.progress.epoch)
             self._log = MetricsLog(self.metrics, self._job.phase.name, length or 0)
         return None
 
@@ -137,8 +140,8 @@ class Keeping:
     # ---- on the way ----------------------------------------------------------------------------------------------
 
     def logs(self, step: int) -> bool:
-        """Whether a step is logged: the first, the last, and every so many."""
-        return step % self._job.compute.log_every == 0 or step == 1 or step == self._plan.steps
+        """Whether a step is logged: the first, and every so many."""
+        return step % self._job.compute.log_every == 0 or step == 1
 
     def log(self, values: Sequence[float], rate: float, norm: Tensor | None) -> None:
         """Log the step that was just made: [loss, each of its terms]."""
@@ -153,6 +156,15 @@ class Keeping:
         facts = {"lr": rate} if norm is None else {"lr": rate, "gradient_norm": float(norm)}
         self._log.step(step, epoch, values[0], losses, {**facts, "seconds": round(self.progress.seconds, 3)})
         self._job.callbacks.step(step, {"loss": values[0], **losses, **facts, "epoch": float(epoch)})
+
+    def sampler_report(self) -> None:
+        """Log what the sampler says of the epoch, once: not again where a run goes on in the middle of it."""
+        sampler, progress = self._job.sampler, self.progress
+        if self._log is None or progress.done > 0 or not isinstance(sampler, Reporting):
+            return
+        values = {name: float(value) for name, value in sampler.report().items()}
+        self._log.sampler(progress.step, progress.epoch + 1, values)
+        self._job.callbacks.sampler(progress.step, values)
 
     def _check_scale(self) -> None:
         scaler = self._prepared.scaler
@@ -206,6 +218,7 @@ class Keeping:
                 "metrics": self._log.sync(),
             }
             self._checkpoints.save(self.progress.step, state)
+            remove_tables(self._folder, before=self.progress.epoch)
         prepared.accelerator.wait_for_everyone()
 
     # ---- end -----------------------------------------------------------------------------------------------------

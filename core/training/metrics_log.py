@@ -1,7 +1,8 @@
-"""`metrics.jsonl` of a phase: one JSON line per logged step and per validation.
+"""`metrics.jsonl` of a phase: one JSON line per logged step and per validation, and per epoch of a sampler that reports.
 
     {"phase", "step", "epoch", "loss", "losses": {name: value}, "lr", "gradient_norm", "seconds"}
     {"phase", "step", "validation": {name: value}}
+    {"phase", "step", "epoch", "sampler": {name: value}}
 
 Lines are written as they come. A checkpoint remembers how long the file was, and a resumed run cuts it back to that,
 so that no step stands in it twice.
@@ -45,6 +46,10 @@ class MetricsLog:
     def validation(self, step: int, values: Mapping[str, float]) -> None:
         """Write a validation."""
         self._write({"step": step, "validation": dict(values)})
+
+    def sampler(self, step: int, epoch: int, values: Mapping[str, float]) -> None:
+        """Write what the sampler says of an epoch that begins after `step` steps."""
+        self._write({"step": step, "epoch": epoch, "sampler": dict(values)})
 
     def sync(self) -> int:
         """Flush to the disk; the length of the file in bytes."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -20,7 +21,7 @@ from edgefw.errors import DataError
 from edgefw.training.acceleration import mean_over_processes, sum_over_processes, thread_count
 from edgefw.training.job import Callbacks, PhaseJob, PhaseLoss, PhaseResult
 from edgefw.training.keeping import Keeping
-from edgefw.training.mining import mining_file, table_with_embeddings, write_embeddings
+from edgefw.training.mining import mining_file, table_with_embeddings, wants_unit, write_embeddings
 from edgefw.training.nan_guard import Watched
 from edgefw.training.objective import Terms
 from edgefw.training.optimisers import learning_rate, set_learning_rate
@@ -84,13 +85,27 @@ class _Loop:
         items = epoch_items(
             self._job.phase, self._batches(epoch), epoch, progress.done, prepared.rank, prepared.processes
         )
-        stream = prepared.loader.stream(items)
+        first = next(items, None)
+        self._keeping.sampler_report()
+        if first is None:
+            self._pass_over()
+            return
+        stream = prepared.loader.stream(chain([first], items))
         while progress.epoch == epoch:
             progress.advance(self._step(stream))
             progress.seconds = time.monotonic() - self._started
             self._keeping.after_step(ended_epoch=progress.done == 0)
             if self._plan.over(progress.step, progress.epoch):
                 return
+
+    def _pass_over(self) -> None:
+        """Leave out an epoch for which a mining sampler found nothing."""
+        progress = self._keeping.progress
+        if not self._job.sampler.needs_embeddings or self._plan.epochs is None or progress.done > 0:
+            raise DataError(
+                f"phase {self._job.phase.name}: the sampler formed no full step in epoch {progress.epoch + 1}."
+            )
+        progress.epoch += 1
 
     def _batches(self, epoch: int) -> Iterator[Sequence[Pick]]:
         job, prepared = self._job, self._prepared
@@ -99,7 +114,8 @@ class _Loop:
             path = mining_file(job.folder, epoch)
             if prepared.is_main and not path.is_file():
                 network = prepared.objective.network
-                write_embeddings(path, network, job.scheme, job.data, epoch, job.phase.batch, prepared.device)
+                unit = wants_unit(job.sampler)
+                write_embeddings(path, network, job.scheme, job.data, epoch=epoch, device=prepared.device, unit=unit)
             prepared.accelerator.wait_for_everyone()
             table = table_with_embeddings(path, job.data)
         return job.sampler.batches(table, job.phase.batch * prepared.processes, epoch, job.seed)
@@ -107,7 +123,8 @@ class _Loop:
     def _step(self, stream: Iterator[tuple[StepData, bool]]) -> bool:
         """One optimiser step; whether it was the last one of its epoch."""
         prepared, progress = self._prepared, self._keeping.progress
-        rate = learning_rate(self._job.phase.optimiser, progress.step, self._plan.steps)
+        position = self._plan.position(progress.step, progress.epoch, progress.done)
+        rate = learning_rate(self._job.phase.optimiser, position, self._plan.steps)
         set_learning_rate(prepared.optimiser, rate)
         found, samples, is_last = self._gradients(stream)
         factor = self._rescale(found)
@@ -123,7 +140,7 @@ class _Loop:
         prepared.optimiser.zero_grad()
         if prepared.average is not None:
             prepared.average.update()
-        if self._keeping.logs(progress.step + 1):
+        if self._keeping.logs(progress.step + 1) or self._plan.over(progress.step + 1, progress.epoch + is_last):
             prepared.guard.look()
             self._keeping.log(self._values(found, factor), rate, norm)
         return is_last
@@ -135,7 +152,7 @@ class _Loop:
         samples: list[Tensor] = []
         is_last = True
         for position in range(self._accumulate):
-            loaded, is_last = self._next(stream)
+            loaded, is_last = next(stream)
             data = to_device(loaded, prepared.device)
             batch = make_batch(job, data, prepared.targets)
             alone = position == self._accumulate - 1
@@ -146,15 +163,6 @@ class _Loop:
             found.append(terms)
             samples.append(data.sample)
         return found, samples, is_last
-
-    def _next(self, stream: Iterator[tuple[StepData, bool]]) -> tuple[StepData, bool]:
-        try:
-            return next(stream)
-        except StopIteration:
-            epoch = self._keeping.progress.epoch + 1
-            raise DataError(
-                f"phase {self._job.phase.name}: the sampler formed no full step in epoch {epoch}."
-            ) from None
 
     def _rescale(self, found: Sequence[Terms]) -> float:
         """Turn accumulated sums over rows into means over all rows of all batches and processes; the factor."""

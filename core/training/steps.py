@@ -6,10 +6,11 @@ It knows arithmetic and the contracts; the loop that walks through the plan is e
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -81,6 +82,14 @@ class Plan:
     steps: int
     epochs: int | None
 
+    def position(self, step: int, epoch: int, done: int) -> int:
+        """Where step `step` stands on the schedule of `steps`; it is step `done` of its epoch, all counted from 0.
+
+        Where epochs decide, each begins where a full one would: an epoch that mining made shorter leaves a gap, and the
+        schedule does not lag behind.
+        """
+        return step if self.epochs is None else epoch * self.per_epoch + done
+
     def over(self, step: int, epoch: int) -> bool:
         """Whether the phase ends before step `step` of epoch `epoch` (both counted from 0)."""
         return step >= self.steps if self.epochs is None else epoch >= self.epochs
@@ -95,8 +104,10 @@ def make_plan(phase: Phase, sampler: Sampler, table: SampleTable, processes: int
     batches = sampler.length(table, phase.batch * processes)
     per_epoch = batches // phase.accumulate
     if per_epoch == 0:
-        if batches == 0 and not sampler.needs_embeddings:
-            next(iter(sampler.batches(table, phase.batch * processes, 0, 0)), None)  # it knows best what is missing
+        if batches == 0:
+            made_up = replace(table, embedding=np.zeros((table.size, 1), np.float32))
+            asked = made_up if sampler.needs_embeddings else table
+            next(iter(sampler.batches(asked, phase.batch * processes, 0, 0)), None)  # it knows best what is missing
         raise DataError(
             f"phase {phase.name}: {table.size} samples give {batches} batches of {phase.batch} x {processes} processes, "
             f"and a step needs {phase.accumulate}. Use a smaller batch or accumulate, or more samples."

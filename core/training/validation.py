@@ -39,6 +39,11 @@ def check_selection(job: PhaseJob) -> None:
         return
     if job.validation is None:
         raise RecipeError(f"{path}: '{by}' needs a validation split, and the data has none. Add one, or use 'last'.")
+    if by == "loss" and not measured(job):
+        raise RecipeError(
+            f"{path}: 'loss' cannot be measured on the validation split: {', '.join(loss.name for loss in job.losses)} "
+            "compares groups, which only the sampler of the training split forms. Use 'agreement', 'accuracy' or 'last'."
+        )
     if by in ("accuracy", "agreement") and job.evaluation_text is None:
         raise RecipeError(f"{path}: '{by}' needs label names. Give evaluate.labels, or use 'loss'.")
     if by == "accuracy" and not _any_label(job.validation.labels):
@@ -46,6 +51,11 @@ def check_selection(job: PhaseJob) -> None:
             f"{path}: 'accuracy' needs labels, and no validation sample has one that is among evaluate.labels. "
             "Use 'agreement' or 'loss'."
         )
+
+
+def measured(job: PhaseJob) -> set[str]:
+    """Names of the losses that have a value on the validation split: those that need no groups of a sampler."""
+    return {loss.name for loss in job.losses if not getattr(loss.module, "over_groups", False)}
 
 
 class Validator:
@@ -76,6 +86,7 @@ class Validator:
         self._loader = loader
         self._device = device
         self._processes = processes
+        self._measured = measured(job)
         batch, size = job.phase.batch * processes, len(job.validation.ids)
         picks = [
             [Pick(index=index) for index in range(first, min(first + batch, size))] for first in range(0, size, batch)
@@ -110,7 +121,9 @@ class Validator:
         if terms.rows == 0:
             return {}
         named = zip((loss.name for loss in self._job.losses), terms.each)
-        values = {"loss": terms.total, **{f"loss/{name}": value for name, value in named}}
+        values = {f"loss/{name}": value for name, value in named if name in self._measured}
+        if values:
+            values["loss"] = terms.total
         return {name: _weighed(value, terms.rows) for name, value in values.items()}
 
     def _hits(self, batch: Batch, step: StepData) -> dict[str, Tensor]:

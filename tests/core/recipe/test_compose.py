@@ -158,6 +158,10 @@ def test_all_problems_of_all_pieces_come_in_one_message(composed) -> None:
             ),
         ),
         (["student.name=picky"], "student 'picky' needs teacher.tokens; teacher 'oracle' provides embedding, text."),
+        (
+            ["train.0.losses.0={name: grouped}", "train.0.sampler.name=mining"],
+            "train[0].select.by: loss is not measured on the validation split, which has no groups for 'grouped'.",
+        ),
         (["teacher.name=mute"], "curate: curation needs teacher.text; teacher 'mute' provides embedding."),
         (["teacher.name=mute", "curate=null"], "evaluate.labels: label names need teacher.text"),
     ],
@@ -172,7 +176,8 @@ def test_pieces_that_do_not_fit_are_refused_with_what_would(composed, overrides:
     [
         ["train.0.losses.0={name: attentive, projector: {name: bent}}", "teacher.name=seer"],
         ["train.0.losses.0={name: labelled}"],
-        ["train.0.losses.0={name: grouped}", "train.0.sampler.name=mining"],
+        ["train.0.losses.0={name: grouped}", "train.0.sampler.name=mining", "train.0.select.by=agreement"],
+        ["train.0.losses=[{name: grouped}, {name: near}]", "train.0.sampler.name=mining"],
         [("train.1={name: next, scheme: {name: both}, views: {name: still}, sampler: {name: plain}, "
          "losses: [{name: later}], steps: 1, quantizer: {name: during}}")],
         ["student.name=scholar", "train.0.gradient_checkpointing=true"],
