@@ -8,10 +8,13 @@ Formula, with unit embeddings, temperature T, and A an (R, columns) matrix of co
     batch    A^s = s_i.s_j, A^t = t_i.t_j: geometry of the batch (DIME-FM's L_udist); pairs of rows of one sample are
              left out, because they share their target and a cosine of 1 drowns the others
 `directions: both` adds the softmax over rows (texts to images) and halves the sum. `temperature: null` takes the
-inverse of the teacher's logit scale.
+inverse of the teacher's logit scale. `soften: S` multiplies the temperature, so that with `null` the logits of the teacher's
+zero-shot classifier are divided by S; `compensate` multiplies the loss by S^2, because softening divides its gradient by that.
 Source: Yang et al. 2024 (CLIP-KD), arXiv:2307.12732, contrastive relational distillation; Sun et al. 2023 (DIME-FM),
-arXiv:2303.18232; Wu et al. 2023 (TinyCLIP), arXiv:2309.12314, affinity mimicking.
-Differs: TinyCLIP prints a cross-entropy, which is this plus the teacher's entropy (same gradient); no factor T^2.
+arXiv:2303.18232; Wu et al. 2023 (TinyCLIP), arXiv:2309.12314, affinity mimicking. Softening: Hinton et al. 2015,
+arXiv:1503.02531, section 2; Su and Maji 2017 (cross quality distillation, "CQD" in EdgeVL's tables), arXiv:1604.00433.
+Differs: TinyCLIP prints a cross-entropy, which is this plus the teacher's entropy (same gradient), as do Hinton et al. and
+Su and Maji; their term for labels is left out.
 Does not: need labels. 0 when student equals teacher.
 """
 
@@ -40,6 +43,10 @@ class SimilarityKlConfig(edgefw.TechniqueConfig):
     temperature: Annotated[float, Field(gt=0.0, le=100.0)] | None = Field(
         default=None, description="divides cosines; null: 1 / logit scale of the teacher"
     )
+    soften: Annotated[float, Field(gt=0.0, le=1000.0)] = Field(
+        default=1.0, description="multiplies the temperature of both sides (Hinton's T)"
+    )
+    compensate: bool = Field(default=False, description="multiply the loss by soften squared")
 
     @model_validator(mode="after")
     def _batch_is_symmetric(self) -> SimilarityKlConfig:
@@ -51,8 +58,17 @@ class SimilarityKlConfig(edgefw.TechniqueConfig):
 class SimilarityKlLoss(nn.Module):
     """Match how alike the teacher finds a row and each column."""
 
-    def __init__(self, over: Columns, both: bool, temperature: float | None) -> None:
+    def __init__(
+        self,
+        over: Columns,
+        both: bool,
+        temperature: float | None,
+        soften: float = 1.0,
+        compensate: bool = False,
+    ) -> None:
         super().__init__()
+        self.soften = soften
+        self.weight = soften**2 if compensate else 1.0
         self.over = over
         self.both = both
         self.temperature = temperature
@@ -62,14 +78,14 @@ class SimilarityKlLoss(nn.Module):
         """Scalar () float32, at least 0."""
         student = normalize(inputs.student.embedding.float(), dim=-1)  # (R, D)
         teacher = normalize(inputs.teacher.embedding.float(), dim=-1)  # (R, D)
-        scale = inputs.logit_scale if self.temperature is None else 1 / self.temperature
+        scale = (inputs.logit_scale if self.temperature is None else 1 / self.temperature) / self.soften
         of_student, of_teacher = self._columns(inputs, student, teacher)
         ours = scale * student @ of_student.T  # (R, columns)
         theirs = scale * teacher @ of_teacher.T
         if self.over == "batch":
-            return _kl_between_samples(theirs, ours, inputs.sample)
+            return self.weight * _kl_between_samples(theirs, ours, inputs.sample)
         loss = _kl(theirs, ours)
-        return (loss + _kl(theirs.T, ours.T)) / 2 if self.both else loss
+        return self.weight * ((loss + _kl(theirs.T, ours.T)) / 2 if self.both else loss)
 
     def _columns(self, inputs: LossInput, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
         if self.over == "batch":
@@ -100,7 +116,9 @@ def _kl_between_samples(target: Tensor, logits: Tensor, sample: Tensor) -> Tenso
 
 def build(config: SimilarityKlConfig, context: edgefw.BuildContext) -> SimilarityKlLoss:
     """The loss."""
-    return SimilarityKlLoss(config.over, config.directions == "both", config.temperature)
+    return SimilarityKlLoss(
+        config.over, config.directions == "both", config.temperature, config.soften, config.compensate
+    )
 
 
 def needs_for(config: SimilarityKlConfig) -> frozenset[str]:

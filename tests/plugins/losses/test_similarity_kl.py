@@ -127,3 +127,32 @@ def test_both_directions_over_the_batch_are_refused() -> None:
 def test_missing_texts_name_the_key_to_set() -> None:
     with pytest.raises(TrainingError, match="curate.labels"):
         value(rows(np.ones((2, 3)), np.ones((2, 3)), None, [0, 1]), over="texts")
+
+
+@pytest.mark.parametrize("over", ["texts", "teacher", "batch"])
+@given(seed=st.integers(0, 2**31), soften=st.floats(0.5, 20), compensate=st.booleans())
+@settings(max_examples=10, deadline=None)
+def test_softening_divides_the_logits_and_may_be_compensated(
+    over: str, seed: int, soften: float, compensate: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    student, teacher, text = rng.normal(size=(5, 7)), rng.normal(size=(5, 7)), rng.normal(size=(3, 7))
+    inputs = rows(student, teacher, text, list(range(5)))
+    got = value(inputs, over=over, soften=soften, compensate=compensate).item()
+    if over == "texts":
+        target, logits = 12.5 * unit(teacher) @ unit(text).T / soften, 12.5 * unit(student) @ unit(text).T / soften
+        expected = mean_kl(target, logits)
+    else:
+        expected = value(inputs, over=over, temperature=soften / 12.5).item()
+    assert got == pytest.approx(expected * (soften**2 if compensate else 1), rel=1e-3, abs=2e-4)
+
+
+def test_a_compensated_gradient_keeps_its_size_as_the_distributions_soften() -> None:
+    rng = np.random.default_rng(0)
+    table = rng.normal(size=(4, 6)), rng.normal(size=(4, 6)), rng.normal(size=(3, 6))
+    norms = []
+    for soften in (50.0, 100.0):
+        inputs = rows(*table, list(range(4)))
+        value(inputs, soften=soften, compensate=True).backward()
+        norms.append(float(inputs.student.embedding.grad.norm()))
+    assert norms[1] == pytest.approx(norms[0], rel=0.1)
