@@ -1,0 +1,94 @@
+"""The cells of the table: which recipe each (method, student, seed) is, and where its run lies.
+
+`rows.yaml` says what a row is made of; this file turns a row into overrides of `small.yaml` and knows what a cell needs.
+It runs nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+HERE = Path(__file__).resolve().parent
+RECIPE = HERE / "small.yaml"
+_KINDS = {"scheme": "scheme", "sampler": "sampler", "quantizer": "quantizer", "views": "view"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training of the table: a row of rows.yaml with its phases in full, a student, a seed."""
+
+    row: dict[str, Any]
+    phases: tuple[dict[str, Any], ...]
+    student: str
+    piece: dict[str, Any]
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Name of its run folder."""
+        return f"{self.row['method']}-{self.student}-{self.seed}"
+
+    @property
+    def start(self) -> str | None:
+        """Name of the run it goes on from."""
+        return f"{self.row['after']}-{self.student}-{self.seed}" if "after" in self.row else None
+
+    def overrides(self) -> list[str]:
+        """`key=value`s on top of small.yaml."""
+        given = [f"seed={self.seed}", f"train={json.dumps(self.phases)}"]
+        if self.piece:
+            given.append(f"student={json.dumps(self.piece)}")
+        return [*given, f"export.quantizers={json.dumps(self.row.get('quantizers', []))}"]
+
+    def digest(self) -> str:
+        """Of everything that decides the run but the data and the teacher."""
+        return hashlib.sha256(("\n".join(self.overrides()) + RECIPE.read_text(encoding="utf-8")).encode()).hexdigest()
+
+    def techniques(self) -> set[tuple[str, str]]:
+        """(kind, name) of every technique that its phases and quantizers name."""
+        found = {("quantizer", piece["name"]) for piece in self.row.get("quantizers", [])}
+        for phase in self.phases:
+            found |= {(kind, phase[key]["name"]) for key, kind in _KINDS.items() if key in phase}
+            found |= {("loss", loss["name"]) for loss in phase["losses"]}
+        return found | ({("student", self.piece["name"])} if self.piece else set())
+
+
+def cells(
+    methods: Sequence[str] = (), students: Sequence[str] = (), seeds: Sequence[int] = (), steps: int | None = None
+) -> Iterator[Cell]:
+    """The cells asked for, each after the one that it starts from; an empty choice is everything that is in the table.
+
+    `steps` replaces the budget of every phase.
+
+    Raises:
+        SystemExit: if a method or a student is not in rows.yaml.
+    """
+    table = yaml.safe_load((HERE / "rows.yaml").read_text(encoding="utf-8"))
+    _known("method", methods, [row["method"] for row in table["rows"]])
+    _known("student", students, list(table["students"]))
+    for student in students or table["students"]:
+        first = student == next(iter(table["students"]))
+        for seed in seeds or (table["seeds"] if first else table["seeds"][:1]):
+            for row in table["rows"]:
+                in_table = first or row["method"] in table["few-students"]
+                if row["method"] in methods if methods else in_table:
+                    phases = tuple(_phase(table, name, steps) for name in row["phases"])
+                    yield Cell(row, phases, student, table["students"][student], seed)
+
+
+def _phase(table: dict[str, Any], name: str, steps: int | None) -> dict[str, Any]:
+    phase = {"name": name} | table["every-phase"] | table["phases"][name]
+    return phase | {"steps": steps or table["budget"].get(phase["steps"], phase["steps"])}
+
+
+def _known(what: str, asked: Sequence[str], there: Sequence[str]) -> None:
+    for name in asked:
+        if name not in there:
+            raise SystemExit(f"there is no {what} '{name}' in rows.yaml. There are: {', '.join(there)}.")

@@ -1,0 +1,116 @@
+"""Read the runs of finished cells into the rows of `results.json`, and print them as a table.
+
+Every figure is that of the exported file on the test split, as the run's `result.json` states it: the file of int8
+where a row is int8, else that of float. The teacher's row is what the runs of stage 1 say about their teacher.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import statistics
+import struct
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from cells import Cell
+
+MODALITIES = ("depth", "rgb")
+
+
+def measured(run: Path, bits: int) -> dict[str, Any]:
+    """Accuracies, size and training time of one run; "teacher" holds what it says about its teacher."""
+    result = json.loads((run / "result.json").read_text(encoding="utf-8"))
+    files = [file for file in result["artefacts"] if ("int8" in file["precision"]) == (bits == 8)]
+    names = {f"{file['backend']}-{file['precision']}" for file in files}
+    states = (json.loads(file.read_text(encoding="utf-8")) for file in run.glob("train/*/phase.json"))
+    return {
+        **_accuracies(result, lambda model: any(model.startswith(name) for name in names)),
+        "megabytes": sum(file["bytes"] for file in files) / 1e6,
+        "train_seconds": sum(state["result"]["seconds"] for state in states),
+        "teacher": _accuracies(result, lambda model: model == "teacher"),
+    }
+
+
+def _accuracies(result: dict[str, Any], mine: Any) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for line in result["evaluation"]:
+        if mine(line["model"]) and line["metric"] in ("top1", "balanced_top1"):
+            key = line["modality"] + ("_balanced" if line["metric"] == "balanced_top1" else "")
+            found[key] = line["value"]
+    for ending in ("", "_balanced"):
+        found[f"average{ending}"] = statistics.mean(found[modality + ending] for modality in MODALITIES)
+    return found
+
+
+def results(done: Sequence[Cell], runs: Path, teacher: Path) -> dict[str, Any]:
+    """What `results.json` holds: a row per (method, student), means over seeds, and every cell's own numbers."""
+    groups: dict[tuple[str, str], list[tuple[Cell, dict[str, Any]]]] = defaultdict(list)
+    for cell in done:
+        groups[cell.row["method"], cell.student].append((cell, measured(runs / cell.name, cell.row["bits"])))
+    rows = [_row(members) for members in groups.values()]
+    seen = next((numbers["teacher"] for members in groups.values() for _, numbers in members), None)
+    return {
+        "rows": ([_teacher_row(seen, teacher)] if seen else []) + rows,
+        "machine": {"cpu": _processor(), "system": platform.platform(), "threads": 1, "torch": torch.__version__},
+        "cells": {cell.name: numbers for members in groups.values() for cell, numbers in members},
+    }
+
+
+def _row(members: Sequence[tuple[Cell, dict[str, Any]]]) -> dict[str, Any]:
+    cell, numbers = members[0][0], [found for _, found in members]
+    averages = [found["average"] for found in numbers]
+    keys = [*_accuracy_keys(), "megabytes", "train_seconds"]
+    return {
+        "method": cell.row["title"],
+        "student": cell.student,
+        "bits": cell.row["bits"],
+        **{key: round(statistics.mean(found[key] for found in numbers), 4) for key in keys},
+        "spread": round(statistics.stdev(averages), 4) if len(averages) > 1 else None,
+        "seeds": [member.seed for member, _ in members],
+    }
+
+
+def _teacher_row(seen: dict[str, float], folder: Path) -> dict[str, Any]:
+    stated = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+    return {
+        "method": "teacher",
+        "student": "-",
+        "bits": 32,
+        **{key: round(seen[key], 4) for key in _accuracy_keys()},
+        "megabytes": round(_image_tower_bytes(folder / "open_clip_model.safetensors") / 1e6, 4),
+        "train_seconds": stated["cpu_seconds"],
+        "spread": None,
+        "seeds": [stated["seed"]],
+    }
+
+
+def _accuracy_keys() -> list[str]:
+    return [name + ending for ending in ("", "_balanced") for name in (*MODALITIES, "average")]
+
+
+def _image_tower_bytes(weights: Path) -> int:
+    """What the image tower takes in 32 bits; the header of a safetensors file names every tensor's shape."""
+    with weights.open("rb") as file:
+        header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
+    return sum(4 * math.prod(about["shape"]) for name, about in header.items() if name.startswith("visual."))
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").is_file() else []
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """The rows in Markdown, accuracies in per cent, balanced ones in brackets."""
+    lines = ["| row | student | bits | depth | RGB | average | spread | seeds | MB | train s |", "|" + "---|" * 10]
+    for row in rows:
+        cells = [f"{100 * row[key]:.1f} ({100 * row[key + '_balanced']:.1f})" for key in (*MODALITIES, "average")]
+        spread = "-" if row["spread"] is None else f"{100 * row['spread']:.1f}"
+        after = [spread, str(len(row["seeds"])), f"{row['megabytes']:.2f}", f"{row['train_seconds']:.0f}"]
+        lines.append(f"| {' | '.join([row['method'], row['student'], str(row['bits']), *cells, *after])} |")
+    return "\n".join(lines) + "\n"

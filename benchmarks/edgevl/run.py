@@ -1,0 +1,128 @@
+"""Run the ablation table of EdgeVL on furniture-rgbd at its small size, and write `results.json` and `results.md`.
+
+    python benchmarks/edgevl/run.py --data ../shared/data/furniture-rgbd [--work runs/edgevl]
+    python benchmarks/edgevl/run.py --list
+    python benchmarks/edgevl/run.py --data ... --only stage-1 ptq --students cnn --seeds 1
+
+A cell is one (method, student, seed) of rows.yaml: a run of `edgefw run small.yaml` with the cell's phases, on one thread.
+What is finished is not run again; what was interrupted goes on. Cells after stage 1 start from a copy of its run, whose
+phase edgefw finds finished. All cells share one cache of teacher answers. A row whose techniques are not installed is
+left out with a message. The shard of the students' half and the teacher are made first, if they are missing.
+
+`--smoke STEPS` gives every phase so many steps and looks at 64 images: does everything run? Its figures mean nothing.
+`--split val` evaluates on `val` instead of `test`, in a work folder of its own: that is what choices were made on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from cells import HERE, RECIPE, Cell, cells
+from collect import results, table
+from halves import write_students_half
+
+LEFT_BEHIND = shutil.ignore_patterns(
+    "export", "verify", "report*", "bundle", "result.json", "cell.json", "cache", ".lock"
+)
+
+
+def main() -> None:
+    arguments = _arguments()
+    chosen = list(cells(arguments.only, arguments.students, arguments.seeds, arguments.smoke))
+    if arguments.list:
+        print("\n".join(f"{cell.name}: {', '.join(phase['name'] for phase in cell.phases)}" for cell in chosen))
+        return
+    work: Path = arguments.work.absolute()
+    _prepare(arguments.data.absolute(), work)
+    environment = _environment(arguments.data.absolute(), work)
+    runs = work / f"cells-{'smoke' if arguments.smoke else arguments.split}"
+    verify = [f"verify.split={arguments.split}", *(["verify.samples=64"] if arguments.smoke else [])]
+    done = [cell for cell in _installed(chosen, environment) if _run(cell, runs, environment, verify)]
+    _write(done, runs, work / "teacher", arguments)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/furniture-rgbd"), help="furniture-rgbd")
+    parser.add_argument("--work", type=Path, default=Path("runs/edgevl"), help="teacher, cache and runs")
+    parser.add_argument("--only", nargs="+", default=[], metavar="METHOD", help="these methods; default all")
+    parser.add_argument("--students", nargs="+", default=[], help="these students; default all")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[], help="these seeds; default those of rows.yaml")
+    parser.add_argument("--split", choices=("val", "test"), default="test", help="what is evaluated")
+    parser.add_argument("--smoke", type=int, metavar="STEPS", help="a trial of the runner with so many steps a phase")
+    parser.add_argument("--list", action="store_true", help="print the cells and stop")
+    return parser.parse_args()
+
+
+def _prepare(data: Path, work: Path) -> None:
+    write_students_half(data, work / "data")
+    if not (work / "teacher" / "open_clip_model.safetensors").is_file():
+        script = str(HERE / "train_teacher.py")
+        subprocess.run([sys.executable, script, "--data", str(data), "--out", str(work / "teacher")], check=True)
+
+
+def _environment(data: Path, work: Path) -> dict[str, str]:
+    own = {"EDGEVL_DATA": data, "EDGEVL_WORK": work, "EDGEFW_CACHE": work / "cache"}
+    threads = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "EDGEFW_PLUGINS": ""}
+    return dict(os.environ) | {name: str(path) for name, path in own.items()} | threads
+
+
+def _edgefw(environment: dict[str, str], *arguments: str, quiet: bool = False) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "edgefw", *arguments]
+    return subprocess.run(command, env=environment, text=True, stdout=subprocess.PIPE if quiet else None, check=False)
+
+
+def _installed(chosen: Sequence[Cell], environment: dict[str, str]) -> list[Cell]:
+    """The cells whose techniques are there; one line for each row that is left out."""
+    listed = json.loads(_edgefw(environment, "list-plugins", "--json", quiet=True).stdout)
+    there = {(plugin["kind"], plugin["name"]) for plugin in listed}
+    missing = {cell.row["method"]: cell.techniques() - there for cell in chosen}
+    for method, absent in missing.items():
+        if absent:
+            print(f"{method} is left out: not installed are {', '.join(sorted(f'{k}/{n}' for k, n in absent))}")
+    return [cell for cell in chosen if not missing[cell.row["method"]]]
+
+
+def _run(cell: Cell, runs: Path, environment: dict[str, str], verify: Sequence[str]) -> bool:
+    """Whether the cell is finished in the end; a failed one is named and the others go on."""
+    folder = runs / cell.name
+    if _is_finished(cell, folder):
+        return True
+    if cell.start and not folder.exists():
+        if not (runs / cell.start / "cell.json").is_file():
+            print(f"{cell.name} is left out: it starts from {cell.start}, which is not finished")
+            return False
+        shutil.copytree(runs / cell.start, folder, ignore=LEFT_BEHIND)
+    print(f"{cell.name} ...", flush=True)
+    ended = _edgefw(environment, "run", str(RECIPE), *cell.overrides(), *verify, "--out", str(folder), "--resume")
+    if ended.returncode not in (0, 1):  # 1 is a gate's verdict; the numbers are there
+        print(f"{cell.name} failed with exit code {ended.returncode}")
+        return False
+    (folder / "cell.json").write_text(json.dumps({"digest": cell.digest()}) + "\n", encoding="utf-8")
+    return True
+
+
+def _is_finished(cell: Cell, folder: Path) -> bool:
+    mark = folder / "cell.json"
+    return mark.is_file() and json.loads(mark.read_text(encoding="utf-8"))["digest"] == cell.digest()
+
+
+def _write(done: Sequence[Cell], runs: Path, teacher: Path, arguments: argparse.Namespace) -> None:
+    found = results(done, runs, teacher)
+    partly = arguments.only or arguments.students or arguments.seeds or arguments.smoke
+    target = runs if partly or arguments.split == "val" else HERE
+    target.mkdir(parents=True, exist_ok=True)
+    (target / "results.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    (target / "results.md").write_text(table(found["rows"]), encoding="utf-8")
+    print(table(found["rows"]) + f"\nwritten to {target}")
+
+
+if __name__ == "__main__":
+    main()

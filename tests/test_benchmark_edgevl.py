@@ -1,0 +1,69 @@
+"""The ablation benchmark's own logic: halves without a common model, cells that build on each other, readable recipes."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from edgefw.recipe.read import read_recipe
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = ROOT.parent / "shared" / "data" / "furniture-rgbd"
+
+
+@pytest.fixture
+def cells(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "edgevl"))
+    return importlib.import_module("cells")
+
+
+def test_a_row_after_another_one_begins_with_all_its_phases(cells: ModuleType) -> None:
+    all_cells = {cell.name: cell for cell in cells.cells()}
+    after = [cell for cell in all_cells.values() if cell.start]
+    assert after
+    for cell in after:
+        earlier = all_cells[cell.start]
+        assert cell.phases[: len(earlier.phases)] == earlier.phases
+        assert list(all_cells).index(cell.start) < list(all_cells).index(cell.name)
+
+
+def test_every_row_that_starts_from_initial_weights_at_fp32_has_the_same_steps_and_images(cells: ModuleType) -> None:
+    budgets = {
+        (sum(phase["steps"] for phase in cell.phases), sum(phase["steps"] * phase["batch"] for phase in cell.phases))
+        for cell in cells.cells()
+        if cell.row["bits"] == 32 and not cell.start
+    }
+    assert len(budgets) == 1
+
+
+def test_every_cell_is_a_recipe_that_edgefw_reads(cells: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEVL_DATA", "data")
+    monkeypatch.setenv("EDGEVL_WORK", "work")
+    seen = {cell.row["method"]: cell for cell in cells.cells(seeds=[3])}
+    for cell in seen.values():
+        config = read_recipe(str(cells.RECIPE), cell.overrides()).config
+        assert [phase.name for phase in config.train] == [phase["name"] for phase in cell.phases]
+        assert config.seed == 3
+
+
+def test_an_unknown_method_is_named_with_those_that_exist(cells: ModuleType) -> None:
+    with pytest.raises(SystemExit, match="no method 'stage-9' in rows.yaml. There are: cmkd-rgb, "):
+        list(cells.cells(methods=["stage-9"]))
+
+
+def test_the_label_superset_leaves_out_some_test_names_and_repeats_none() -> None:
+    names = (ROOT / "benchmarks" / "edgevl" / "superset.txt").read_text(encoding="utf-8").split("\n")[:-1]
+    assert len(names) == len(set(names)) >= 40
+    classes = "bed,bench,bookcase,bottle,cabinet,chair,desk,door,lamp,potted plant,sofa,table".split(",")
+    assert {name for name in classes if name not in names} == {"cabinet", "desk", "potted plant", "sofa"}
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="needs ../shared/data/furniture-rgbd")
+def test_no_model_is_in_both_halves_and_each_class_is_in_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "edgevl"))
+    teacher, students = importlib.import_module("halves").halves(DATA)
+    assert not set(teacher) & set(students)
+    assert (len(teacher), len(students)) == (74, 71)
