@@ -30,6 +30,7 @@ EXTRAS: dict[str, dict[str, str]] = {
         "matplotlib": "matplotlib",
     },
     "huggingface": {"datasets": "datasets"},
+    "multispectral": {"tifffile": "tifffile"},
     "prepare": {"h5py": "h5py", "scipy": "scipy", "tifffile": "tifffile"},
     "tensorboard": {"tensorboard": "tensorboard"},
 }

@@ -1,4 +1,4 @@
-"""Labelled RGB-D (and thermal) scenes drawn on the spot: textured rooms, twelve kinds of object.
+"""Labelled scenes drawn on the spot: colour, depth and heat of twelve kinds of thing.
 
 A first run needs no download and no camera: scenes are ray-cast from a seed, colour and metric depth from the same
 geometry, with captions. Splits are drawn from different seeds and never share a scene. The images are stored once in
@@ -6,8 +6,8 @@ the cache folder as WebDataset shards, so they can be looked at and read by othe
 
 Modalities must be called `rgb`, `depth` and `thermal`; the last is drawn if `sensors` asks for it: emission and reflection
 in the band of 8 to 14 micrometres, from a temperature and a material per thing (physics in `drawing/heat.py`), as a
-radiometric camera stores it. Colour and depth are the same bits with and without it. This is a toy world with twelve clean classes: what it shows is that the
-chain works, not how a recipe does on photographs.
+radiometric camera stores it. Colour and depth are the same bits with and without it. This is a toy world with twelve
+clean classes: what it shows is that the chain works, not how a recipe does on photographs.
 """
 
 from __future__ import annotations
