@@ -26,20 +26,20 @@ def measured(run: Path, bits: int) -> dict[str, Any]:
     """Accuracies, size and training time of one run; "teacher" holds what it says about its teacher."""
     result = json.loads((run / "result.json").read_text(encoding="utf-8"))
     files = [file for file in result["artefacts"] if ("int8" in file["precision"]) == (bits == 8)]
-    names = {f"{file['backend']}-{file['precision']}" for file in files}
+    names = {file["name"] for file in files}
     states = (json.loads(file.read_text(encoding="utf-8")) for file in run.glob("train/*/phase.json"))
     return {
-        **_accuracies(result, lambda model: any(model.startswith(name) for name in names)),
+        **_accuracies(result, names),
         "megabytes": sum(file["bytes"] for file in files) / 1e6,
         "train_seconds": sum(state["result"]["seconds"] for state in states),
-        "teacher": _accuracies(result, lambda model: model == "teacher"),
+        "teacher": _accuracies(result, {"teacher"}),
     }
 
 
-def _accuracies(result: dict[str, Any], mine: Any) -> dict[str, float]:
+def _accuracies(result: dict[str, Any], models: set[str]) -> dict[str, float]:
     found: dict[str, float] = {}
     for line in result["evaluation"]:
-        if mine(line["model"]) and line["metric"] in ("top1", "balanced_top1"):
+        if line["model"] in models and line["metric"] in ("top1", "balanced_top1"):
             key = line["modality"] + ("_balanced" if line["metric"] == "balanced_top1" else "")
             found[key] = line["value"]
     for ending in ("", "_balanced"):

@@ -28,9 +28,8 @@ from cells import HERE, RECIPE, Cell, cells
 from collect import results, table
 from halves import write_students_half
 
-LEFT_BEHIND = shutil.ignore_patterns(
-    "export", "verify", "report*", "bundle", "result.json", "cell.json", "cache", ".lock"
-)
+CARRIED = ("run.json", "curate", "train")
+"""What a run takes over from the one it starts from."""
 
 
 def main() -> None:
@@ -99,7 +98,7 @@ def _run(cell: Cell, runs: Path, environment: dict[str, str], verify: Sequence[s
         if not (runs / cell.start / "cell.json").is_file():
             print(f"{cell.name} is left out: it starts from {cell.start}, which is not finished")
             return False
-        shutil.copytree(runs / cell.start, folder, ignore=LEFT_BEHIND)
+        _carry(runs / cell.start, folder)
     print(f"{cell.name} ...", flush=True)
     ended = _edgefw(environment, "run", str(RECIPE), *cell.overrides(), *verify, "--out", str(folder), "--resume")
     if ended.returncode not in (0, 1):  # 1 is a gate's verdict; the numbers are there
@@ -107,6 +106,19 @@ def _run(cell: Cell, runs: Path, environment: dict[str, str], verify: Sequence[s
         return False
     (folder / "cell.json").write_text(json.dumps({"digest": cell.digest()}) + "\n", encoding="utf-8")
     return True
+
+
+def _carry(start: Path, folder: Path) -> None:
+    """Copy the trained phases of a run; whole or not at all."""
+    unfinished = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    for name in CARRIED:
+        if (start / name).is_dir():
+            shutil.copytree(start / name, unfinished / name)
+        else:
+            shutil.copyfile(start / name, unfinished / name)
+    unfinished.rename(folder)
 
 
 def _is_finished(cell: Cell, folder: Path) -> bool:
