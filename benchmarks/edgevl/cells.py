@@ -73,11 +73,11 @@ def cells(
     table = yaml.safe_load((HERE / "rows.yaml").read_text(encoding="utf-8"))
     _known("method", methods, [row["method"] for row in table["rows"]])
     _known("student", students, list(table["students"]))
-    for student in students or table["students"]:
-        first = student == next(iter(table["students"]))
+    for student in students or table["in-table"]:
+        first = student == table["in-table"][0]
         for seed in seeds or (table["seeds"] if first else table["seeds"][:1]):
             for row in table["rows"]:
-                in_table = first or row["method"] in table["few-students"]
+                in_table = first or row["method"] in table["few-rows"]
                 if row["method"] in methods if methods else in_table:
                     phases = tuple(_phase(table, name, steps) for name in row["phases"])
                     yield Cell(row, phases, student, table["students"][student], seed)

@@ -47,18 +47,16 @@ def _accuracies(result: dict[str, Any], models: set[str]) -> dict[str, float]:
     return found
 
 
-def results(done: Sequence[Cell], runs: Path, teacher: Path) -> dict[str, Any]:
-    """What `results.json` holds: a row per (method, student), means over seeds, and every cell's own numbers."""
+def results(done: Sequence[Cell], runs: Path, teacher: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What `results.json` holds (a row per method and student, means over seeds), and every cell's own numbers."""
     groups: dict[tuple[str, str], list[tuple[Cell, dict[str, Any]]]] = defaultdict(list)
     for cell in done:
         groups[cell.row["method"], cell.student].append((cell, measured(runs / cell.name, cell.row["bits"])))
     rows = [_row(members) for members in groups.values()]
     seen = next((numbers["teacher"] for members in groups.values() for _, numbers in members), None)
-    return {
-        "rows": ([_teacher_row(seen, teacher)] if seen else []) + rows,
-        "machine": {"cpu": _processor(), "system": platform.platform(), "threads": 1, "torch": torch.__version__},
-        "cells": {cell.name: numbers for members in groups.values() for cell, numbers in members},
-    }
+    machine = {"cpu": _processor(), "system": platform.platform(), "threads": 1, "torch": torch.__version__}
+    whole = {"rows": ([_teacher_row(seen, teacher)] if seen else []) + rows, "machine": machine}
+    return whole, {cell.name: numbers for members in groups.values() for cell, numbers in members}
 
 
 def _row(members: Sequence[tuple[Cell, dict[str, Any]]]) -> dict[str, Any]:
@@ -71,7 +69,7 @@ def _row(members: Sequence[tuple[Cell, dict[str, Any]]]) -> dict[str, Any]:
         "bits": cell.row["bits"],
         **{key: round(statistics.mean(found[key] for found in numbers), 4) for key in keys},
         "spread": round(statistics.stdev(averages), 4) if len(averages) > 1 else None,
-        "seeds": [member.seed for member, _ in members],
+        "seeds": len(members),
     }
 
 
@@ -85,7 +83,7 @@ def _teacher_row(seen: dict[str, float], folder: Path) -> dict[str, Any]:
         "megabytes": round(_image_tower_bytes(folder / "open_clip_model.safetensors") / 1e6, 4),
         "train_seconds": stated["cpu_seconds"],
         "spread": None,
-        "seeds": [stated["seed"]],
+        "seeds": 1,
     }
 
 

@@ -1,4 +1,4 @@
-"""Run the ablation table of EdgeVL on furniture-rgbd at its small size, and write `results.json` and `results.md`.
+"""Run the ablation table of EdgeVL on furniture-rgbd at its small size, and write `results.json`, `cells.json`, `results.md`.
 
     python benchmarks/edgevl/run.py --data ../shared/data/furniture-rgbd [--work runs/edgevl]
     python benchmarks/edgevl/run.py --list
@@ -43,8 +43,12 @@ def main() -> None:
     environment = _environment(arguments.data.absolute(), work)
     runs = work / f"cells-{'smoke' if arguments.smoke else arguments.split}"
     verify = [f"verify.split={arguments.split}", *(["verify.samples=64"] if arguments.smoke else [])]
-    done = [cell for cell in _installed(chosen, environment) if _run(cell, runs, environment, verify)]
-    _write(done, runs, work / "teacher", arguments)
+    there = _installed(chosen, environment)
+    done = [cell for cell in there if _run(cell, runs, environment, verify)]
+    if done:
+        _write(done, runs, work / "teacher", arguments)
+    if len(done) < len(there):
+        raise SystemExit(f"{len(there) - len(done)} of {len(there)} cells are not finished; run the command again")
 
 
 def _arguments() -> argparse.Namespace:
@@ -127,11 +131,12 @@ def _is_finished(cell: Cell, folder: Path) -> bool:
 
 
 def _write(done: Sequence[Cell], runs: Path, teacher: Path, arguments: argparse.Namespace) -> None:
-    found = results(done, runs, teacher)
+    found, each = results(done, runs, teacher)
     partly = arguments.only or arguments.students or arguments.seeds or arguments.smoke
     target = runs if partly or arguments.split == "val" else HERE
     target.mkdir(parents=True, exist_ok=True)
     (target / "results.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    (target / "cells.json").write_text(json.dumps(each, indent=1) + "\n", encoding="utf-8")
     (target / "results.md").write_text(table(found["rows"]), encoding="utf-8")
     print(table(found["rows"]) + f"\nwritten to {target}")
 
