@@ -145,6 +145,8 @@ OPTIONS: list[tuple[str, Options]] = [
     ("student/timm", {"model": "test_vit", "size": 64}),
     ("student/timm", {"model": "test_resnet", "size": 64}),
     ("student/timm", {"model": "test_resnet", "size": 64, "channels": 5}),
+    ("student/dat", {"variant": "dat-micro", "size": 64}),
+    ("student/dat", {"variant": "dat-pp-micro", "size": 64}),
     ("loss/feature", {"distance": "cosine"}),
     ("loss/similarity-kl", {"over": "batch"}),
     ("loss/similarity-kl", {"over": "teacher", "directions": "both", "temperature": 0.1}),
@@ -169,9 +171,9 @@ OPTIONS: list[tuple[str, Options]] = [
     ("dataset/sample", {"train": 4, "val": 2, "test": 2, "size": 24, "sensors": ["rgb", "depth", "thermal"]}),
 ]
 NEEDS_OPTIONS = {
-    "teacher/openclip", "teacher/transformers", "teacher/timm-conse", "student/timm", "scheme/single-modality",
-    "modality/multispectral", "dataset/folder", "dataset/csv", "dataset/huggingface", "dataset/paired-folder",
-    "dataset/webdataset", "dataset/sample",
+    "teacher/openclip", "teacher/transformers", "teacher/timm-conse", "student/timm", "student/dat",
+    "scheme/single-modality", "modality/multispectral", "dataset/folder", "dataset/csv", "dataset/huggingface",
+    "dataset/paired-folder", "dataset/webdataset", "dataset/sample",
 }  # fmt: skip
 """Techniques that are not tried with their defaults: a field without one, or a default too large for a test."""
 

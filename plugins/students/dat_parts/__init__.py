@@ -1,0 +1,1 @@
+"""Parts of the student `dat`: three attentions, blocks, embeddings, stages and the table of variants."""
