@@ -1,4 +1,4 @@
-"""Labelled scenes drawn on the spot: colour, depth and heat of twelve kinds of thing.
+"""Labelled scenes drawn on the spot: colour, depth and heat of twelve classes.
 
 A first run needs no download and no camera: scenes are ray-cast from a seed, colour and metric depth from the same
 geometry, with captions. Splits are drawn from different seeds and never share a scene. The images are stored once in
