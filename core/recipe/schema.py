@@ -75,6 +75,10 @@ class Curate(Section):
     )
     keep: Annotated[float, Field(gt=0.0, le=1.0)] = Field(default=0.25, description="fraction kept, the surest first")
     threshold: Fraction | None = Field(default=None, description="keep what scores above this, instead of a fraction")
+    near_duplicates: Annotated[int, Field(ge=0, le=16)] | None = Field(
+        default=3,
+        description="bits of 64 in which a held-out image may differ from its look-alike; null: not looked for",
+    )
 
 
 class Optimiser(Section):

@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgefw.contracts.student import InputSpec
+from edgefw.data.listing import Chosen
 from edgefw.data.student_input import check_student_input
 from edgefw.errors import DataError, EdgefwWarning
 from edgefw.label_names import read_label_names, unique_names
 from edgefw.stages.curate_pictures import write_pictures
 from edgefw.stages.fingerprints import data_state, piece
 from edgefw.stages.kept import Kept, write_kept
+from edgefw.stages.near_duplicates import HELD_OUT, look_for_near_duplicates
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -49,6 +51,8 @@ def fingerprint(context: StageContext) -> dict[str, Any]:
         inputs["curate"] = curate.model_dump(mode="json")
         inputs["labels"] = read_label_names(curate.labels, base, "curate.labels")
         inputs["teacher"] = piece(composition.teacher, base)
+    if curate is not None and curate.near_duplicates is not None:
+        inputs["held_out"] = {split: data_state(context.pieces.dataset, split) for split in HELD_OUT}
     return inputs
 
 
@@ -68,7 +72,10 @@ def run(context: StageContext) -> dict[str, Any]:
     if not context.processes.is_main:
         return {}
     write_kept(context.folder.stage("curate"), rows)
-    result = _result(curate, labels, rows, listing, visible)
+    result = _result(curate, labels, rows, listing, visible) | {"near_duplicates": None}
+    if curate is not None and curate.near_duplicates is not None:
+        kept = Chosen(listing.samples, np.flatnonzero(rows.kept))
+        result["near_duplicates"] = look_for_near_duplicates(context, kept, curate.near_duplicates)
     if curate is not None:
         _add_pictures(context, listing, rows, result["per_label"])
     return result
