@@ -1,4 +1,4 @@
-"""Relational distillation: distances and angles of a batch as the teacher has them.
+"""Relational distillation: distances and angles of a batch like the teacher's.
 
 With h the Huber loss (delta 1), x of R rows, d_ij = |x_i - x_j| / mean of |x_k - x_l| over all pairs of different rows, and
 c_ijk the cosine of the angle at x_j between x_i and x_k:

@@ -1,4 +1,4 @@
-"""Supervised contrastive loss by pseudo-label, against teacher targets or in-batch.
+"""Supervised contrastive loss by pseudo-label, to the teacher or in the batch.
 
 With unit s, t of R rows, temperature T, and P(i) the rows with the label of row i:
     teacher-anchored  L = -mean_i mean_{j in P(i)} log( exp(s_i.t_j/T) / sum_{k not in P(i)} exp(s_i.t_k/T) )
