@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgefw.contracts.student import InputSpec
 from edgefw.data.listing import Chosen
 from edgefw.data.student_input import check_student_input
 from edgefw.errors import DataError, EdgefwWarning
@@ -160,7 +159,7 @@ def _teacher_embeddings(samples: Sequence[Sample], context: StageContext) -> Ite
     source = TrainingData(
         samples=samples,
         sensors={name: pieces.modalities[name]},
-        input=InputSpec(size=pieces.teacher.spec.image_size[0]),
+        input=pieces.student_spec.input,
         teacher=pieces.teacher,
         teacher_modality=name,
     )
