@@ -88,7 +88,8 @@ def read(source: Path, options: EuroSatOptions) -> Download:
 def _second(second: str) -> dict[str, str]:
     if second == "none":
         return {}
-    return {"swir": "{name: multispectral, bands: [B12]}" if second == "bands" else "{name: nir}"}
+    chosen = "bands: [B12], names: eurosat" if second == "bands" else "bands: [1]"
+    return {"swir": f"{{name: multispectral, {chosen}}}"}
 
 
 def _walk(source: Path) -> dict[str, dict[str, Path]]:
