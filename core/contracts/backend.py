@@ -21,12 +21,15 @@ class CompileRequest:
         inputs: input name -> (C, H, W); the batch dimension is dynamic.
         folder: an existing, empty folder for the files.
         examples: input name -> (B, C, H, W) float32 real samples, B of at least 3, to check the result on.
+        quantised: whether the network rounds its activations (a training-time quantizer converted it). Where a value
+            lies on the edge of two steps, the last bit of a float sum decides; a check must allow for that.
     """
 
     network: nn.Module
     inputs: Mapping[str, tuple[int, int, int]]
     folder: Path
     examples: Mapping[str, np.ndarray]
+    quantised: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +66,7 @@ class Backend(Protocol):
     accepts: frozenset[str]
 
     def compile(self, request: CompileRequest) -> Artefact:
-        """Compile a float network.
+        """Compile a network.
 
         Raises:
             ExportError: if it cannot be compiled, or the compiled file disagrees with the network on the examples.

@@ -109,6 +109,7 @@ class _Exporter:
             inputs={key: values.shape[1:] for key, values in target.examples.items()},
             folder=folder,
             examples=target.examples,
+            quantised=self.trained.quantizer is not None,
         )
         artefact = target.backend.compile(request)
         self._check(target, artefact.file, name)
