@@ -28,6 +28,9 @@ class LossInput:
         text: (K, D) unit text embeddings of the label superset, or None.
         logit_scale: the teacher's factor on cosines.
         reference: what the frozen student of an earlier phase says about the rows, or None.
+        peer: what the scheme's second voice says about the rows, with gradient (the other student, or a mix of
+            outputs), or None. A scheme that gives it provides `peer`; a loss on it needs `scheme.peer`.
+        has_peer: (R,) bool, rows about which `peer` says something; None: all of them.
         role: (R,) int64, position inside a sampler's group (0 anchor, 1 positive, 2.. negatives); all 0 for batches.
         group: (R,) int64, which group of the batch a row belongs to.
     """
@@ -42,6 +45,8 @@ class LossInput:
     reference: StudentOutput | None = None
     role: Tensor | None = None
     group: Tensor | None = None
+    peer: StudentOutput | None = None
+    has_peer: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

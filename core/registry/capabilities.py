@@ -19,6 +19,7 @@ CAPABILITIES: dict[str, str] = {
     "projector.head": "a head from pooled features to the teacher's width, kept at export",
     "projector.alignment": "an alignment that only training uses, dropped at export",
     "loss.adversary": "a second player with an optimiser and a cadence of its own",
+    "scheme.peer": "a second voice beside the student, row by row: another student, or a mix of outputs",
     "sampler.groups": "role-tagged groups (anchor, positive, negative) instead of plain batches",
     "quantizer.module": "quantises during training: works on the module",
     "quantizer.program": "quantises an exported program",

@@ -136,8 +136,9 @@ class PhasePieces:
 
     @property
     def needs_reference(self) -> bool:
-        """Whether a loss compares with the student of the phase before."""
-        return any("run.reference" in loss.loss.needs for loss in self._chosen.losses)
+        """Whether a loss or the scheme compares with the student of the phase before."""
+        pieces = [self._chosen.scheme, *(loss.loss for loss in self._chosen.losses)]
+        return any("run.reference" in piece.needs for piece in pieces)
 
     @cached_property
     def scheme(self) -> Scheme:

@@ -55,9 +55,12 @@ def run(context: StageContext) -> dict[str, Any]:
     _remove_other_phases(context)
     inputs = TrainingInputs(context)
     student = context.pieces.student_network()
+    trainable = [parameter.requires_grad for parameter in student.parameters()]
     results: list[dict[str, Any]] = []
     network: nn.Module | None = None
     for index, plan in enumerate(_plans(context)):
+        for parameter, learns in zip(student.parameters(), trainable):
+            parameter.requires_grad_(learns)  # a scheme may have frozen a part for its own phase
         network, result = _phase(context, inputs, index, plan, student, network)
         results.append(result)
     return _result(context, inputs, student, results)

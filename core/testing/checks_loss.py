@@ -166,7 +166,7 @@ def _identical(subject: Subject) -> LossInput:
     feature_map = tokens.transpose(1, 2).reshape(other.map.shape)
     target = TeacherOutput(**{name: value[rows] for name, value in _tensors(teacher).items()})
     student = StudentOutput(embedding.clone(), other.pooled, feature_map)
-    return replace(inputs, student=student, teacher=target, reference=StudentOutput(*student))
+    return replace(inputs, student=student, teacher=target, reference=StudentOutput(*student), peer=student)
 
 
 def _tensors(output: TeacherOutput) -> dict[str, Tensor]:
@@ -184,7 +184,7 @@ def _rows(inputs: LossInput, index: Tensor) -> LossInput:
             return TeacherOutput(**{name: part[index] for name, part in _tensors(value).items()})
         return value[index]
 
-    named = ("student", "teacher", "modality", "sample", "label", "reference", "role", "group")
+    named = ("student", "teacher", "modality", "sample", "label", "reference", "role", "group", "peer")
     return replace(inputs, **{name: take(getattr(inputs, name)) for name in named})
 
 

@@ -63,6 +63,15 @@ def targets_carry_no_gradient(subject: Subject) -> None:
     assert inputs.reference is None or not inputs.reference.embedding.requires_grad
 
 
+def peer_is_declared(subject: Subject) -> None:
+    """A scheme that gives `peer` provides that word and has one output per row; one that does not gives none."""
+    _, inputs = _forward(subject, _batch(subject))
+    says = "peer" in subject.technique.provided(subject.config)
+    assert (inputs.peer is not None) == says, "provides says one thing about a peer, the rows another"
+    for values in (inputs.peer and inputs.peer.embedding, inputs.has_peer):
+        assert values is None or len(values) == len(inputs.sample), f"{len(values)} rows of the peer"
+
+
 def embeds_every_modality_it_serves(subject: Subject) -> None:
     """`embed` gives (B, D) for each modality that a signature serves, an image alone as in a batch."""
     scheme = subject.build()
@@ -94,6 +103,7 @@ CHECKS = (
     missing_images_are_no_rows,
     gradient_reaches_the_network,
     targets_carry_no_gradient,
+    peer_is_declared,
     embeds_every_modality_it_serves,
     signatures_serve_each_modality_once,
 )

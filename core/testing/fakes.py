@@ -125,6 +125,7 @@ def loss_input(
         logit_scale=100.0,
         text=normalize(torch.randn(TEXTS, target.embedding.shape[1], generator=draw), dim=1),
         reference=_constant(said),
+        peer=_constant(student_output(len(said.embedding), seed=5)),
         role=index % 3 if groups else torch.zeros_like(index),
         group=index // 3 if groups else torch.zeros_like(index),
     )

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch.nn import Parameter
 
     from edgefw.contracts.loss import LossInput
+    from edgefw.contracts.student import StudentOutput
     from edgefw.training.job import PhaseLoss
 
 
@@ -126,7 +127,11 @@ def _require_gradients(parameters: Sequence[Parameter], required: bool) -> None:
 
 
 def _detached(view: LossInput) -> LossInput:
-    parts: dict[str, Any] = {
-        name: None if part is None else part.detach() for name, part in view.student._asdict().items()
-    }
-    return replace(view, student=view.student._replace(**parts))
+    outputs = {name: getattr(view, name) for name in ("student", "peer")}
+    return replace(view, **{name: _constant(output) for name, output in outputs.items() if output is not None})
+
+
+def _constant(output: StudentOutput) -> StudentOutput:
+    return output._replace(**{
+        name: None if part is None else part.detach() for name, part in output._asdict().items()
+    })  # fmt: skip

@@ -20,6 +20,7 @@ from edgefw.training.gather import gather_input, row_counts
 if TYPE_CHECKING:
     from edgefw.contracts.loss import LossInput
     from edgefw.contracts.scheme import Batch, Scheme
+    from edgefw.contracts.student import StudentOutput
     from edgefw.training.adversary import Adversaries
     from edgefw.training.job import PhaseLoss
 
@@ -125,11 +126,12 @@ def _aligned(inputs: LossInput, projector: nn.Module) -> LossInput:
 
 
 def _in_float32(inputs: LossInput) -> LossInput:
-    student = inputs.student._replace(**{name: _float(value) for name, value in inputs.student._asdict().items()})
-    reference = inputs.reference
-    if reference is not None:
-        reference = reference._replace(**{name: _float(value) for name, value in reference._asdict().items()})
-    return replace(inputs, student=student, reference=reference)
+    outputs = {name: getattr(inputs, name) for name in ("student", "reference", "peer")}
+    return replace(inputs, **{name: _all_float(output) for name, output in outputs.items() if output is not None})
+
+
+def _all_float(output: StudentOutput) -> StudentOutput:
+    return output._replace(**{name: _float(value) for name, value in output._asdict().items()})
 
 
 def _float(value: Any) -> Any:

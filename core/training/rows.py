@@ -7,17 +7,22 @@ which modalities there are nor what a loss does with the rows.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from edgefw.contracts.loss import LossInput
 from edgefw.contracts.scheme import Batch
+from edgefw.contracts.student import StudentOutput
 from edgefw.contracts.teacher import TeacherOutput
 from edgefw.errors import TrainingError
 
 
-def forward_rows(network: nn.Module, batch: Batch, modalities: Sequence[str], order: Sequence[str]) -> LossInput:
+def forward_rows(
+    network: Callable[[Tensor], StudentOutput], batch: Batch, modalities: Sequence[str], order: Sequence[str]
+) -> LossInput:
     """One pass over all present images of `modalities`, modality by modality, in one batch of R rows.
 
     Args:
@@ -114,4 +119,42 @@ def _rows_of(output: TeacherOutput, take: Callable[[Tensor], Tensor]) -> Teacher
         queries=perhaps(output.queries),
         keys=perhaps(output.keys),
         values=perhaps(output.values),
+    )
+
+
+_SHARED = frozenset({"text", "logit_scale"})
+
+
+def join_rows(parts: Sequence[LossInput]) -> LossInput:
+    """The rows of several parts of one batch, one after the other; texts are those of the first.
+
+    A field that one part lacks is left out of all, except `peer`: rows of parts without one repeat what the student
+    says, without gradient, and `has_peer` is False there.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    if len({part.peer is None for part in parts}) == 2:
+        parts = [with_peer(part) for part in parts]
+    names = [field.name for field in fields(LossInput) if field.name not in _SHARED]
+    return replace(parts[0], **{name: _joined([getattr(part, name) for part in parts]) for name in names})
+
+
+def with_peer(part: LossInput) -> LossInput:
+    """The rows with `peer` and `has_peer` filled in."""
+    has = torch.full_like(part.sample, part.peer is not None, dtype=torch.bool)
+    peer = part.peer or StudentOutput(*(None if value is None else value.detach() for value in part.student))  # type: ignore[arg-type]
+    return replace(part, peer=peer, has_peer=has if part.has_peer is None else part.has_peer)
+
+
+def _joined(values: Sequence[Any]) -> Any:
+    """Tensors concatenated; records of tensors field by field."""
+    first = values[0]
+    if any(value is None for value in values):
+        return None
+    if isinstance(first, Tensor):
+        return torch.cat(list(values))
+    if isinstance(first, StudentOutput):
+        return StudentOutput(*(_joined(column) for column in zip(*values)))
+    return replace(
+        first, **{field.name: _joined([getattr(value, field.name) for value in values]) for field in fields(first)}
     )

@@ -65,13 +65,22 @@ def build(config: SingleModalityConfig, context: edgefw.BuildContext) -> SingleM
     Raises:
         RecipeError: if the modality is not one of the recipe's, or not named where there are several.
     """
-    names = ", ".join(context.modalities)
-    if config.modality is None and len(context.modalities) != 1:
+    return SingleModality(one_modality(config.modality, context.modalities), context.modalities, config.serve)
+
+
+def one_modality(named: str | None, modalities: Sequence[str]) -> str:
+    """The modality that an option names, or the recipe's only one.
+
+    Raises:
+        RecipeError: if it is not one of the recipe's, or not named where there are several.
+    """
+    names = ", ".join(modalities)
+    if named is None and len(modalities) != 1:
         raise RecipeError(f"modality: say which of the recipe's modalities the student sees: {names}.")
-    modality = config.modality or context.modalities[0]
-    if modality not in context.modalities:
+    modality = named or modalities[0]
+    if modality not in modalities:
         raise RecipeError(f"modality: the recipe has no modality '{modality}'. It has: {names}.")
-    return SingleModality(modality, context.modalities, config.serve)
+    return modality
 
 
 @edgefw.hookimpl

@@ -156,7 +156,11 @@ OPTIONS: list[tuple[str, Options]] = [
     ("loss/pseudo-label", {"target": "soft", "smoothing": 0.1}),
     ("loss/triplet", {"hinge": False, "cross_modal": True}),
     ("sampler/semi-hard-triplet", {"normalise": False, "positive": "hard", "empty": "closest"}),
+    ("loss/feature", {"against": "peer", "distance": "mse"}),
+    ("loss/feature", {"against": "reference", "of": "map", "distance": "mse"}),
     ("scheme/single-modality", {"modality": "rgb"}),
+    ("scheme/mutual", {"modality": "depth"}),
+    ("scheme/mutual", {"modality": "rgb", "anew": "all"}),
     ("modality/depth", {"encoding": "jet", "near": 0.3, "far": 6.0}),
     ("modality/depth", {"encoding": "grey"}),
     ("modality/multispectral", {"bands": ["B12"], "names": "eurosat"}),
@@ -172,8 +176,8 @@ OPTIONS: list[tuple[str, Options]] = [
 ]
 NEEDS_OPTIONS = {
     "teacher/openclip", "teacher/transformers", "teacher/timm-conse", "student/timm", "student/dat",
-    "scheme/single-modality", "modality/multispectral", "dataset/folder", "dataset/csv", "dataset/huggingface",
-    "dataset/paired-folder", "dataset/webdataset", "dataset/sample",
+    "scheme/single-modality", "scheme/mutual", "modality/multispectral", "dataset/folder", "dataset/csv",
+    "dataset/huggingface", "dataset/paired-folder", "dataset/webdataset", "dataset/sample",
 }  # fmt: skip
 """Techniques that are not tried with their defaults: a field without one, or a default too large for a test."""
 
