@@ -36,6 +36,13 @@ TRAIN = {
         ),
         {"encoder"},
     ),
+    "hybrid-mixup": (
+        (
+            f"[{{name: a, scheme: {{name: hybrid-mixup}}, losses: [{{name: feature}}, "
+            f"{{name: feature, against: peer, distance: mse}}, {{name: mutual-kl}}], {STEPS}}}]"
+        ),
+        {"encoder"},
+    ),
 }
 
 

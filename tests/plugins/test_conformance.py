@@ -159,6 +159,7 @@ OPTIONS: list[tuple[str, Options]] = [
     ("loss/feature", {"against": "peer", "distance": "mse"}),
     ("loss/feature", {"against": "reference", "of": "map", "distance": "mse"}),
     ("scheme/single-modality", {"modality": "rgb"}),
+    ("scheme/hybrid-mixup", {"alpha": 1.0}),
     ("scheme/mutual", {"modality": "depth"}),
     ("scheme/mutual", {"modality": "rgb", "anew": "all"}),
     ("modality/depth", {"encoding": "jet", "near": 0.3, "far": 6.0}),
