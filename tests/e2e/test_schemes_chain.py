@@ -28,6 +28,7 @@ compute: {{device: cpu}}
 verify: {{max_drop: 50}}
 """
 STEPS = "optimiser: {lr: 1e-2}, steps: 6, batch: 6"
+RGB_FIRST = f"{{name: rgb, scheme: {{name: single-modality, modality: rgb}}, losses: [{{name: feature}}], {STEPS}}}"
 TRAIN = {
     "mutual": (
         (
@@ -42,6 +43,17 @@ TRAIN = {
             f"{{name: feature, against: peer, distance: mse}}, {{name: mutual-kl}}], {STEPS}}}]"
         ),
         {"encoder"},
+    ),
+    "split-stem": (
+        f"[{{name: a, scheme: {{name: split-stem}}, losses: [{{name: feature}}], {STEPS}}}]",
+        {"rgb", "depth"},
+    ),
+    "split-stem-mid": (
+        (
+            f"[{RGB_FIRST}, {{name: a, scheme: {{name: split-stem, match: mid}}, "
+            f"losses: [{{name: feature, of: map, against: reference, distance: mse}}], {STEPS}}}]"
+        ),
+        {"rgb", "depth"},
     ),
 }
 

@@ -162,6 +162,7 @@ OPTIONS: list[tuple[str, Options]] = [
     ("scheme/hybrid-mixup", {"alpha": 1.0}),
     ("scheme/mutual", {"modality": "depth"}),
     ("scheme/mutual", {"modality": "rgb", "anew": "all"}),
+    ("scheme/split-stem", {"match": "mid"}),
     ("modality/depth", {"encoding": "jet", "near": 0.3, "far": 6.0}),
     ("modality/depth", {"encoding": "grey"}),
     ("modality/multispectral", {"bands": ["B12"], "names": "eurosat"}),
