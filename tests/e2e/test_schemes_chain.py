@@ -55,6 +55,13 @@ TRAIN = {
         ),
         {"rgb", "depth"},
     ),
+    "transfer": (
+        (
+            f"[{RGB_FIRST}, {{name: a, scheme: {{name: transfer, frozen: 0.4}}, "
+            f"losses: [{{name: feature, against: reference, distance: mse}}], {STEPS}}}]"
+        ),
+        {"source", "target"},
+    ),
 }
 
 

@@ -163,6 +163,7 @@ OPTIONS: list[tuple[str, Options]] = [
     ("scheme/mutual", {"modality": "depth"}),
     ("scheme/mutual", {"modality": "rgb", "anew": "all"}),
     ("scheme/split-stem", {"match": "mid"}),
+    ("scheme/transfer", {"frozen": 0.5}),
     ("modality/depth", {"encoding": "jet", "near": 0.3, "far": 6.0}),
     ("modality/depth", {"encoding": "grey"}),
     ("modality/multispectral", {"bands": ["B12"], "names": "eurosat"}),
