@@ -1,0 +1,133 @@
+"""Shipped recipes: each is read and composed, says what it is, and shows commands that exist; label lists are clean."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from edgefw.cli.main import cli
+from edgefw.label_names import prompts, read_label_names, unique_names
+from edgefw.recipe import shipped
+from edgefw.recipe.compose import compose
+from edgefw.recipe.described import header_of, shipped_recipes
+from edgefw.recipe.read import Recipe, read_recipe
+from edgefw.registry.loading import Registry
+
+RECIPES = {recipe.name: recipe for recipe in shipped_recipes()}
+OF_THE_PAPER = [name for name in RECIPES if name != "quickstart"]
+
+
+@pytest.fixture(scope="module")
+def registry() -> Registry:
+    return Registry()
+
+
+def given(name: str, *overrides: str) -> Recipe:
+    """A shipped recipe with something for every key that it leaves open."""
+    return read_recipe(name, [*(f"{key}=yours" for key in RECIPES[name].mandatory), *overrides])
+
+
+def header(name: str) -> tuple[str, ...]:
+    return header_of(RECIPES[name].file.read_text(encoding="utf-8"))
+
+
+def commands(name: str) -> list[str]:
+    """What the header tells a reader to type; several on a line are parted by a dot."""
+    parts = [part.strip() for line in header(name) for part in line.removeprefix("Try:").split("·")]
+    return [part for part in parts if part.startswith("edgefw ")]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_is_composed_once_its_open_keys_are_given(name: str, registry: Registry) -> None:
+    compose(given(name), registry)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_header_says_what_it_needs_and_how_long_and_what_to_try(name: str) -> None:
+    wanted = ["Needs:", "Time:", "Try:"] + (["Source:"] if name in OF_THE_PAPER else [])
+    assert [word for word in wanted if not any(line.startswith(word) for line in header(name))] == []
+    assert len(RECIPES[name].summary) < 140
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_commands_of_a_header_exist_and_their_recipes_can_be_read(name: str) -> None:
+    assert commands(name)
+    for text in commands(name):
+        words = shlex.split(text)[1:]
+        command = cli.get_command(click.Context(cli), words[0])
+        assert command is not None, text
+        command.make_parser(click.Context(command)).parse_args(args=words[1:])
+        if words[0] in ("run", "check"):
+            read_recipe(words[1], [word for word in words[2:] if re.match(r"[a-z][\w.]*=", word)])
+
+
+@pytest.mark.parametrize(("name", "least", "template"), [("indoor", 50, "a photo of {a} {}"), ("satellite", 15, "a satellite image of {a} {}")])  # fmt: skip
+def test_a_label_list_is_clean_and_its_prompts_read_as_english(name: str, least: int, template: str) -> None:
+    names = read_label_names(str(shipped.asset(f"labels/{name}.txt")), Path(), "labels")
+    assert unique_names(names) == (names, [])
+    assert least <= len(names) < 1.3 * least
+    assert not [name for name in names if name != name.strip() or not name[0].islower()]
+    assert not [text for text in prompts(names, template) if re.search(r"\ba [aeiou]|\ban [^aeiou]", text)]
+
+
+def leaves(value: Any, path: str = "") -> dict[str, Any]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
+    if items is None:
+        return {path: value}
+    found: dict[str, Any] = {}
+    for key, item in items:
+        found |= leaves(item, f"{path}.{key}" if path else str(key))
+    return found
+
+
+FIRST_STAGE = {
+    "curate.keep": 0.25,
+    "train.0.losses.0.distance": "l1",
+    "train.0.optimiser.lr": 1e-4,
+    "train.0.optimiser.final_lr": 5e-6,
+    "train.0.epochs": 120,
+    "train.0.batch": 32,
+    "train.0.clip": 5.0,
+    "teacher.model": "ViT-g-14",
+}
+SECOND_STAGE = {
+    "train.1.sampler.margin": 0.3,
+    "train.1.sampler.negatives": 3,
+    "train.1.losses.0.margin": 0.3,
+    "train.1.optimiser.lr": 1e-6,
+    "train.1.optimiser.final_lr": 5e-7,
+    "train.1.epochs": 120,
+    "train.1.batch": 4,
+}
+
+
+ONE_STAGE = ("edgevl-stage-1", "edgevl-ptq", "cmkd-rgb", "cmkd-depth")
+TWO_STAGES = ("edgevl", "edgevl-swin", "edgevl-vit", "edgevl-dat", "edgevl-eurosat")
+
+
+@pytest.mark.parametrize("name", [name for name in (*ONE_STAGE, *TWO_STAGES) if name in RECIPES])
+def test_the_numbers_of_the_stages_are_the_papers(name: str) -> None:
+    values, expected = leaves(given(name).resolved), FIRST_STAGE | (SECOND_STAGE if name in TWO_STAGES else {})
+    assert {key: values[key] for key in expected} == expected
+    decay = {value for key, value in values.items() if key.endswith("optimiser.weight_decay")}
+    assert decay == {0.05 if name == "edgevl-dat" else 1e-3}
+
+
+def changed(name: str, other: str) -> set[str]:
+    """Keys in which two recipes differ."""
+    ours, theirs = leaves(given(name).resolved), leaves(given(other).resolved)
+    return {key for key in {**ours, **theirs} if ours.get(key, ()) != theirs.get(key, ())}
+
+
+def test_the_two_forms_of_cmkd_differ_in_the_modality_alone() -> None:
+    assert changed("cmkd-depth", "cmkd-rgb") == {"train.0.scheme.modality"}
+
+
+def test_ptq_is_the_first_stage_with_a_quantizer_and_no_gate() -> None:
+    keys = {key.split(".")[0] for key in changed("edgevl-ptq", "edgevl-stage-1")}
+    assert keys == {"export", "verify"}
