@@ -47,6 +47,13 @@ def photographs(folder: Path) -> list[str]:
     return [str(folder / f"{name}.png") for name in PHOTOGRAPHS]
 
 
+def labels(bundle: Path, file: str) -> list[dict[str, Any]]:
+    """What `edgefw label` says of one photograph: its three best labels with their probabilities."""
+    answer = json.loads(edgefw("label", str(bundle), file, "--top", "3", "--json"))
+    ranking: list[dict[str, Any]] = answer["images"][0]["labels"]
+    return ranking
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("runs/photos"), help="run folder")
@@ -57,7 +64,7 @@ def main() -> None:
         files = photographs(Path(scratch))
         printed = edgefw("label", str(out / "bundle"), str(Path(scratch) / "*.png"), "--top", "3")
         print(printed.replace(scratch + "/", ""))
-        labelled = {Path(file).stem: json.loads(edgefw("label", str(out / "bundle"), file, "--json")) for file in files}
+        labelled = {Path(file).stem: labels(out / "bundle", file) for file in files}
     table = accuracy(result)
     summary = {
         "accuracy": table,
@@ -69,8 +76,7 @@ def main() -> None:
         "photographs": labelled,
         "environment": json.loads((out / "environment.json").read_text()),
     }
-    text = json.dumps(summary, indent=1).replace(str(Path(scratch)) + "/", "")
-    (HERE / "results.json").write_text(text + "\n")
+    (HERE / "results.json").write_text(json.dumps(summary, indent=1) + "\n")
 
 
 if __name__ == "__main__":
