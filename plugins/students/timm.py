@@ -13,13 +13,14 @@ tf_efficientnet_lite0 and tf_efficientnet_lite2.
 `channels` other than 3 gives the first convolution so many inputs. Weights for three are inflated by timm's own rule:
 one channel gets the sum of the three; n channels get them repeated in turn and scaled by 3/n, so that an image whose
 channels are all alike gives what it gave before. Mean and std of such an input are the averages of the model's three.
+`pool: all-tokens` takes the mean of all normed tokens, the class token too, as EdgeVL's ViT (arXiv:2403.04908, code).
 Does not: quantise, add a projection, or give a map where a backbone has none (CrossViT, EfficientViM, PiT, Hiera).
 """
 
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import timm
 import torch
@@ -40,6 +41,9 @@ _WITH_TOKENS = (
     "vision_transformer_relpos", "vitamin", "volo", "xcit",
 )  # fmt: skip
 
+_ALL_TOKENS = {"global_pool": "avg", "pool_include_prefix": True, "fc_norm": False}
+"""timm's words for it: the norm before the mean, where a class token has it by default."""
+
 
 class TimmConfig(TimmModelConfig):
     """Options of a timm backbone."""
@@ -47,6 +51,10 @@ class TimmConfig(TimmModelConfig):
     drop_path: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(default=0.0, description="stochastic depth rate")
     channels: Annotated[int, Field(ge=1, le=256)] = Field(
         default=3, description="channels of the input; weights for three are inflated"
+    )
+
+    pool: Literal["own", "all-tokens"] = Field(
+        default="own", description="own: timm's pooling; all-tokens: mean of patch, class and register tokens (ViT)"
     )
 
     @property
@@ -150,6 +158,8 @@ def build(config: TimmConfig, context: edgefw.BuildContext) -> TimmStudent:
     options: dict[str, Any] = {"drop_path_rate": config.drop_path} if config.drop_path else {}
     if config.channels != 3:
         options["in_chans"] = config.channels
+    if config.pool == "all-tokens":
+        options |= _ALL_TOKENS
     backbone = create(config, path, num_classes=0, **options)
     input = _input(config, backbone.pretrained_cfg)
     weights = {"none": "random weights", "pretrained": "pretrained"}.get(config.weights, f"weights {config.weights}")

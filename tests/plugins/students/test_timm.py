@@ -234,3 +234,23 @@ def test_statistics_of_n_channels_are_the_average_or_given() -> None:
     assert (given.mean, given.std) == ((0.1, 0.2), (1.0, 2.0))
     with pytest.raises(ValidationError, match="normalise: the input has 4 channels, got 3 numbers of mean and 3"):
         TimmConfig(model="resnet10t", channels=4, normalise={"mean": [0.1] * 3, "std": [1] * 3})
+
+
+def test_all_tokens_are_pooled_with_the_class_token() -> None:
+    own, pooled = student("vit_tiny_patch16_224", size=64), student("vit_tiny_patch16_224", size=64, pool="all-tokens")
+    pooled.load_state_dict(own.state_dict())
+    with torch.no_grad():
+        tokens = own.backbone.forward_features(pixels(64))  # normed, the class token first
+        torch.testing.assert_close(pooled(pixels(64)).pooled, tokens.mean(dim=1))
+        assert tokens.shape == (2, 17, 192) and torch.equal(own(pixels(64)).pooled, tokens[:, 0])
+
+
+def test_a_backbone_without_tokens_cannot_pool_them() -> None:
+    with pytest.raises(RecipeError, match="cannot build 'resnet10t' with .*pool_include_prefix=True"):
+        student("resnet10t", size=64, pool="all-tokens")
+
+
+def test_weights_of_a_class_token_model_fit_the_pool_of_all_tokens(tmp_path: Path) -> None:
+    save_file(timm.create_model("vit_tiny_patch16_224", img_size=64).state_dict(), tmp_path / "w.safetensors")
+    file = str(tmp_path / "w.safetensors")
+    assert student("vit_tiny_patch16_224", size=64, pool="all-tokens", weights=file).spec.width == 192
