@@ -24,7 +24,8 @@ class LocalPerception(nn.Module):
 
     def forward(self, cells: Tensor) -> Tensor:
         """What a cell and its eight neighbours add to it."""
-        return cells + self.convolution(cells.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        around: Tensor = self.convolution(cells.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        return cells + around
 
 
 class Block(nn.Module):

@@ -79,7 +79,7 @@ class DeformableAttention(nn.Module):
 
     def points(self, query: Tensor) -> Tensor:
         """Places (x, y) that the keys are read at, (B groups, points, 2); -1 and +1 are the outermost cells."""
-        offsets = self.offsets(self._by_group(query))
+        offsets: Tensor = self.offsets(self._by_group(query))
         if self.offset_range is None:
             return (self.reference + offsets).clamp(-1.0, 1.0)
         return self.reference + offsets.tanh() * (self.offset_range / max(self.points_side - 1, 1))
