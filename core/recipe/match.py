@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
 
 from edgefw.errors import CapabilityError, EdgefwError
 from edgefw.recipe.chosen import Chosen, ChosenLoss, ChosenPhase, Composition
@@ -18,6 +20,7 @@ from edgefw.registry.kinds import Kind
 
 if TYPE_CHECKING:
     from edgefw.registry.loading import Registry
+    from edgefw.registry.technique import Technique
 
 _LEVELS = ("module", "program", "onnx")
 
@@ -227,5 +230,13 @@ def _fits(kind: Kind, name: str, registry: Registry, scope: Scope | None, word: 
         technique = registry.load(kind, f"{FIRST_PARTY}:{name}")
     except EdgefwError:
         return False
-    needs = {need for need in technique.needs if not need.startswith("projector.")}
+    needs = {need for need in _usual_needs(technique) if not need.startswith("projector.")}
     return (scope is None or needs <= scope.words) and (not word or word in technique.provides)
+
+
+def _usual_needs(technique: Technique[Any, Any]) -> frozenset[str]:
+    """What a technique needs with its defaults; where it has none for some option, whatever it may need."""
+    try:
+        return technique.needed(technique.config())
+    except ValidationError:
+        return technique.needs

@@ -127,11 +127,10 @@ def _require_gradients(parameters: Sequence[Parameter], required: bool) -> None:
 
 
 def _detached(view: LossInput) -> LossInput:
-    outputs = {name: getattr(view, name) for name in ("student", "peer")}
-    return replace(view, **{name: _constant(output) for name, output in outputs.items() if output is not None})
+    peer = None if view.peer is None else _constant(view.peer)
+    return replace(view, student=_constant(view.student), peer=peer)
 
 
 def _constant(output: StudentOutput) -> StudentOutput:
-    return output._replace(**{
-        name: None if part is None else part.detach() for name, part in output._asdict().items()
-    })  # fmt: skip
+    parts: dict[str, Any] = {name: None if part is None else part.detach() for name, part in output._asdict().items()}
+    return output._replace(**parts)

@@ -126,8 +126,9 @@ def _aligned(inputs: LossInput, projector: nn.Module) -> LossInput:
 
 
 def _in_float32(inputs: LossInput) -> LossInput:
-    outputs = {name: getattr(inputs, name) for name in ("student", "reference", "peer")}
-    return replace(inputs, **{name: _all_float(output) for name, output in outputs.items() if output is not None})
+    given: dict[str, StudentOutput | None] = {name: getattr(inputs, name) for name in ("student", "reference", "peer")}
+    outputs: dict[str, Any] = {name: _all_float(output) for name, output in given.items() if output is not None}
+    return replace(inputs, **outputs)
 
 
 def _all_float(output: StudentOutput) -> StudentOutput:

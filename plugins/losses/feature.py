@@ -1,4 +1,4 @@
-"""L1, MSE or cosine distance between unit embeddings of student and teacher, or of student and another.
+"""L1, MSE or cosine distance between embeddings of the student and another.
 
 Formula, with u = s / |s| and v = t / |t| of R rows of D numbers:
     l1      mean over rows and numbers of |u - v|          (EdgeVL's stage 1)
@@ -115,7 +115,7 @@ def edgefw_register_losses(register: Register) -> None:
             name="feature",
             config=FeatureConfig,
             build=build,
-            needs=frozenset({"teacher.embedding"}),
+            needs=frozenset({"teacher.embedding", "run.reference", "scheme.peer", "student.map"}),
             needs_for=needs_for,
             requires=("torch",),
             install='pip install "edgefw[train]"',

@@ -1,4 +1,4 @@
-"""KL divergence between the class distributions of two students, in both directions.
+"""KL divergence between the class distributions of two students, both ways.
 
 Formula, with unit embeddings s and q of student and peer, K unit text embeddings y and temperature T:
     p_i = softmax_k(s_i . y_k / T),  r_i = softmax_k(q_i . y_k / T)

@@ -130,7 +130,7 @@ def _calls(trunk: nn.Module, input: Any) -> list[str]:
     """Names of the modules in the order in which their forward passes end; one that runs twice is there twice."""
     order: list[str] = []
     hooks = [
-        module.register_forward_hook(lambda *_, name=name: order.append(name))  # type: ignore[misc]
+        module.register_forward_hook(lambda *_, name=name: order.append(name))
         for name, module in trunk.named_modules()
         if name
     ]

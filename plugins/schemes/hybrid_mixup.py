@@ -74,7 +74,8 @@ class HybridMixup:
         both = replace(batch, images={name: mixed}, present={name: pairs})
         rows = forward_rows(network, both, (name,), self.modalities)
         lam = weights[pairs]
-        peer = _interpolated(*(_rows_of(plain, at, pairs[batch.present[self.modalities[at]]]) for at in index), lam)
+        first, second = (_rows_of(plain, at, pairs[batch.present[self.modalities[at]]]) for at in index)
+        peer = _interpolated(first, second, lam)
         return replace(rows, peer=peer, modality=torch.where(lam >= 0.5, index[0], index[1]))
 
     def embed(self, network: nn.Module, modality: str, pixels: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Two students of one modality learn from the RGB teacher and from each other (Thoker and Gall).
+"""Two students of one modality learn from the teacher and from each other.
 
 Idea: a small ensemble on the images of one modality. Each student has its own rows, with the teacher's answer about
 the RGB image as target and the other student as peer:
@@ -82,8 +82,10 @@ class Mutual:
             RecipeError: if nothing of the second student can start anew.
         """
         second = deepcopy(student)
-        part = second if self.anew == "all" else getattr(second, "head", None)
-        layers = [layer for layer in (part.modules() if part is not None else ()) if hasattr(layer, "reset_parameters")]
+        part: nn.Module | None = second if self.anew == "all" else getattr(second, "head", None)
+        layers: list[Any] = [
+            layer for layer in (part.modules() if part is not None else ()) if hasattr(layer, "reset_parameters")
+        ]
         if not any(True for layer in layers for _ in layer.parameters(recurse=False)):
             raise RecipeError(
                 f"anew: {self.anew}: nothing of the second student can be drawn anew, so both would stay equal. "
@@ -95,7 +97,7 @@ class Mutual:
                 layer.reset_parameters()
         return Twins(student, second)
 
-    def forward(self, network: nn.Module, batch: Batch) -> LossInput:
+    def forward(self, network: Any, batch: Batch) -> LossInput:
         """Two rows per image that is present: one of each student, with the other one as peer."""
         said: list[StudentOutput] = []
 

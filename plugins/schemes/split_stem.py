@@ -11,7 +11,7 @@ Hoffman and Malik 2016, Cross Modal Distillation for Supervision Transfer, arXiv
 (arXiv:2403.04908) adapts it for its tables ("Gupta").
 Differs: no detector; lower stages of other modalities start from the RGB ones. The adaptation, and which fraction of the
 stages is the modalities' own, are inferred. One graph per modality is exported.
-Does not: fuse two modalities of one sample, train under a quantizer, or carry the other modalities' lower stages into a
+Does not: fuse two modalities of one sample, export what a training-time quantizer prepared, or carry the other modalities' lower stages into a
 later phase: there they start from the RGB ones again. Position tables and class tokens belong to the upper part.
 """
 
@@ -108,12 +108,12 @@ class SplitStem:
             widen_stem(students[name], channels, f"channels.{name}")
         return Branches(students, source, split, frozen)
 
-    def forward(self, network: nn.Module, batch: Batch) -> LossInput:
+    def forward(self, network: Any, batch: Batch) -> LossInput:
         """One row per image that is present; with match: mid, one per image that has its source image beside it."""
         if self.config.match == "mid":
             return self._paired(network, batch)
         parts = [
-            forward_rows(network.students[name], batch, (name,), self.modalities)  # type: ignore[index]
+            forward_rows(network.students[name], batch, (name,), self.modalities)
             for name in self.modalities
             if bool(batch.present[name].any())
         ]
@@ -143,9 +143,9 @@ class SplitStem:
             reference = with_map(self.config.source, batch.images[self.config.source][pairs])
         return replace(rows, reference=reference)
 
-    def embed(self, network: nn.Module, modality: str, pixels: Tensor) -> Tensor:
+    def embed(self, network: Any, modality: str, pixels: Tensor) -> Tensor:
         """Embeddings (B, D) of images, by the modality's branch."""
-        embedding: Tensor = network.students[modality](pixels).embedding  # type: ignore[index]
+        embedding: Tensor = network.students[modality](pixels).embedding
         return embedding
 
     def signatures(self, modalities: Sequence[str]) -> Sequence[Signature]:

@@ -10,7 +10,8 @@ Source: Hafner, Bhuiyan, Kooij and Granger 2022, Cross-modal distillation for RG
 arXiv:1810.11641, section 3, as EdgeVL (arXiv:2403.04908) adapts it for its tables ("Frank").
 Differs: embeddings have unit length in the loss; no identities, so no classification loss in the first step, which is
 ordinary distillation from the teacher. Which layers stay frozen is an option; nothing (0) is the default.
-Does not: train on samples that lack one of the two images, or train the first step itself.
+Does not: train on samples that lack one of the two images, train the first step itself, or export what a
+training-time quantizer prepared: the frozen network has no ranges.
 """
 
 from __future__ import annotations

@@ -157,7 +157,7 @@ OPTIONS: list[tuple[str, Options]] = [
     ("loss/triplet", {"hinge": False, "cross_modal": True}),
     ("sampler/semi-hard-triplet", {"normalise": False, "positive": "hard", "empty": "closest"}),
     ("loss/feature", {"against": "peer", "distance": "mse"}),
-    ("loss/feature", {"against": "reference", "of": "map", "distance": "mse"}),
+    ("loss/feature", {"against": "peer", "of": "map", "distance": "mse"}),
     ("scheme/single-modality", {"modality": "rgb"}),
     ("scheme/hybrid-mixup", {"alpha": 1.0}),
     ("scheme/mutual", {"modality": "depth"}),
@@ -178,9 +178,9 @@ OPTIONS: list[tuple[str, Options]] = [
     ("dataset/sample", {"train": 4, "val": 2, "test": 2, "size": 24, "sensors": ["rgb", "depth", "thermal"]}),
 ]
 NEEDS_OPTIONS = {
-    "teacher/openclip", "teacher/transformers", "teacher/timm-conse", "student/timm", "student/dat",
-    "scheme/single-modality", "scheme/mutual", "modality/multispectral", "dataset/folder", "dataset/csv",
-    "dataset/huggingface", "dataset/paired-folder", "dataset/webdataset", "dataset/sample",
+    "teacher/openclip", "teacher/transformers", "teacher/timm-conse", "student/timm", "student/dat", "scheme/mutual",
+    "scheme/single-modality", "modality/multispectral", "dataset/folder", "dataset/csv", "dataset/huggingface",
+    "dataset/paired-folder", "dataset/webdataset", "dataset/sample",
 }  # fmt: skip
 """Techniques that are not tried with their defaults: a field without one, or a default too large for a test."""
 

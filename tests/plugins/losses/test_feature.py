@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,9 @@ import edgefw
 from edgefw.contracts.loss import LossInput
 from edgefw.contracts.student import StudentOutput
 from edgefw.contracts.teacher import TeacherOutput
+from edgefw.errors import TrainingError
 from edgefw.plugins.losses.feature import FeatureConfig, FeatureLoss, build
+from edgefw.testing.fakes import loss_input, student_output
 
 
 def rows(student: np.ndarray, teacher: np.ndarray) -> LossInput:
@@ -79,3 +83,34 @@ def test_a_row_depends_on_itself_only() -> None:
 def test_an_unknown_distance_is_refused() -> None:
     with pytest.raises(ValidationError, match="l1"):
         FeatureConfig(distance="l3")
+
+
+def test_against_another_it_is_the_distance_to_that_one() -> None:
+    inputs = loss_input()
+    inputs = replace(inputs, reference=student_output(seed=6), peer=student_output(seed=7))
+    for against in ("reference", "peer"):
+        other = getattr(inputs, against)
+        units = [
+            side / np.linalg.norm(side, axis=1, keepdims=True)
+            for side in (said.embedding.detach().numpy() for said in (inputs.student, other))
+        ]
+        value = FeatureLoss("l1", against)(inputs).item()
+        assert value == pytest.approx(float(np.abs(units[0] - units[1]).mean()), rel=1e-5)
+        maps = [said.map.detach().numpy() for said in (inputs.student, other)]
+        value = FeatureLoss("mse", against, of="map")(inputs).item()
+        assert value == pytest.approx(float(((maps[0] - maps[1]) ** 2).mean()), rel=1e-5)
+
+
+def test_whoever_is_missing_or_of_another_shape_is_named() -> None:
+    inputs = loss_input()
+    with pytest.raises(
+        TrainingError, match="against peer: the scheme gives none. Use a scheme that provides scheme.peer"
+    ):
+        FeatureLoss("l1", "peer")(replace(inputs, peer=None))
+    other = inputs.peer._replace(map=inputs.peer.map[:, :, :2])
+    with pytest.raises(
+        TrainingError, match=r"of map against peer: shapes \(8, 4, 4\) and \(8, 2, 4\) cannot be compared"
+    ):
+        FeatureLoss("mse", "peer", of="map")(replace(inputs, peer=other))
+    with pytest.raises(ValidationError, match="of: map needs against: reference or peer"):
+        FeatureConfig(of="map")
