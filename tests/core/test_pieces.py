@@ -80,7 +80,7 @@ def test_the_teacher_sees_the_first_modality_of_photographs(folder: Path) -> Non
 
 def test_without_photographs_there_is_one_message(folder: Path) -> None:
     (folder / "tiny.yaml").write_text(RECIPE.replace("{rgb: {name: rgb}}", "{depth: {name: depth}}"))
-    with pytest.raises(RecipeError, match="modalities: none of depth holds photographs"):
+    with pytest.raises(RecipeError, match="modalities: none of depth shows photographs"):
         _ = pieces(folder).teacher_modality
 
 

@@ -174,7 +174,7 @@ MISFITS = [
     ),
     over("both lengths", "train.0.steps=9", "train[0]: epochs is 3 and steps is 9. Give one of them"),
     over("one name for two", "train.1={name: distil, steps: 1, losses: [{name: feature}]}", "share a name: distil"),
-    over("no photographs", "modalities={depth: {name: depth}}", "modalities: none of depth holds photographs"),
+    over("no photographs", "modalities={depth: {name: depth}}", "modalities: none of depth shows photographs"),
     over("batch above samples", "train.0.batch=500", "train[0]: ", "12 samples fill no batch of 500", "smaller"),
     over("template", "evaluate.template=a photo", "'a photo' has no {}"),
     over("label twice", "evaluate.labels=[red, red]", "evaluate.labels: listed more than once: red"),

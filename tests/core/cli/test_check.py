@@ -173,7 +173,7 @@ def test_nothing_is_left_behind(recipe: Path, plan) -> None:
         (["train.0.accumulate=2", "train.0.losses.0={name: infonce}"], "train[0].losses[0]: loss 'infonce' compares"),
         (["train.0.select.by=accuracy", "evaluate.labels=[cat]"], "train[0].select.by: 'accuracy' needs labels"),
         (["compute.device=tpu"], "compute.device: must be text of the form"),
-        (["modalities={depth: {name: depth}}"], "modalities: none of depth holds photographs"),
+        (["modalities={depth: {name: depth}}"], "modalities: none of depth shows photographs"),
         (["train.0.gradient_checkpointing=true"], "gradient checkpointing needs student.checkpointing"),
     ],
 )

@@ -103,11 +103,11 @@ def test_one_distribution_that_offers_a_name_twice_is_told_so(site) -> None:
 
 
 def test_not_found_names_close_matches_and_the_command(site) -> None:
-    site.loss("edgefw-acme", "relational-kd", registering("relational-kd"))
+    site.loss("edgefw-acme", "patchwise-kd", registering("patchwise-kd"))
     with pytest.raises(PluginNotFound) as caught:
-        Registry().load(Kind.LOSS, "relational_kt")
+        Registry().load(Kind.LOSS, "patchwise_kt")
     assert str(caught.value) == (
-        "no loss called 'relational_kt' is installed. Did you mean relational-kd? See: edgefw list-plugins --kind loss"
+        "no loss called 'patchwise_kt' is installed. Did you mean patchwise-kd? See: edgefw list-plugins --kind loss"
     )
 
 

@@ -101,6 +101,7 @@ MUTANTS = [
     (Kind.TEACHER, "tokens_come_when_asked_for", ('{"embedding", "text"}', '{"embedding", "text", "tokens"}')),
     (Kind.TEACHER, "fingerprint_follows_the_weights", ('f"acme-x 1 {config!r}"', "str(__import__('time').time_ns())")),
     (Kind.SCHEME, "rows_are_aligned", ("return forward_rows", "return __import__('dataclasses').replace(forward_rows"), ("self.modalities, self.modalities)\n\n    def embed", "self.modalities, self.modalities), role=None)\n\n    def embed")),
+    (Kind.SCHEME, "peer_is_declared", ("build=build,", "build=build, provides=frozenset({'peer'}),")),
     (Kind.SCHEME, "embeds_every_modality_it_serves", (".embedding", ".pooled")),
     (Kind.SCHEME, "signatures_serve_each_modality_once", ("serves=tuple(modalities)", "serves=('sonar',)")),
     (Kind.SAMPLER, "batches_are_full_and_in_range", ("% table.size)", ")")),
