@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgefw.data.listing import scan
 from edgefw.errors import RecipeError
-from edgefw.label_names import prompts, read_label_names
+from edgefw.labels.names import prompts, read_label_names
 from edgefw.recipe.compose import Chosen, Composition, build
 from edgefw.registry.technique import BuildContext
 

@@ -11,7 +11,7 @@ import click
 import pytest
 
 from edgefw.cli.main import cli
-from edgefw.label_names import prompts, read_label_names, unique_names
+from edgefw.labels.names import prompts, read_label_names, unique_names
 from edgefw.recipe import shipped
 from edgefw.recipe.compose import compose
 from edgefw.recipe.described import header_of, shipped_recipes

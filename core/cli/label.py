@@ -130,7 +130,7 @@ def _pack(opened: Bundle, labels: str | None, pack: Path | None) -> LabelPack:
     from edgefw.runtime.label_pack import read_pack
 
     if labels is not None:
-        from edgefw.label_texts import pack_from_names
+        from edgefw.labels.texts import pack_from_names
 
         return pack_from_names(opened, labels.split(","))
     return opened.label_pack() if pack is None else opened.fitting(read_pack(pack), str(pack))

@@ -35,8 +35,8 @@ def build(
     dtype: str,
 ) -> None:
     """Make a label pack for the encoder of BUNDLE; needs edgefw[train] for the teacher's text tower."""
-    from edgefw.label_names import read_label_names
-    from edgefw.label_texts import pack_from_names
+    from edgefw.labels.names import read_label_names
+    from edgefw.labels.texts import pack_from_names
     from edgefw.runtime.bundle import open_bundle
     from edgefw.runtime.label_pack import write_pack
 
@@ -96,8 +96,8 @@ def evaluate(bundle: Path, data: Sequence[str], pack: Path | None, artefact: str
 
     Prints top-1, balanced top-1, how often a label was said at all (threshold), and the recall of each label.
     """
-    from edgefw.labelled_folders import parse_data
-    from edgefw.pack_evaluation import evaluate_pack
+    from edgefw.labels.folders import parse_data
+    from edgefw.labels.pack_evaluation import evaluate_pack
     from edgefw.runtime.bundle import open_bundle
     from edgefw.runtime.label_pack import read_pack
 

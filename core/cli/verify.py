@@ -43,7 +43,7 @@ def command(
 
 
 def _run(target: Path) -> dict[str, Any]:
-    from edgefw.reverify import verify_run
+    from edgefw.verifying.reverify import verify_run
 
     result = verify_run(target)
     ok = all(row["ok"] for row in result["budget"])
@@ -51,11 +51,11 @@ def _run(target: Path) -> dict[str, Any]:
 
 
 def _bundle(target: Path, data: Sequence[str], pack: Path | None, batch: int, threads: int | None) -> dict[str, Any]:
-    from edgefw.bundle_check import verify_bundle
     from edgefw.errors import DataError
-    from edgefw.labelled_folders import parse_data
+    from edgefw.labels.folders import parse_data
     from edgefw.runtime.bundle import open_bundle
     from edgefw.runtime.label_pack import read_pack
+    from edgefw.verifying.bundle_check import verify_bundle
 
     with open_bundle(target) as opened:
         if not data:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from edgefw.errors import RecipeError
-from edgefw.label_names import read_label_names
+from edgefw.labels.names import read_label_names
 
 
 class UnknownLabel(ValueError):

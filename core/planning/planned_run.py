@@ -17,7 +17,7 @@ import pluggy
 from edgefw.contracts.run import RunInfo
 from edgefw.data.student_input import check_student_input
 from edgefw.errors import DataError
-from edgefw.label_names import prompts, read_label_names, unique_names
+from edgefw.labels.names import prompts, read_label_names, unique_names
 from edgefw.pieces import Pieces
 from edgefw.planning.samples import SplitFacts, check_first_images, splits
 from edgefw.registry.observers import Observers

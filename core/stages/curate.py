@@ -20,7 +20,7 @@ import numpy as np
 from edgefw.data.listing import Chosen
 from edgefw.data.student_input import check_student_input
 from edgefw.errors import DataError, EdgefwWarning
-from edgefw.label_names import read_label_names, unique_names
+from edgefw.labels.names import read_label_names, unique_names
 from edgefw.stages.curate_pictures import write_pictures
 from edgefw.stages.fingerprints import data_state, piece
 from edgefw.stages.kept import Kept, write_kept

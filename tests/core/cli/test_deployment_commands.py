@@ -325,7 +325,7 @@ def test_new_label_names_without_torch_say_what_to_install(pictures, tmp_path, s
     folder = small_bundle.write_small_bundle(tmp_path / "b", teacher=teacher)
     script = (
         "import sys, importlib.util\n"
-        "import edgefw.label_texts as texts\n"
+        "import edgefw.labels.texts as texts\n"
         "texts.is_importable = lambda name: False\n"
         "from edgefw.cli.main import run\n"
         f"sys.exit(run(['label', {str(folder)!r}, {str(pictures)!r}, '--labels', 'a cat,a dog']))\n"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgefw.label_names import unique_names
+from edgefw.labels.names import unique_names
 from edgefw.stages.curate import choose, confidences
 
 seeds = st.integers(0, 2**31)

@@ -20,14 +20,14 @@ from PIL import Image
 from edgefw import engine
 from edgefw.cli.main import run as command_line
 from edgefw.errors import BundleError, DataError, GateFailed, RecipeError
-from edgefw.label_texts import pack_from_names
+from edgefw.labels.texts import pack_from_names
 from edgefw.recipe.read import read_recipe
 from edgefw.registry.loading import Registry
-from edgefw.reverify import verify_run
 from edgefw.runtime.bundle import open_bundle
 from edgefw.runtime.hashes import sha256_of
 from edgefw.runtime.labelling import Encoder, label_images
 from edgefw.runtime.opening import Opener, single_input
+from edgefw.verifying.reverify import verify_run
 
 TINY = Path(__file__).parents[2] / "fixtures" / "tiny_pieces"
 COLOURS = ("red", "green", "blue")

@@ -3,7 +3,7 @@
 import pytest
 
 from edgefw.errors import DataError
-from edgefw.labelled_folders import LabelledFolder, parse_data
+from edgefw.labels.folders import LabelledFolder, parse_data
 
 NAMES = ("coffee mug", "Table")
 

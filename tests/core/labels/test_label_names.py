@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgefw.errors import RecipeError
-from edgefw.label_names import prompts, read_label_names, unique_names
+from edgefw.labels.names import prompts, read_label_names, unique_names
 
 
 def test_a_file_has_one_name_a_line_with_comments_and_blank_lines(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from edgefw.runtime.labelling import Encoder, Unreadable, label_images
 from edgefw.runtime.opening import Opener, single_input
 
 if TYPE_CHECKING:
-    from edgefw.labelled_folders import LabelledFolder
+    from edgefw.labels.folders import LabelledFolder
     from edgefw.registry.loading import Registry
     from edgefw.runtime.bundle import Bundle
     from edgefw.runtime.label_pack import LabelPack

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from edgefw.errors import BundleError, MissingDependency
-from edgefw.label_names import prompts, unique_names
+from edgefw.labels.names import prompts, unique_names
 from edgefw.portable_paths import resolved
 from edgefw.recipe.chosen import Chosen
 from edgefw.recipe.compose import build
