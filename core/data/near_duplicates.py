@@ -52,8 +52,10 @@ def distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Hamming distances (M, N) uint8 of hashes (M,) and (N,) uint64."""
     differing = np.ascontiguousarray(first[:, None] ^ second[None, :])  # (M, N)
     if hasattr(np, "bitwise_count"):  # numpy 2
-        return np.bitwise_count(differing)
-    return _BITS[differing.view(np.uint8).reshape(*differing.shape, 8)].sum(axis=2, dtype=np.uint8)
+        counted: np.ndarray = np.bitwise_count(differing)
+        return counted
+    bits: np.ndarray = _BITS[differing.view(np.uint8).reshape(*differing.shape, 8)].sum(axis=2, dtype=np.uint8)
+    return bits
 
 
 def find_matches(first: np.ndarray, second: np.ndarray, most_distance: int, most: int = 20) -> Matches:

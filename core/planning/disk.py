@@ -43,7 +43,8 @@ def _cached(phase: Phase, planned: Mapping[str, Any], teacher: TeacherSpec, samp
     if teacher.tokens is not None:
         rows, columns = teacher.tokens.grid
         numbers += rows * columns * teacher.tokens.width * (("tokens" in want) + 3 * ("qkv" in want))
-    return samples * planned["answers"] * numbers * _BYTES[phase.cache.dtype]
+    answers: int = planned["answers"]
+    return samples * answers * numbers * _BYTES[phase.cache.dtype]
 
 
 def _checkpoint(memory: Mapping[str, int]) -> int:

@@ -146,10 +146,10 @@ class HuggingFaceDataset:
         """Rows whose label is none of the configured classes, with the reason."""
         known = set(self._names)
         found: dict[int, str] = {}
-        for row in np.flatnonzero(mine) if known else ():
+        for row in np.flatnonzero(mine).tolist() if known else ():
             label = rows.labels[row]
             if label is not None and label not in known:
-                found[int(row)] = f"label '{label[:60]}' is none of the {len(known)} classes"
+                found[row] = f"label '{label[:60]}' is none of the {len(known)} classes"
         return found
 
     def _used_labels(self, split: str) -> list[str | None]:

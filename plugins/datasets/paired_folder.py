@@ -269,8 +269,8 @@ def build(config: PairedFolderConfig, context: edgefw.BuildContext) -> PairedFol
         if not (root / file).is_file():
             raise DataError(f"{context.path}.{option}: {root / file} is no file. It starts from root.")
     listed = list(config.classes) if isinstance(config.classes, tuple) else config.classes
-    names = read_classes(listed, context.base, f"{context.path}.classes") if listed else ()
-    return PairedFolderDataset(config, root, {name: config.files.get(name, name) for name in modalities}, names)
+    classes = read_classes(listed, context.base, f"{context.path}.classes") if listed else ()
+    return PairedFolderDataset(config, root, {name: config.files.get(name, name) for name in modalities}, classes)
 
 
 @edgefw.hookimpl

@@ -111,4 +111,4 @@ class IntegerConv(nn.Module):
 def _emptied(layer: nn.Conv2d) -> nn.Conv2d:
     """The layer without its numbers."""
     memo = {id(parameter): nn.Parameter(torch.empty(0), requires_grad=False) for parameter in layer.parameters()}
-    return copy.deepcopy(layer, memo)  # type: ignore[arg-type]
+    return copy.deepcopy(layer, memo)

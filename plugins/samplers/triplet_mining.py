@@ -131,8 +131,10 @@ def _block(
 
 def _positive(distance: np.ndarray, same: np.ndarray, rule: Positive, chance: np.ndarray) -> np.ndarray:
     if rule == "hard":
-        return np.where(same, distance, -np.inf).argmax(axis=1)
-    return np.where(same, distance if rule == "easy" else chance, np.inf).argmin(axis=1)
+        farthest: np.ndarray = np.where(same, distance, -np.inf).argmax(axis=1)
+        return farthest
+    nearest: np.ndarray = np.where(same, distance if rule == "easy" else chance, np.inf).argmin(axis=1)
+    return nearest
 
 
 def _first(rank: np.ndarray, among: np.ndarray, count: int) -> np.ndarray:
