@@ -131,3 +131,37 @@ def test_the_two_forms_of_cmkd_differ_in_the_modality_alone() -> None:
 def test_ptq_is_the_first_stage_with_a_quantizer_and_no_gate() -> None:
     keys = {key.split(".")[0] for key in changed("edgevl-ptq", "edgevl-stage-1")}
     assert keys == {"export", "verify"}
+
+
+def test_the_default_student_of_edgevl_is_edgevl_swin() -> None:
+    assert changed("edgevl", "edgevl-swin") == set()
+
+
+def test_the_first_phase_of_edgevl_is_the_first_stage() -> None:
+    assert {key.split(".")[1] for key in changed("edgevl", "edgevl-stage-1")} == {"1"}
+
+
+def test_qat_has_the_loss_of_the_first_stage_and_the_pace_of_the_second() -> None:
+    phases = given("edgevl-qat").resolved["train"]
+    assert phases[1]["losses"] == phases[0]["losses"]
+    assert changed("edgevl-qat", "edgevl") <= {
+        f"train.1.{key}"
+        for key in (
+            "sampler.name", "sampler.margin", "sampler.negatives", "batch", "select.by",
+            "losses.0.name", "losses.0.margin", "losses.0.distance",
+        )
+    }  # fmt: skip
+
+
+def test_a_vit_averages_all_tokens_before_one_linear_layer() -> None:
+    student = given("edgevl-vit").resolved["student"]
+    assert (student["pool"], student["head"]) == ("all-tokens", {"name": "linear"})
+
+
+def test_eurosat_has_one_band_beside_rgb_and_labels_of_land() -> None:
+    recipe = given("edgevl-eurosat").resolved
+    assert recipe["modalities"] == {
+        "rgb": {"name": "rgb"},
+        "swir": {"name": "multispectral", "bands": [1], "low": 0.0, "high": 0.4095},
+    }
+    assert recipe["curate"]["labels"].endswith("satellite.txt")
