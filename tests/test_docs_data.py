@@ -10,7 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from edgefw.preparing.layouts import LAYOUTS, load_layout
-from edgefw.recipe.schema import Phase
+from edgefw.recipe.schema import Curate, Phase
 from edgefw.registry.kinds import Kind
 from edgefw.registry.loading import Registry
 
@@ -47,7 +47,9 @@ def validated(registry: Registry, kind: Kind, piece: dict[str, Any]) -> None:
 @pytest.mark.parametrize("block", blocks())
 def test_every_yaml_block_is_accepted(block: dict[str, Any]) -> None:
     registry = Registry()
-    assert block.keys() <= {"data", "modalities", "train"}
+    assert block.keys() <= {"data", "modalities", "curate", "train"}
+    if "curate" in block:
+        Curate(**block["curate"])
     if "data" in block:
         validated(registry, Kind.DATASET, block["data"])
     for piece in block.get("modalities", {}).values():
