@@ -169,10 +169,10 @@ def _warmth(rng: Rng, hits: Hits, things: int, points: Array, rays: Array) -> Ar
 
 def _leaving(solid: Solid, start: Array, step: Array) -> Array:
     """Where rays that begin inside a polyhedron leave it."""
-    speed = step @ solid.normals.T  # type: ignore[attr-defined]
+    speed = np.ascontiguousarray((step @ solid.normals.T).T)  # type: ignore[attr-defined]  # (F, P)
     gap = solid.offsets - solid.normals @ start  # type: ignore[attr-defined]
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(speed > 0, gap / speed, np.inf).min(axis=1)
+        return np.where(speed > 0, gap[:, None] / speed, np.inf).min(axis=0)
 
 
 def _shade(rng: Rng, hits: Hits, things: list[Thing], points: Array) -> Array:
