@@ -7,10 +7,12 @@ from pathlib import Path
 
 import click
 
+from edgefw.cli.finite import FiniteRange
+
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--seconds", type=click.FloatRange(min=0.1), default=3.0, show_default=True, help="Timing per artefact.")
+@click.option("--seconds", type=FiniteRange(min=0.1), default=3.0, show_default=True, help="Timing per artefact.")
 @click.option("--batch", type=click.IntRange(min=1), default=8, show_default=True, help="Images per call (throughput).")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads; default: as the recipe said.")
 @click.option("--no-memory", is_flag=True, help="Leave out memory, which starts a process per artefact.")

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from edgefw.cli.finite import FiniteRange
+
 
 @click.group()
 def command() -> None:
@@ -20,7 +22,7 @@ def command() -> None:
 @click.option("--file", type=click.Path(path_type=Path), help="Text file with one label name a line.")
 @click.option("--template", "templates", multiple=True, help="Prompt with {}; repeat it to average several.")
 @click.option(
-    "--threshold", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Probability below which no label is said."
+    "--threshold", type=FiniteRange(0, 1), default=0.0, show_default=True, help="Probability below which no label is said."
 )  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Where the pack is written.")
 @click.option("--dtype", type=click.Choice(["float16", "float32"]), default="float16", show_default=True,
