@@ -179,6 +179,9 @@ class Compute(Section):
 
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$", description="auto, cpu, cuda, cuda:1")
     precision: Literal["fp32", "bf16", "fp16"] = Field(default="fp32", description="mixed precision of training")
+    memory_format: Literal["contiguous", "channels-last"] = Field(
+        default="contiguous", description="order of image tensors while training; channels-last suits convolutions"
+    )
     workers: Annotated[int, Field(ge=0)] = Field(default=0, description="loader processes")
     threads: Positive | None = Field(default=None, description="CPU threads; null: the library's choice")
     checkpoint_every: Positive | None = Field(default=None, description="steps between checkpoints; null: per epoch")

@@ -36,6 +36,7 @@ def fingerprint(context: StageContext) -> dict[str, Any]:
         "seed": config.seed,
         "device": config.compute.device,
         "precision": config.compute.precision,
+        "memory_format": config.compute.memory_format,
         "processes": context.processes.count,
         "kept": hashlib.sha256(kept.read_bytes()).hexdigest(),
         "train": data_state(context.pieces.dataset, "train"),

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from accelerate.utils import gather_object
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -270,7 +271,7 @@ class Keeping:
             return None  # missing or damaged: there is nothing to trust, so the phase is trained
 
     def _result(self, state: dict[str, Tensor], facts: dict[str, Any]) -> PhaseResult:
-        network = self._prepared.objective.network.cpu().eval()
+        network = self._prepared.objective.network.cpu().eval().to(memory_format=torch.contiguous_format)
         network.load_state_dict(state)
         return PhaseResult(
             name=self._job.phase.name, network=network, weights=self.weights, metrics=self.metrics, **facts
@@ -287,6 +288,7 @@ def _owner(prepared: Prepared) -> dict[str, Any]:
         "phase": job.phase.model_dump(mode="json"),
         "seed": job.seed,
         "precision": job.compute.precision,
+        "memory_format": job.compute.memory_format,
         "processes": prepared.processes,
         "samples": hashed.hexdigest(),
     }

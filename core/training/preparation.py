@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from edgefw.training.job import PhaseJob
     from edgefw.training.steps import Item, Targets
 
+MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last}
+"""Convolutions hand on the order of their weights, so turning those turns every map of a network."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
@@ -107,6 +110,7 @@ def prepare(job: PhaseJob) -> Prepared:
     if job.phase.gradient_checkpointing:
         job.student.set_gradient_checkpointing(True)  # type: ignore[operator]
     network = assemble(job.student, job.scheme, job.quantizer).to(device)
+    network.to(memory_format=MEMORY_FORMATS[job.compute.memory_format])
     adversaries = _adversaries(job, device, processes)
     objective = Objective(
         network,
