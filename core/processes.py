@@ -84,6 +84,15 @@ def launched(device: str = "auto") -> Processes:
     return Processes(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")), device)
 
 
+def threads_sleep() -> None:
+    """Let the threads of CPU kernels sleep while they wait for each other, instead of spinning.
+
+    Spinning threads keep the cores from the loader processes. A setting of the user's own stays; it has no effect once
+    torch is loaded.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
 def uses_cpu(device: str = "auto") -> bool:
     """Whether `compute.device` means the CPU: "cpu", or "auto" where the launcher says so or nothing faster is there."""
     if device != "auto":

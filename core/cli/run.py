@@ -46,11 +46,13 @@ def command(
     """
     from edgefw import engine
     from edgefw.errors import GateFailed
-    from edgefw.processes import launched
+    from edgefw.processes import launched, threads_sleep
     from edgefw.recipe.read import read_recipe
     from edgefw.registry.loading import Registry
 
     read = read_recipe(recipe, overrides)
+    if read.config.compute.workers:
+        threads_sleep()
     processes = launched(read.config.compute.device)
     folder = _folder(processes, read.name, out, resume)
     try:

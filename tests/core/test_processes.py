@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edgefw.errors import RecipeError
-from edgefw.processes import Processes, launched
+from edgefw.processes import Processes, launched, threads_sleep
 
 
 def test_a_process_that_nobody_launched_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,6 +26,15 @@ def test_the_launchers_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("RANK", "2")
     monkeypatch.setenv("WORLD_SIZE", "4")
     assert (launched("cpu"), launched("cpu").is_main) == (Processes(2, 4, "cpu"), False)
+
+
+def test_threads_sleep_unless_somebody_said_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    threads_sleep()
+    assert os.environ["OMP_WAIT_POLICY"] == "active"
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    threads_sleep()
+    assert os.environ["OMP_WAIT_POLICY"] == "passive"
 
 
 def test_a_device_that_is_not_there_is_one_message() -> None:
