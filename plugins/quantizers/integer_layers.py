@@ -19,13 +19,18 @@ from edgefw.plugins.quantizers.fake_quantise import Rounding, integer_weight
 
 
 class IntegerActivation(nn.Module):
-    """Quantise and dequantise with a fixed step."""
+    """Quantise and dequantise with a fixed step.
+
+    Whole numbers are unsigned. A grid around 0 is moved up by 128, which changes no value: onnxruntime on x86 has integer
+    kernels for unsigned activations, and leaves a convolution in float whose signed result is read twice (SiLU).
+    """
 
     def __init__(self, scale: float, zero: int, rounding: Rounding) -> None:
         super().__init__()
-        self.scale, self.zero = scale, zero
-        self.lowest, self.highest = rounding.limits
-        self.dtype = torch.uint8 if rounding.affine else torch.int8
+        shift = 0 if rounding.affine else 128
+        self.scale, self.zero = scale, zero + shift
+        self.lowest, self.highest = (limit + shift for limit in rounding.limits)
+        self.dtype = torch.uint8
         self.clip = rounding.bits < 8
 
     def forward(self, values: Tensor) -> Tensor:

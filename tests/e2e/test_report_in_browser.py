@@ -177,7 +177,7 @@ def test_a_full_report_is_filled_quiet_and_alone(
     assert picture.height > 3000
     assert browser.value("document.querySelectorAll('svg.figure').length") == 13
     assert browser.value("document.querySelectorAll('.absent').length") == 0
-    assert browser.value("document.images.length") == 8
+    assert browser.value("document.images.length") == 8 + 2  # disagreements and curated samples
 
 
 def test_an_unfinished_report_is_quiet_too(browser: Browser, tmp_path: Path, write_run: Callable[..., Path]) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import copy
+import platform
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
 
-from edgefw.contracts.backend import CompileRequest
+from edgefw.contracts.backend import Artefact, CompileRequest
 from edgefw.contracts.student import StudentFeatures, StudentOutput
 from edgefw.errors import ExportError, RecipeError
 from edgefw.plugins.backends.onnx_export import compare
@@ -173,27 +175,34 @@ def test_weight_decay_pulls_on_kernels_only() -> None:
     assert {value.ndim for value in spared["params"]} == {1}
 
 
-def test_the_file_holds_int8_weights_and_agrees_at_every_batch(tmp_path: Path) -> None:
-    piece = quantizer()
-    made = trained(piece.prepare(network(), images(2)))
+class Embedding(nn.Module):
+    """What is exported of a network."""
 
-    class Embedding(nn.Module):
-        def __init__(self, inner: nn.Module) -> None:
-            super().__init__()
-            self.inner = inner
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
 
-        def forward(self, image: Tensor) -> Tensor:
-            return self.inner(image).embedding
+    def forward(self, image: Tensor) -> Tensor:
+        return self.inner(image).embedding
 
-    backend, pixels = OnnxRuntimeBackend(OnnxRuntimeConfig(threads=1)), pictures(6)
+
+def compiled(converted: nn.Module, folder: Path, pixels: np.ndarray) -> tuple[OnnxRuntimeBackend, Artefact]:
+    backend = OnnxRuntimeBackend(OnnxRuntimeConfig(threads=1))
     request = CompileRequest(
-        network=Embedding(piece.convert(made)).eval(),
+        network=Embedding(converted).eval(),
         inputs={"image": (3, 32, 32)},
-        folder=tmp_path,
+        folder=folder,
         examples={"image": pixels},
         quantised=True,
     )
-    artefact = backend.compile(request)
+    return backend, backend.compile(request)
+
+
+def test_the_file_holds_int8_weights_and_agrees_at_every_batch(tmp_path: Path) -> None:
+    piece = quantizer()
+    made = trained(piece.prepare(network(), images(2)))
+    pixels = pictures(6)
+    backend, artefact = compiled(piece.convert(made), tmp_path, pixels)
     graph = onnx.load(artefact.file).graph
     assert {node.op_type for node in graph.node} >= {"QuantizeLinear", "DequantizeLinear", "Conv"}
     large = [entry for entry in graph.initializer if np.prod(entry.dims) >= 128]
@@ -202,6 +211,29 @@ def test_the_file_holds_int8_weights_and_agrees_at_every_batch(tmp_path: Path) -
     for count in (1, 5, 6):
         found, expected = runner.run({"image": pixels[:count]}), made(torch.from_numpy(pixels[:count])).embedding
         assert compare(expected.detach().numpy(), found).within(0.05, cosine=0.998)
+
+
+class SiluTrunk(Trunk):
+    """Every convolution's result is read twice, as SiLU reads it."""
+
+    def forward(self, pixels: Tensor) -> StudentFeatures:
+        values = nn.functional.silu(self.norm(self.stem(pixels)))
+        values = nn.functional.silu(self.second(self.depthwise(values)))
+        features = nn.functional.silu(self.point(values))
+        return StudentFeatures(features.mean(dim=(2, 3)), features)
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="other processors have other kernels")
+def test_onnxruntime_runs_every_convolution_of_a_silu_network_in_int8(tmp_path: Path) -> None:
+    piece = quantizer()
+    made = trained(piece.prepare(StudentNetwork(SiluTrunk(), nn.Linear(64, 16)).train(), images(2)))
+    _, artefact = compiled(piece.convert(made), tmp_path, pictures(3))
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath, options.log_severity_level = str(tmp_path / "optimised.onnx"), 3
+    onnxruntime.InferenceSession(str(artefact.file), options, providers=["CPUExecutionProvider"])
+    operators = [node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node]
+    assert operators.count("QLinearConv") == 3
+    assert "Conv" not in operators
 
 
 def test_excluded_layers_stay_float() -> None:
