@@ -25,8 +25,8 @@ def value_is_a_finite_scalar(subject: Subject) -> None:
 
 def smallest_at_identity(subject: Subject) -> None:
     """A student that says what the teacher says costs no more than one that says something else."""
-    if _grouped(subject):
-        return  # what a group's loss compares is anchor with positive, not student with teacher
+    if _grouped(subject) or _by_label_alone(subject):
+        return  # what it compares is rows of the student with each other, not student with teacher
     loss = subject.build()
     same, other = loss(_identical(subject)).item(), loss(_inputs(subject)).item()
     assert same <= other, f"{same} where student equals teacher, {other} where it does not"
@@ -128,6 +128,12 @@ def adversary_is_declared(subject: Subject) -> None:
     assert parameters and player.lr > 0 and player.every >= 1, f"{player}"
     loss.adversary_loss(_inputs(subject, detached=True)).backward()
     assert all(parameter.grad is not None for parameter in parameters), "the adversary's own step trains not all of it"
+
+
+def _by_label_alone(subject: Subject) -> bool:
+    """Whether the loss says that it looks at labels and at nothing of the teacher."""
+    needed = subject.technique.needed(subject.config)
+    return "run.labels" in needed and not any(word.startswith("teacher.") for word in needed)
 
 
 CHECKS = (

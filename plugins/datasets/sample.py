@@ -56,11 +56,12 @@ class SampleScenes:
 
     licence = "Apache-2.0 (drawn by edgefw)"
 
-    def __init__(self, config: SampleConfig, cache: Path) -> None:
+    def __init__(self, config: SampleConfig, cache: Path, modalities: tuple[str, ...] = ()) -> None:
         from edgefw.plugins.datasets.drawing.objects import OBJECTS
 
         self.classes = tuple(OBJECTS)
         self.config = config
+        self.used = frozenset(modalities or config.sensors)
         self.folder = cache / f"sample-{_fingerprint(config)}"
 
     def listing(self, split: str) -> Listing:
@@ -68,7 +69,7 @@ class SampleScenes:
         count = self.count(split)
         if not count:
             return Listing(samples=())
-        return Listing(samples=_read(self._shard(split, count), self.config.sensors))
+        return Listing(samples=_read(self._shard(split, count), self.config.sensors, self.used))
 
     def count(self, split: str) -> int:
         """How many scenes a split has, without drawing them."""
@@ -85,17 +86,18 @@ class SampleScenes:
         return target
 
 
-def _read(shard: Path, sensors: tuple[str, ...]) -> list[Sample]:
-    """Samples of a shard whose scenes have one member per sensor and a JSON file."""
+def _read(shard: Path, sensors: tuple[str, ...], used: frozenset[str]) -> list[Sample]:
+    """Samples of a shard whose scenes have one member per sensor and a JSON file, with the images that are used."""
     with tarfile.open(shard, "r:") as tar:
         members = tar.getmembers()
         scenes = [members[at : at + len(sensors) + 1] for at in range(0, len(members), len(sensors) + 1)]
-        return [_sample(shard, tar, {member.name.split(".")[1]: member for member in scene}) for scene in scenes]
+        named = [{member.name.split(".")[1]: member for member in scene} for scene in scenes]
+        return [_sample(shard, tar, scene, used) for scene in named]
 
 
-def _sample(shard: Path, tar: tarfile.TarFile, scene: dict[str, tarfile.TarInfo]) -> Sample:
+def _sample(shard: Path, tar: tarfile.TarFile, scene: dict[str, tarfile.TarInfo], used: frozenset[str]) -> Sample:
     about = json.loads(tar.extractfile(scene.pop("json")).read())  # type: ignore[union-attr]
-    images = {name: TarReference(shard, m.name, m.offset_data, m.size) for name, m in scene.items()}
+    images = {name: TarReference(shard, m.name, m.offset_data, m.size) for name, m in scene.items() if name in used}
     key = next(iter(images.values())).member.split(".")[0]
     return Sample(id=key, images=images, label=about["label"], caption=about["caption"])
 
@@ -119,7 +121,7 @@ def build(config: SampleConfig, context: edgefw.BuildContext) -> SampleScenes:
         if name not in config.sensors:
             more = " Add it to sensors." if name == "thermal" else f" Name modalities {', '.join(config.sensors)}."
             raise RecipeError(f"{context.path}: data set 'sample' draws {known}, not '{name}'.{more}")
-    return SampleScenes(config, context.cache)
+    return SampleScenes(config, context.cache, tuple(context.modalities))
 
 
 @edgefw.hookimpl
