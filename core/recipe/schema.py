@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(ge=1)]
@@ -66,11 +66,22 @@ class LossPiece(Piece):
     projector: Piece | None = Field(default=None, description="alignment projector of this loss, dropped at export")
 
 
+def _has_a_place(template: str) -> str:
+    if "{}" not in template:
+        raise ValueError(f"{template!r} has no {{}} for the label: every label would read the same.")
+    return template
+
+
+Template = Annotated[str, AfterValidator(_has_a_place)]
+
+
 class Curate(Section):
     """Keep the samples that the teacher is sure of, and remember what it takes them for."""
 
-    labels: str | list[str] = Field(description="label superset: a text file with one name a line, or a list")
-    template: str | list[str] = Field(
+    labels: str | Annotated[list[str], Field(min_length=1)] = Field(
+        description="label superset: a text file with one name a line, or a list"
+    )
+    template: Template | Annotated[list[Template], Field(min_length=1)] = Field(
         default="a photo of a {}", description="prompt(s); {} is the label, {a} its a or an"
     )
     keep: Annotated[float, Field(gt=0.0, le=1.0)] = Field(default=0.25, description="fraction kept, the surest first")
@@ -156,7 +167,7 @@ class Evaluate(Section):
     labels: str | list[str] | None = Field(
         default=None, description="label names: a file, a list, or null for the data set's classes"
     )
-    template: str | list[str] = Field(
+    template: Template | Annotated[list[Template], Field(min_length=1)] = Field(
         default="a photo of a {}", description="prompt(s); {} is the label, {a} its a or an"
     )
     batch: Positive = Field(default=64, description="images at a time")

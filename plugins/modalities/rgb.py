@@ -79,6 +79,8 @@ class Rgb:
         except DataError:
             raise
         except UnidentifiedImageError as error:
+            if data[:4] in (b"II*\0", b"MM\0*"):
+                raise DataError(f"{where}: a TIFF that Pillow cannot read as one colour picture.") from error
             raise DataError(f"{where}: no image format that Pillow knows.") from error
         except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and others
             raise DataError(f"{where}: the image cannot be decoded ({error}).") from error

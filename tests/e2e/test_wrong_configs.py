@@ -120,6 +120,9 @@ OUT_OF_RANGE = [
     over("device", "compute.device=gpu", "compute.device:", "got 'gpu'.", "auto, cpu, cuda, cuda:1"),
     over("name of a modality", "modalities.RGB.name=rgb", "modalities.RGB: must be text of the form", "got 'RGB'"),
     over("no losses", "train.0.losses=[]", "train[0].losses: must be at least 1 item long, got []."),
+    over("no label names", "curate={labels: []}", "curate.labels: must be text or at least 1 item long, got [].", "[]"),
+    over("template without a place", "evaluate.template=a photo", "'a photo' has no {} for the label"),
+    over("one of two templates", "evaluate.template=['a {}', b]", "evaluate.template[1]: 'b' has no {} for the label"),
     over("huge seed", "seed=99999999999", "seed: must be less than 2147483648, got 99999999999."),
 ]
 MISSING = [
