@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 
     from edgefw.contracts.loss import LossInput
     from edgefw.contracts.teacher import TeacherOutput
+
+
+TOGETHER = "+"
+"""Stands between modalities that one graph takes at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,12 +50,28 @@ class Batch:
 class Signature:
     """One graph to export: its `name`, and the modalities it takes as inputs, in order.
 
-    `serves` lists the modalities that this graph labels: a shared encoder takes one image of any of them.
+    `serves` lists the modalities that this graph labels: a shared encoder takes one image of any of them. A graph of
+    several inputs takes one image of each of them together, and serves all its inputs.
     """
 
     name: str
     inputs: tuple[str, ...]
     serves: tuple[str, ...]
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """What its answers are told under: each modality that it serves, or its inputs together ("rgb+depth")."""
+        return self.serves if len(self.inputs) == 1 else (together(self.inputs),)
+
+
+def together(inputs: Sequence[str]) -> str:
+    """The name of images of several modalities that belong together: "rgb+depth"."""
+    return TOGETHER.join(inputs)
+
+
+def is_together(role: str) -> bool:
+    """Whether a role stands for several images at once; a modality's own name has no "+"."""
+    return TOGETHER in role
 
 
 class Scheme(Protocol):
@@ -71,4 +91,25 @@ class Scheme(Protocol):
 
     def signatures(self, modalities: Sequence[str]) -> Sequence[Signature]:
         """The graphs to export, one artefact each."""
+        ...
+
+
+@runtime_checkable
+class Joining(Protocol):
+    """A scheme that has a signature of several inputs."""
+
+    def embed_together(self, network: nn.Module, images: Mapping[str, Tensor]) -> Tensor:
+        """Embeddings (B, D) of B samples from one image (B, C, H, W) of each modality; tensor operations only."""
+        ...
+
+
+@runtime_checkable
+class Extending(Protocol):
+    """A scheme whose network has parts beside the student that are exported with it."""
+
+    def extras(self, network: nn.Module) -> Mapping[str, Tensor]:
+        """Names of those parts in the network, each with an example of the one tensor it takes.
+
+        A training-time quantizer prepares them as it prepares the student.
+        """
         ...

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from edgefw.contracts.scheme import Extending
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -21,7 +23,7 @@ def planned_artefacts(pieces: Pieces, scheme: Scheme, network: nn.Module) -> lis
     """One row per artefact, in the order they are made."""
     spec = network.spec.input  # type: ignore[union-attr]
     shape = [spec.channels, spec.size, spec.size]  # type: ignore[union-attr]
-    sizes = _sizes(network)
+    beside = _beside(scheme, network)
     rows = []
     for backend in pieces.backends:
         fitting = [quantizer for quantizer in pieces.quantizers if quantizer.level in backend.accepts]
@@ -36,16 +38,24 @@ def planned_artefacts(pieces: Pieces, scheme: Scheme, network: nn.Module) -> lis
                         "precision": precision,
                         "signature": signature.name,
                         "inputs": {modality: shape for modality in signature.inputs},
-                        "serves": list(signature.serves),
-                        "bytes": sizes[precision != FLOAT],
+                        "serves": list(signature.roles),
+                        "bytes": _sizes(network, *(beside if len(signature.inputs) > 1 else ()))[precision != FLOAT],
                     }
                 )
     return rows
 
 
-def _sizes(network: nn.Module) -> tuple[int, int]:
+def _beside(scheme: Scheme, student: nn.Module) -> list[nn.Module]:
+    """What a scheme adds to the student in graphs of several inputs."""
+    if not isinstance(scheme, Extending):
+        return []
+    network = scheme.network(student)
+    return [network.get_submodule(name) for name in scheme.extras(network)]
+
+
+def _sizes(*networks: nn.Module) -> tuple[int, int]:
     """Bytes in float and in int8."""
-    tensors = [*network.parameters()]
+    tensors = [parameter for network in networks for parameter in network.parameters()]
     wide = sum(tensor.numel() for tensor in tensors if tensor.ndim > 1)
     narrow = sum(tensor.numel() for tensor in tensors if tensor.ndim <= 1)
     return 4 * (wide + narrow), wide + 4 * narrow

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from edgefw.contracts.scheme import is_together
 from edgefw.reporting.model_rows import ModelRow, main_metric, metric_text, modalities_of, model_rows
 from edgefw.reporting.numbers import ABSENT, known, megabytes, milliseconds
 from edgefw.reporting.progress import format_seconds
@@ -29,7 +30,7 @@ class TableRow:
         model: "teacher", "student", or an artefact.
         metric: what `accuracy` holds.
         accuracy: modality -> main metric, 0..1.
-        average: arithmetic mean over the table's modalities; None where one of them is missing.
+        average: arithmetic mean over the table's modalities, each alone; None where one of them is missing.
         bytes: size of the file, for artefacts.
         latency_ms_p50: milliseconds at batch 1, for artefacts.
         train_seconds: what the run's training took; None for the teacher.
@@ -91,7 +92,7 @@ def _rows(name: str, run: RunData, columns: Sequence[str]) -> Iterator[TableRow]
 
 
 def _average(row: ModelRow, columns: Sequence[str]) -> float | None:
-    values = [row.accuracy.get(name) for name in columns]
+    values = [row.accuracy.get(name) for name in columns if not is_together(name)]
     found = [value for value in values if value is not None]
     return sum(found) / len(found) if found and len(found) == len(values) else None
 

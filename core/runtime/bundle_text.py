@@ -19,9 +19,10 @@ def describe(bundle: Bundle) -> list[str]:
     manifest = bundle.manifest
     lines = [f"bundle   {bundle.source}", f"encoder  {manifest.encoder}", f"made by  edgefw {manifest.edgefw}"]
     lines += ["", "artefacts"]
+    wide = max(30, *(len(entry.name) for entry in manifest.artefacts))
     for entry in manifest.artefacts:
         mark = "*" if entry.name == manifest.default else " "
-        lines.append(f"{mark} {entry.name:<30} {entry.bytes / 1e6:8.2f} MB  {', '.join(entry.modalities)}")
+        lines.append(f"{mark} {entry.name:<{wide}} {entry.bytes / 1e6:8.2f} MB  {', '.join(entry.roles)}")
         lines += [f"      {text}" for text in _quality(entry)]
         lines.append(f"      sha256 {entry.sha256}")
     lines += ["", "sensors"]

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from edgefw.contracts.scheme import together
 from edgefw.errors import BundleError
 from edgefw.runtime.pack_document import Sha256, first_problem
 
@@ -26,7 +27,7 @@ def _inside(text: str) -> str:
 
 
 Relative = Annotated[str, AfterValidator(_inside)]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._+-]*$")]
 
 
 class _Part(BaseModel):
@@ -40,8 +41,8 @@ class ArtefactEntry(_Part):
         name: "onnxruntime-int8-static"; what `--artefact` takes.
         backend: technique that opens it; `options` are that technique's.
         file: where it lies in the bundle, with `bytes` and `sha256`.
-        modalities: roles that it labels.
-        inputs: graph input -> (C, H, W).
+        modalities: sensors that it labels; for one of several inputs, those that it takes together, in order.
+        inputs: graph input -> (C, H, W); one of several inputs names them after its sensors.
         quality: what `verify` measured on held-out samples, for `edgefw bundle show`.
     """
 
@@ -55,6 +56,11 @@ class ArtefactEntry(_Part):
     modalities: list[str] = Field(min_length=1)
     inputs: dict[str, list[int]] = Field(min_length=1)
     quality: dict[str, Any] = {}
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """What its answers are told under: each sensor alone, or all of them together ("rgb+depth")."""
+        return tuple(self.modalities) if len(self.inputs) == 1 else (together(self.modalities),)
 
 
 class ModalityEntry(_Part):
@@ -110,6 +116,11 @@ class Manifest(_Part):
         for artefact in self.artefacts:
             if unknown := sorted(set(artefact.modalities) - self.modalities.keys()):
                 raise ValueError(f"artefact '{artefact.name}' names unknown modalities {', '.join(unknown)}")
+            if len(artefact.inputs) > 1 and list(artefact.inputs) != artefact.modalities:
+                raise ValueError(
+                    f"artefact '{artefact.name}' takes {', '.join(artefact.inputs)} together, and its modalities are "
+                    f"{', '.join(artefact.modalities)}; they must be the same"
+                )
         return self
 
     def to_json(self) -> dict[str, Any]:

@@ -73,12 +73,12 @@ class _Target:
 
     @cached_property
     def examples(self) -> Mapping[str, np.ndarray]:
-        """Real rows of the graph's input."""
+        """Real rows of the graph's inputs."""
         return self.images.examples(EXAMPLES)
 
 
 def _targets(context: StageContext, trained: Trained, samples: Sequence[Sample]) -> Iterator[_Target]:
-    from edgefw.stages.graphs import INPUT
+    from edgefw.stages.graphs import input_names
 
     signatures = trained.scheme.signatures(tuple(context.pieces.modalities))
     for backend, chosen in zip(context.pieces.backends, context.composition.backends):
@@ -88,7 +88,7 @@ def _targets(context: StageContext, trained: Trained, samples: Sequence[Sample])
                 chosen=chosen,
                 signature=signature,
                 suffix=f"-{signature.name}" if position else "",
-                images=CalibrationImages(context, samples, signature, INPUT),
+                images=CalibrationImages(context, samples, signature, input_names(signature)),
             )
 
 
@@ -146,12 +146,12 @@ class _Exporter:
         self._record(target, name, folder / file.name, quantizer.precision, source, report)
 
     def _graph(self, signature: Signature) -> nn.Module:
-        from edgefw.stages.graphs import SignatureGraph
+        from edgefw.stages.graphs import graph_of
 
         quantizer, network = self.trained.quantizer, self.trained.network
         if quantizer is not None:
             network = quantizer.convert(network)
-        return SignatureGraph(network, self.trained.scheme, signature).eval()
+        return graph_of(network, self.trained.scheme, signature)
 
     def _folder(self, target: _Target, precision: str) -> tuple[str, Path]:
         """A new folder; a second artefact of one name gets a number."""

@@ -5,9 +5,10 @@ It reads `train/`; it trains nothing.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgefw.errors import RunFolderError
 from edgefw.runtime.hashes import sha256_of
@@ -38,6 +39,12 @@ class Trained:
     def embed(self, modality: str, pixels: Tensor) -> Tensor:
         """Embeddings (B, D) of (B, C, H, W) images of one modality."""
         return self.scheme.embed(self.network, modality, pixels)
+
+    def embed_together(self, images: Mapping[str, Tensor]) -> Tensor:
+        """Embeddings (B, D) of B samples, from one (B, C, H, W) image of each modality."""
+        joining: Any = self.scheme
+        embedding: Tensor = joining.embed_together(self.network, images)
+        return embedding
 
 
 def weights_file(context: StageContext) -> Path:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgefw.errors import DataError
 from edgefw.evaluation.budget import best, checks, not_judged
 from edgefw.runtime.benchmark import Latency, time_interleaved
 from edgefw.runtime.hashes import sha256_of
@@ -21,7 +22,16 @@ from edgefw.runtime.memory import growth_mib
 from edgefw.stages.fingerprints import data_state, piece
 from edgefw.stages.held_out import fingerprint_of, held_out
 from edgefw.stages.trained import load_student
-from edgefw.stages.verify_models import STUDENT, TEACHER, Gathered, OpenArtefact, Pass, batch_difference, open_artefacts
+from edgefw.stages.verify_models import (
+    STUDENT,
+    TEACHER,
+    Gathered,
+    OpenArtefact,
+    Pass,
+    batch_difference,
+    open_artefacts,
+    single_feeds,
+)
 from edgefw.stages.verify_numbers import cost_notes, distances, drop_points, evaluation_rows, measured
 from edgefw.stages.verify_pictures import disagreements
 
@@ -55,13 +65,14 @@ def run(context: StageContext) -> dict[str, Any]:
     """Measure, judge, and say which artefact is the best on this machine."""
     held = held_out(context)
     trained, artefacts = load_student(context), open_artefacts(context)
+    check_pairs(artefacts, held)
     gathered = Pass(context, trained, artefacts, held).run()
     eye = (TEACHER, context.pieces.teacher_modality)
     evaluation = evaluation_rows(gathered.answers, held.labels, eye, context.pieces.teacher.spec.logit_scale)
     records = _records(context, artefacts, gathered)
     limits = budget_limits(context)
     numbers = [measured(record, _drop(evaluation, record)) for record in records]
-    chosen, keeps_all = best(numbers, limits)
+    chosen, keeps_all = best(_preferred(numbers, artefacts), limits)
     _write_predictions(context, held, gathered)
     return {
         "split": context.recipe.config.verify.split,
@@ -94,24 +105,21 @@ def _records(context: StageContext, artefacts: Sequence[OpenArtefact], gathered:
         record = {
             **{key: own[key] for key in ("name", "backend", "precision", "source", "path", "bytes", "sha256")},
             "signature": own["signature"]["name"],
-            "serves": list(artefact.serves),
+            "serves": list(artefact.roles),
             "latency_ms_p50": time.p50_ms,
             "latency_ms_p95": time.p95_ms,
             "latency_calls": time.calls,
             "memory_mib": _memory(context, own),
             "batch_relative_error": batch_difference(artefact, gathered.inputs),
-            **distances(gathered.answers, artefact.name, artefact.serves, STUDENT),
+            **distances(gathered.answers, artefact.name, artefact.roles, STUDENT),
         }
         notes = cost_notes(record, records.get(str(own["source"])))
         records[artefact.name] = {**record, "warnings": [*own["warnings"], *notes]}
     return list(records.values())
 
 
-def _latency(artefacts: Sequence[OpenArtefact], inputs: Mapping[str, np.ndarray]) -> dict[str, Latency]:
-    feeds = {
-        artefact.name: [artefact.feeds(image[None]) for image in inputs[_shown(artefact, inputs)]]
-        for artefact in artefacts
-    }
+def _latency(artefacts: Sequence[OpenArtefact], inputs: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, Latency]:
+    feeds = {artefact.name: single_feeds(artefact, _shown(artefact, inputs)) for artefact in artefacts}
     runners = {artefact.name: artefact.runner for artefact in artefacts}
     return time_interleaved(runners, feeds, seconds=_SECONDS_EACH * len(runners))
 
@@ -123,9 +131,30 @@ def _memory(context: StageContext, record: Mapping[str, Any]) -> float | None:
     return growth_mib(record["backend"], record["options"], file, record["inputs"], threads=threads)
 
 
-def _shown(artefact: OpenArtefact, inputs: Mapping[str, np.ndarray]) -> str:
-    """A modality that the artefact serves and the held-out samples have."""
-    return next((name for name in artefact.serves if name in inputs), next(iter(inputs)))
+def _shown(artefact: OpenArtefact, inputs: Mapping[str, Mapping[str, np.ndarray]]) -> Mapping[str, np.ndarray]:
+    """Images of a role that the artefact serves and the held-out samples have."""
+    return next((inputs[role] for role in artefact.roles if role in inputs), next(iter(inputs.values())))
+
+
+def check_pairs(artefacts: Sequence[OpenArtefact], held: HeldOut) -> None:
+    """Refuse held-out samples that say nothing about an artefact of several inputs.
+
+    Raises:
+        DataError: if none of them has all the modalities that it takes at once.
+    """
+    for artefact in artefacts:
+        inputs = artefact.signature.inputs
+        if len(inputs) > 1 and not any(all(name in sample.images for name in inputs) for sample in held.samples):
+            raise DataError(
+                f"verify.split: no held-out sample has {' and '.join(inputs)}, which '{artefact.name}' takes together. "
+                "Add such samples, verify more of them, or use a scheme without pairs."
+            )
+
+
+def _preferred(numbers: Sequence[Measured], artefacts: Sequence[OpenArtefact]) -> list[Measured]:
+    """The best is sought among files that take one image, where there are any: they label every sample."""
+    single = {artefact.name for artefact in artefacts if len(artefact.signature.inputs) == 1}
+    return [entry for entry in numbers if entry.name in single] or list(numbers)
 
 
 def _drop(evaluation: Sequence[Mapping[str, Any]], record: Mapping[str, Any]) -> float | None:

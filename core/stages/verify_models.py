@@ -1,18 +1,21 @@
 """Show every held-out sample to teacher, student and artefacts: one pass, one batch of samples in memory at a time.
 
 An image is decoded once per modality; the student and every artefact see the same prepared pixels, the teacher sees
-the picture. Artefacts run in their own runtime. It collects answers; what they are worth, `verify` decides.
+the picture. What takes several modalities together is asked about the samples that have all of them. Artefacts run in
+their own runtime. It collects answers; what they are worth, `verify` decides.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
+from edgefw.contracts.scheme import Signature, together
 from edgefw.data.loading import read_image
 from edgefw.evaluation import predictions, zero_shot_scores
 from edgefw.evaluation.comparison import relative_errors
@@ -32,7 +35,7 @@ _PAIRS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class OpenArtefact:
-    """An exported file, opened: its record, its runner, the name of its input."""
+    """An exported file, opened: its record and its runner."""
 
     record: Mapping[str, Any]
     runner: Runner
@@ -43,13 +46,20 @@ class OpenArtefact:
         return str(self.record["name"])
 
     @property
-    def serves(self) -> Sequence[str]:
-        """Modalities that it labels."""
-        return list(self.record["signature"]["serves"])
+    def signature(self) -> Signature:
+        """Of its graph."""
+        stated = self.record["signature"]
+        return Signature(name=stated["name"], inputs=tuple(stated["inputs"]), serves=tuple(stated["serves"]))
 
-    def feeds(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
-        """Images (B, C, H, W) under the name of the graph's input."""
-        return {next(iter(self.record["inputs"])): pixels}
+    @property
+    def roles(self) -> Sequence[str]:
+        """What its answers are told under."""
+        return self.signature.roles
+
+    def feeds(self, images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Images (B, C, H, W) by modality, under the names of the graph's inputs."""
+        names = list(self.record["inputs"])
+        return dict(images) if len(names) > 1 else {names[0]: next(iter(images.values()))}
 
 
 def open_artefacts(context: StageContext) -> list[OpenArtefact]:
@@ -70,10 +80,10 @@ def open_artefacts(context: StageContext) -> list[OpenArtefact]:
 
 @dataclass
 class Gathered:
-    """What one pass leaves: answers by (model, modality), and a few real inputs per modality."""
+    """What one pass leaves: answers by (model, role), and a few real inputs per role, by modality."""
 
     answers: dict[tuple[str, str], Answers] = field(default_factory=dict)
-    inputs: dict[str, np.ndarray] = field(default_factory=dict)
+    inputs: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
 
 
 class Pass:
@@ -89,6 +99,7 @@ class Pass:
             name: sensor.preprocessing(self._pieces.student_spec.input)
             for name, sensor in self._pieces.modalities.items()
         }
+        self._joint = list(dict.fromkeys(a.signature.inputs for a in artefacts if len(a.signature.inputs) > 1))
         self._device = context.processes.torch_device()
         self._gathered = Gathered()
 
@@ -112,6 +123,7 @@ class Pass:
         names += [name for name in self._pieces.modalities if name not in names]
         photographs: np.ndarray | None = None  # (B, D), NaN without a photograph
         target = self._held.labels[rows]
+        pixels: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         for name in names:
             present, values = self._decoded(rows, name)
             if not len(present):
@@ -125,7 +137,11 @@ class Pass:
                 photographs = np.full((len(rows), seen.shape[1]), np.nan, np.float32)
             place, wanted = rows[present], target[present]
             self._of(TEACHER, name).add(place, seen, teacher=photographs[present], target=wanted)
-            self._small(place, name, values, photographs[present], wanted)
+            prepared = np.stack([self._contracts[name](image) for image in values])
+            self._small(place, name, {name: prepared}, photographs[present], wanted)
+            pixels[name] = present, prepared
+        for inputs in self._joint:
+            self._together(rows, inputs, pixels, photographs, target)
 
     def _decoded(self, rows: np.ndarray, name: str) -> tuple[np.ndarray, list[np.ndarray]]:
         """Positions within the batch that have the modality, and their decoded values."""
@@ -152,36 +168,72 @@ class Pass:
             target = np.where(target >= 0, target, said)
         return target
 
-    def _small(
-        self, place: np.ndarray, name: str, values: Sequence[np.ndarray], photographs: np.ndarray, target: np.ndarray
+    def _together(
+        self,
+        rows: np.ndarray,
+        inputs: tuple[str, ...],
+        pixels: Mapping[str, tuple[np.ndarray, np.ndarray]],
+        photographs: np.ndarray | None,
+        target: np.ndarray,
     ) -> None:
-        """Student and artefacts on one modality."""
+        """Student and artefacts on several modalities at once, where a sample has all of them."""
+        if photographs is None or any(name not in pixels for name in inputs):
+            return
+        both = reduce(np.intersect1d, [pixels[name][0] for name in inputs])
+        if len(both):
+            images = {name: pixels[name][1][np.searchsorted(pixels[name][0], both)] for name in inputs}
+            self._small(rows[both], together(inputs), images, photographs[both], target[both])
+
+    def _small(
+        self,
+        place: np.ndarray,
+        role: str,
+        images: dict[str, np.ndarray],
+        photographs: np.ndarray,
+        target: np.ndarray,
+    ) -> None:
+        """Student and artefacts on one modality, or on several together."""
+        source = self._student(images)
+        self._of(STUDENT, role).add(place, source, teacher=photographs, target=target)
+        for artefact in self._artefacts:
+            if role in artefact.roles:
+                embeddings = artefact.runner.run(artefact.feeds(images))
+                self._of(artefact.name, role).add(place, embeddings, source, photographs, target)
+        kept = self._gathered.inputs.setdefault(role, {})
+        for name, own in images.items():
+            if len(kept.get(name, ())) < _PAIRS:
+                kept[name] = np.concatenate([kept[name], own])[:_PAIRS] if name in kept else own[:_PAIRS]
+
+    def _student(self, images: Mapping[str, np.ndarray]) -> np.ndarray:
         import torch
 
-        pixels = np.stack([self._contracts[name](image) for image in values])
+        tensors = {name: torch.from_numpy(own) for name, own in images.items()}
         with torch.inference_mode():
-            source = self._trained.embed(name, torch.from_numpy(pixels)).float().numpy()
-        self._of(STUDENT, name).add(place, source, teacher=photographs, target=target)
-        for artefact in self._artefacts:
-            if name in artefact.serves:
-                embeddings = artefact.runner.run(artefact.feeds(pixels))
-                self._of(artefact.name, name).add(place, embeddings, source, photographs, target)
-        kept = self._gathered.inputs.get(name)
-        if kept is None or len(kept) < _PAIRS:
-            self._gathered.inputs[name] = (pixels if kept is None else np.concatenate([kept, pixels]))[:_PAIRS]
+            if len(tensors) > 1:
+                said = self._trained.embed_together(tensors)
+            else:
+                ((name, own),) = tensors.items()
+                said = self._trained.embed(name, own)
+        embedding: np.ndarray = said.float().numpy()
+        return embedding
 
     def _of(self, model: str, modality: str) -> Answers:
         return self._gathered.answers.setdefault((model, modality), Answers(questions=self._questions))
 
 
-def batch_difference(artefact: OpenArtefact, inputs: Mapping[str, np.ndarray]) -> float | None:
-    """Largest relative error between an image in a batch and the same image alone; None if it serves none of them."""
-    errors = [float(error) for name in artefact.serves if name in inputs for error in _alone(artefact, inputs[name])]
+def batch_difference(artefact: OpenArtefact, inputs: Mapping[str, Mapping[str, np.ndarray]]) -> float | None:
+    """Largest relative error between a sample in a batch and the same one alone; None if it serves none of them."""
+    errors = [float(error) for role in artefact.roles if role in inputs for error in _alone(artefact, inputs[role])]
     return max(errors) if errors else None
 
 
-def _alone(artefact: OpenArtefact, pixels: np.ndarray) -> Iterator[float]:
-    together = artefact.runner.run(artefact.feeds(pixels))
-    for row in range(len(pixels)):
-        alone = artefact.runner.run(artefact.feeds(pixels[row : row + 1]))
-        yield float(relative_errors(alone, together[row : row + 1])[0])
+def single_feeds(artefact: OpenArtefact, images: Mapping[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
+    """What the artefact is fed for each sample alone, from (B, C, H, W) images by modality."""
+    count = min(len(own) for own in images.values())
+    return [artefact.feeds({name: own[row : row + 1] for name, own in images.items()}) for row in range(count)]
+
+
+def _alone(artefact: OpenArtefact, images: Mapping[str, np.ndarray]) -> Iterator[float]:
+    whole = artefact.runner.run(artefact.feeds(images))
+    for row, feeds in enumerate(single_feeds(artefact, images)):
+        yield float(relative_errors(artefact.runner.run(feeds), whole[row : row + 1])[0])

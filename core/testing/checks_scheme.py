@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from edgefw.contracts.loss import LossInput
-from edgefw.contracts.scheme import Batch
+from edgefw.contracts.scheme import Batch, Extending, Joining
 from edgefw.testing.fakes import TEACHER_WIDTH, scheme_batch, student_network
 from edgefw.testing.subject import Subject
 
@@ -84,6 +84,39 @@ def embeds_every_modality_it_serves(subject: Subject) -> None:
         assert torch.allclose(together[:1], alone, atol=1e-5), f"{modality}: an image alone gives another embedding"
 
 
+def embeds_images_together(subject: Subject) -> None:
+    """A graph of several inputs has an `embed_together` that gives (B, D), a sample alone as in a batch."""
+    scheme = subject.build()
+    joint = [signature for signature in scheme.signatures(subject.modalities) if len(signature.inputs) > 1]
+    if not joint:
+        return
+    can = isinstance(scheme, Joining)
+    assert can, f"a signature of several inputs ({joint[0]}), and no `embed_together`"
+    network = scheme.network(student_network()).eval()
+    images = _batch(subject).images
+    for signature in joint:
+        assert set(signature.serves) == set(signature.inputs), f"{signature} serves other modalities than it takes"
+        with torch.no_grad():
+            both, alone = (
+                scheme.embed_together(network, {name: images[name][:count] for name in signature.inputs})
+                for count in (len(images[signature.inputs[0]]), 1)
+            )
+        assert both.shape[1:] == (TEACHER_WIDTH,) and len(both) == len(images[signature.inputs[0]]), f"{both.shape}"
+        assert torch.allclose(both[:1], alone, atol=1e-5), f"{signature.name}: a sample alone gives another embedding"
+
+
+def extras_are_parts_of_the_network(subject: Subject) -> None:
+    """What a scheme names as exported beside the student is in the network, and takes its example."""
+    scheme = subject.build()
+    has_parts = isinstance(scheme, Extending)
+    if not has_parts:
+        return
+    network = scheme.network(student_network()).eval()
+    for name, example in scheme.extras(network).items():
+        with torch.no_grad():
+            assert len(network.get_submodule(name)(example)) == len(example), f"{name}: rows are lost"
+
+
 def signatures_serve_each_modality_once(subject: Subject) -> None:
     """Graphs have different names, take modalities of the recipe, and no two of one input serve the same modality."""
     signatures = subject.build().signatures(subject.modalities)
@@ -105,6 +138,8 @@ CHECKS = (
     targets_carry_no_gradient,
     peer_is_declared,
     embeds_every_modality_it_serves,
+    embeds_images_together,
+    extras_are_parts_of_the_network,
     signatures_serve_each_modality_once,
 )
 

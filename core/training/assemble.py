@@ -1,5 +1,7 @@
 """From a bare student to the network a phase trains, in the one order that works: quantizer, then scheme.
 
+What a scheme adds for export too is prepared by the quantizer as well, part by part.
+
 Training, export and resume all build the network here, so that a saved state dict always fits.
 """
 
@@ -13,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from edgefw.contracts.scheme import Extending
 from edgefw.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -32,7 +35,13 @@ def assemble(student: nn.Module, scheme: Scheme, quantizer: ModuleQuantizer | No
     if quantizer is not None:
         spec = student.spec
         student = quantizer.prepare(student, example_pixels(spec.input))  # type: ignore[union-attr,arg-type]
-    return scheme.network(student)
+    network = scheme.network(student)
+    if quantizer is not None and isinstance(scheme, Extending):
+        for name, example in scheme.extras(network).items():
+            parent, _, own = name.rpartition(".")
+            prepared = quantizer.prepare(network.get_submodule(name), example)
+            setattr(network.get_submodule(parent), own, prepared)
+    return network
 
 
 def load_trained(

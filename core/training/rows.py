@@ -122,6 +122,18 @@ def _rows_of(output: TeacherOutput, take: Callable[[Tensor], Tensor]) -> Teacher
     )
 
 
+def rows_of_modality(rows: LossInput, kind: int, keep: Tensor) -> StudentOutput:
+    """What the student says about images of one modality.
+
+    Args:
+        rows: of a batch, as `forward_rows` gives them.
+        kind: the modality's index.
+        keep: (rows of that modality,) bool, which of them.
+    """
+    own = rows.modality == kind
+    return StudentOutput(*(None if part is None else part[own][keep] for part in rows.student))  # type: ignore[arg-type]
+
+
 _SHARED = frozenset({"text", "logit_scale"})
 
 

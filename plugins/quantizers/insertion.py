@@ -58,6 +58,8 @@ def rounded_copy(network: nn.Module, example: Tensor, plan: Plan, replace: Repla
     made = _shared_copy(network)
     seen = _watch(made, example)
     names = _chosen(seen.ran, plan)
+    if "" in names:  # the network is one layer
+        return (replace and replace("", made)) or _rounded(made, plan, None)
     for name in names:
         layer = seen.ran[name]
         other = None if replace is None else replace(name, layer)

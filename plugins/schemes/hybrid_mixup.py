@@ -30,7 +30,7 @@ from edgefw.contracts.scheme import Batch, Signature
 from edgefw.contracts.student import StudentOutput
 from edgefw.errors import RecipeError
 from edgefw.registry.technique import Register
-from edgefw.training.rows import forward_rows, join_rows, with_peer
+from edgefw.training.rows import forward_rows, join_rows, rows_of_modality, with_peer
 
 
 class HybridMixupConfig(edgefw.TechniqueConfig):
@@ -74,7 +74,7 @@ class HybridMixup:
         both = replace(batch, images={name: mixed}, present={name: pairs})
         rows = forward_rows(network, both, (name,), self.modalities)
         lam = weights[pairs]
-        first, second = (_rows_of(plain, at, pairs[batch.present[self.modalities[at]]]) for at in index)
+        first, second = (rows_of_modality(plain, at, pairs[batch.present[self.modalities[at]]]) for at in index)
         peer = _interpolated(first, second, lam)
         return replace(rows, peer=peer, modality=torch.where(lam >= 0.5, index[0], index[1]))
 
@@ -92,12 +92,6 @@ def mixing_weights(alpha: float, seed: int, sample: Tensor) -> Tensor:
     """lam of each sample of a batch, (B,) float32: the same for the same seed and samples in the same order."""
     draw = np.random.default_rng([seed, *(int(index) for index in sample.tolist())])
     return torch.from_numpy(draw.beta(alpha, alpha, len(sample)).astype(np.float32))
-
-
-def _rows_of(plain: LossInput, kind: int, keep: Tensor) -> StudentOutput:
-    """What the student says about images of one modality; `keep` (rows of it,) says which of its rows."""
-    own = plain.modality == kind
-    return StudentOutput(*(None if part is None else part[own][keep] for part in plain.student))  # type: ignore[arg-type]
 
 
 def _interpolated(first: StudentOutput, second: StudentOutput, lam: Tensor) -> StudentOutput:

@@ -55,6 +55,10 @@ TRAIN = {
         ),
         {"rgb", "depth"},
     ),
+    "cross-attention": (
+        f"[{{name: a, scheme: {{name: cross-attention}}, losses: [{{name: feature}}], {STEPS}}}]",
+        {"encoder", "rgb+depth"},
+    ),
     "transfer": (
         (
             f"[{RGB_FIRST}, {{name: a, scheme: {{name: transfer, frozen: 0.4}}, "
@@ -109,7 +113,8 @@ def test_a_recipe_with_this_scheme_ends_in_verified_artefacts(scenes: Path, name
     assert result["status"] == "ok"
     verified = RunFolder(scenes / name).read_json("verify/result.json")
     assert {row["signature"] for row in verified["artefacts"]} == graphs
-    assert {modality for row in verified["artefacts"] for modality in row["serves"]} == {"rgb", "depth"}
+    roles = {role for row in verified["artefacts"] for role in row["serves"]}
+    assert roles == {"rgb", "depth"} | {graph for graph in graphs if "+" in graph}
     assert all(row["cosine_min"] > 0.999 for row in verified["artefacts"])
     models = {row["model"] for row in result["evaluation"] if row["modality"] == "depth" and row["metric"] == "top1"}
     assert {"teacher", "student"} < models

@@ -103,6 +103,8 @@ MUTANTS = [
     (Kind.SCHEME, "rows_are_aligned", ("return forward_rows", "return __import__('dataclasses').replace(forward_rows"), ("self.modalities, self.modalities)\n\n    def embed", "self.modalities, self.modalities), role=None)\n\n    def embed")),
     (Kind.SCHEME, "peer_is_declared", ("build=build,", "build=build, provides=frozenset({'peer'}),")),
     (Kind.SCHEME, "embeds_every_modality_it_serves", (".embedding", ".pooled")),
+    (Kind.SCHEME, "embeds_images_together", ("inputs=(modalities[0],)", "inputs=tuple(modalities)")),
+    (Kind.SCHEME, "extras_are_parts_of_the_network", ("    def embed(self", "    def extras(self, network):\n        return {'absent': network}\n\n    def embed(self")),
     (Kind.SCHEME, "signatures_serve_each_modality_once", ("serves=tuple(modalities)", "serves=('sonar',)")),
     (Kind.SAMPLER, "batches_are_full_and_in_range", ("% table.size)", ")")),
     (Kind.SAMPLER, "an_epoch_is_a_pure_function", ("first = epoch", "import random\n        first = random.randrange(50) + epoch")),
