@@ -32,6 +32,13 @@ def small_bundle() -> Any:
 
 
 @pytest.fixture(scope="session")
+def pair_bundle() -> Any:
+    """The names of tests/fixtures/pair_bundle.py: `write_pair_bundle(folder)`, `write_scenes(folder)`, ..."""
+    source = Path(__file__).parent / "fixtures" / "pair_bundle.py"
+    return SimpleNamespace(**runpy.run_path(str(source)))
+
+
+@pytest.fixture(scope="session")
 def installed_plugins(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """`with installed_plugins("edgefw-acme"):` has third parties' packages in the environment, see its file."""
     source = Path(__file__).parent / "fixtures" / "installed_plugins.py"

@@ -31,10 +31,11 @@ def command(bundle: Path, seconds: float, batch: int, threads: int | None, no_me
         document = {"bundle": str(bundle), "batch": batch, "threads": threads, "artefacts": rows}
         click.echo(json.dumps(document, indent=2))
         return
-    click.echo(f"{'artefact':<32}{'p50 ms':>9}{'p95 ms':>9}{'images/s':>10}{'MB':>8}{'memory MiB':>12}")
+    wide = max(32, *(len(row["name"]) + 2 for row in rows))
+    click.echo(f"{'artefact':<{wide}}{'p50 ms':>9}{'p95 ms':>9}{'images/s':>10}{'MB':>8}{'memory MiB':>12}")
     for row in rows:
         memory = "-" if row["memory_mib"] is None else f"{row['memory_mib']:.1f}"
         click.echo(
-            f"{row['name']:<32}{row['latency_ms_p50']:>9.2f}{row['latency_ms_p95']:>9.2f}"
+            f"{row['name']:<{wide}}{row['latency_ms_p50']:>9.2f}{row['latency_ms_p95']:>9.2f}"
             f"{row['images_per_second']:>10.1f}{row['bytes'] / 1e6:>8.2f}{memory:>12}"
         )

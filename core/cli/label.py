@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -14,16 +14,17 @@ if TYPE_CHECKING:
     from edgefw.runtime.bundle import Bundle
     from edgefw.runtime.label_pack import LabelPack
     from edgefw.runtime.labelling import Encoder, Labelled, Unreadable
+    from edgefw.runtime.scene_labelling import Unpaired
 
 _TOLD = 5
 
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.argument("sources", nargs=-1, required=True, metavar="[MODALITY=]SOURCE...")
 @click.option("--labels", help='Label names, "a cat,a dog": needs edgefw[train] for the text tower.')
 @click.option("--pack", type=click.Path(path_type=Path), help="A label pack to use instead of the bundle's own.")
-@click.option("--modality", help="Sensor that the images come from; default: the bundle's first.")
+@click.option("--modality", help="Sensor that unnamed sources come from; default: the bundle's first.")
 @click.option("--artefact", help="Compiled file to run; default: the best on the machine that verified.")
 @click.option("--top", type=click.IntRange(min=1), default=1, show_default=True, help="Labels per image.")
 @click.option("--batch", type=click.IntRange(min=1), default=16, show_default=True, help="Images in memory at a time.")
@@ -47,44 +48,109 @@ def command(
 
     BUNDLE is a bundle folder, an .edgefw file, or a run folder. A label whose probability stays below its threshold is
     not said: the image is "unknown". Files that cannot be read are counted and told on stderr.
+
+    Sources of several sensors are named: rgb=DIR depth=DIR. Files of one name, endings aside, are one scene, and are
+    labelled together where the bundle has an artefact that takes them together; all others alone.
     """
     from edgefw.runtime.bundle import open_bundle
-    from edgefw.runtime.labelling import label_images
-    from edgefw.runtime.sources import check_sources, find_images
+    from edgefw.runtime.pairing import named_sources
 
     if sum((labels is not None, pack is not None)) == 2 or (as_json and as_lines):
         raise click.UsageError("--labels excludes --pack, and --json excludes --jsonl.")
-    check_sources(sources)
     with open_bundle(bundle) as opened:
-        role = modality or opened.modalities[0]
-        chosen = opened.artefact(artefact, _known(opened, role))
-        encoder = _encoder(opened, role, chosen.name, threads)
+        named = named_sources(sources, opened.modalities)
+        if named and modality is not None:
+            raise click.UsageError("--modality is the sensor of unnamed sources; these are named.")
+        chosen = (
+            _scenes(opened, named, artefact, threads)
+            if named
+            else _images(opened, sources, modality, artefact, threads)
+        )
         names = _pack(opened, labels, pack)
-        results = label_images(encoder, names, find_images(sources), batch, top)
-        head = {"bundle": str(bundle), "artefact": chosen.name, "modality": role, "labels": list(names.names)}
-        tally = Tally()
+        results = chosen.label(names, batch, top)
+        head = {"bundle": str(bundle), **chosen.about, "labels": list(names.names)}
+        tally = Tally(paired=bool(named))
         _print(tally.watch(results), head, tally, as_json, as_lines)
     tally.tell()
 
 
+class Chosen(NamedTuple):
+    """What is labelled by what: `label(pack, batch, top)` does it, `about` says it in a document."""
+
+    label: Callable[[LabelPack, int, int], Iterable[Labelled | Unreadable | Unpaired]]
+    about: Mapping[str, Any]
+
+
+def _images(
+    opened: Bundle, sources: Sequence[str], modality: str | None, artefact: str | None, threads: int | None
+) -> Chosen:
+    """Images of one sensor, one by one."""
+    from edgefw.runtime.labelling import label_images
+    from edgefw.runtime.sources import check_sources, find_images
+
+    check_sources(sources)
+    role = modality or opened.modalities[0]
+    chosen = opened.artefact(artefact, _known(opened, role))
+    encoder = _encoder(opened, role, chosen.name, threads)
+    return Chosen(
+        label=lambda pack, batch, top: label_images(encoder, pack, find_images(sources), batch, top),
+        about={"artefact": chosen.name, "modality": role},
+    )
+
+
+def _scenes(opened: Bundle, named: Mapping[str, Sequence[str]], artefact: str | None, threads: int | None) -> Chosen:
+    """Images of several sensors, scene by scene."""
+    from edgefw.runtime.pairing import scenes
+    from edgefw.runtime.scene_labelling import check_pairs, label_scenes, scene_encoders
+
+    encoders = scene_encoders(opened, list(named), artefact, threads)
+    found = scenes(named)
+    check_pairs(found, encoders)
+    first = next(iter(encoders.values()))
+    return Chosen(
+        label=lambda pack, batch, top: label_scenes(encoders, pack, found, batch, top),
+        about={
+            "artefact": first.artefact.name,
+            "modality": first.role,
+            "artefacts": {role: encoder.artefact.name for role, encoder in encoders.items()},
+        },
+    )
+
+
 class Tally:
-    """Counts what goes by, and keeps the files that could not be read."""
+    """Counts what goes by, and keeps the files that could not be read, or lack a partner.
 
-    def __init__(self) -> None:
+    Args:
+        paired: whether sources were named by their sensor.
+    """
+
+    def __init__(self, paired: bool = False) -> None:
         self.counts: Counter[str] = Counter()
+        self.roles: Counter[str] = Counter()
         self.unreadable: list[dict[str, Any]] = []
+        self.unpaired: list[dict[str, Any]] = []
+        self.paired = paired
 
-    def watch(self, results: Iterable[Labelled | Unreadable]) -> Iterator[tuple[dict[str, Any], bool]]:
-        """Each result as a JSON object, and whether the image could be read."""
-        from edgefw.runtime.labelling import Unreadable
+    def watch(self, results: Iterable[Labelled | Unreadable | Unpaired]) -> Iterator[tuple[dict[str, Any], bool]]:
+        """Each result as a JSON object, and whether it has a label or none."""
+        from edgefw.runtime.labelling import Labelled, Unreadable
 
         for result in results:
-            document, readable = result.to_json(), not isinstance(result, Unreadable)
-            if readable:
+            document = result.to_json()
+            if isinstance(result, Labelled):
                 self.counts[document["label"] or "unknown"] += 1
-            else:
+                self.roles[result.modality or ""] += 1
+            elif isinstance(result, Unreadable):
                 self.unreadable.append(document)
-            yield document, readable
+            else:
+                self.unpaired.append(document)
+            yield document, isinstance(result, Labelled)
+
+    @property
+    def rest(self) -> dict[str, Any]:
+        """What stands at the end of a JSON document."""
+        unpaired = {"unpaired": self.unpaired} if self.paired else {}
+        return {"unreadable": self.unreadable, **unpaired, "counts": dict(self.counts.most_common())}
 
     def tell(self) -> None:
         """The summary, on stderr.
@@ -95,14 +161,27 @@ class Tally:
         from edgefw.errors import DataError
 
         total = sum(self.counts.values())
-        listed = "; ".join(f"{entry['path']}: {entry['error']}" for entry in self.unreadable[:_TOLD])
-        more = f"; and {len(self.unreadable) - _TOLD} more" if len(self.unreadable) > _TOLD else ""
         if not total:
-            raise DataError(f"none of {len(self.unreadable)} images can be read: {listed}{more}")
+            left = [*self.unreadable, *self.unpaired]
+            raise DataError(f"none of {len(left)} images can be {_outcome(self.unpaired)}: {_listed(left)}")
         said = ", ".join(f"{name} {count}" for name, count in self.counts.most_common(8))
-        click.echo(f"{total} images: {said}", err=True)
+        click.echo(f"{total} {'scenes' if self.paired else 'images'}: {said}", err=True)
+        if self.paired:
+            click.echo(", ".join(f"{role} {count}" for role, count in self.roles.items()), err=True)
         if self.unreadable:
-            click.echo(f"{len(self.unreadable)} files cannot be read: {listed}{more}", err=True)
+            click.echo(f"{len(self.unreadable)} files cannot be read: {_listed(self.unreadable)}", err=True)
+        if self.unpaired:
+            click.echo(f"{len(self.unpaired)} files are not labelled: {_listed(self.unpaired)}", err=True)
+
+
+def _outcome(unpaired: Sequence[Any]) -> str:
+    return "labelled" if unpaired else "read"
+
+
+def _listed(entries: Sequence[Mapping[str, Any]]) -> str:
+    """The first few, with reasons."""
+    more = f"; and {len(entries) - _TOLD} more" if len(entries) > _TOLD else ""
+    return "; ".join(f"{entry['path']}: {entry['error']}" for entry in entries[:_TOLD]) + more
 
 
 def _known(opened: Bundle, role: str) -> str:
@@ -148,7 +227,8 @@ def _print(
         elif readable:
             ranking = [f"{entry['label']}\t{entry['score']:.3f}" for entry in document["labels"]]
             said = "" if document["label"] else "unknown: "
-            click.echo(f"{document['path']}\t{said}" + "\t".join(ranking))
+            path = " + ".join(document.get("files", {}).values()) or document["path"]
+            click.echo(f"{path}\t{said}" + "\t".join(ranking))
 
 
 def _print_document(results: Iterable[tuple[dict[str, Any], bool]], head: dict[str, Any], tally: Tally) -> None:
@@ -160,5 +240,5 @@ def _print_document(results: Iterable[tuple[dict[str, Any], bool]], head: dict[s
         if readable:
             click.echo(separator + json.dumps(document, ensure_ascii=False), nl=False)
             separator = ",\n"
-    rest = json.dumps({"unreadable": tally.unreadable, "counts": dict(tally.counts.most_common())}, ensure_ascii=False)
+    rest = json.dumps(tally.rest, ensure_ascii=False)
     click.echo(f"\n], {rest[1:]}")

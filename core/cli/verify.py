@@ -75,12 +75,13 @@ def _bundle(target: Path, data: Sequence[str], pack: Path | None, batch: int, th
 
 def _print(result: Mapping[str, Any]) -> None:
     evaluation = [row for row in result["evaluation"] if row["metric"] == "top1"]
+    wide = max(32, *(len(row["name"]) for row in result["artefacts"]))
     for row in evaluation:
-        click.echo(f"{row['model']:<32} {row['modality']:<10} top-1 {100 * row['value']:6.1f} %  (n = {row['n']})")
+        click.echo(f"{row['model']:<{wide}} {row['modality']:<10} top-1 {100 * row['value']:6.1f} %  (n = {row['n']})")
     for artefact in result["artefacts"]:
         agreed = artefact.get("top1_agreement")
         click.echo(
-            f"{artefact['name']:<32} cosine {artefact['cosine_mean']:.4f} (min {artefact['cosine_min']:.4f})"
+            f"{artefact['name']:<{wide}} cosine {artefact['cosine_mean']:.4f} (min {artefact['cosine_min']:.4f})"
             + (f", agreement {100 * agreed:.1f} %" if agreed is not None else "")
             + f", {artefact['latency_ms_p50']:.2f} ms, {artefact['bytes'] / 1e6:.2f} MB"
         )

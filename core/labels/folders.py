@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgefw.errors import DataError
+from edgefw.runtime.pairing import scenes as paired
 from edgefw.runtime.sources import find_images
 
 
@@ -32,6 +33,17 @@ class LabelledFolder:
         for path in find_images([str(self.folder)]):
             parts = path.relative_to(self.folder).parts
             yield path, index.get(_plain(parts[0]), -1) if len(parts) > 1 else -1
+
+
+def scenes(folders: Sequence[LabelledFolder]) -> Iterator[tuple[dict[str, Path], int]]:
+    """(file by modality, label index) of what has a file of one name in every folder; in the order of the first.
+
+    Files are paired by their path below the folder, without the ending, as `edgefw label` pairs them.
+    """
+    labels = {path: label for path, label in folders[0].images()}
+    for scene in paired({folder.modality: [str(folder.folder)] for folder in folders}):
+        if len(scene.files) == len(folders):
+            yield dict(scene.files), labels[scene.files[folders[0].modality]]
 
 
 def parse_data(texts: Sequence[str], modalities: Sequence[str], names: Sequence[str]) -> list[LabelledFolder]:

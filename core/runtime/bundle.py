@@ -46,6 +46,10 @@ class Bundle:
     def artefact(self, name: str | None = None, modality: str | None = None) -> ArtefactEntry:
         """An artefact by name, else the default one, or the first of its precision that serves the modality.
 
+        Args:
+            name: of the artefact; None chooses.
+            modality: a sensor, or several together ("rgb+depth"); None: any.
+
         Raises:
             BundleError: if there is no such artefact, or it does not serve the modality.
         """
@@ -53,13 +57,23 @@ class Bundle:
         chosen = next((entry for entry in entries if entry.name == (name or self.manifest.default)), None)
         if chosen is None:
             raise BundleError(f"{self.source}: no artefact '{name}'. It has: {_names(entries)}.")
-        if modality is None or modality in chosen.modalities:
+        if modality is None or modality in chosen.roles:
             return chosen
-        serving = [entry for entry in entries if modality in entry.modalities]
+        serving = [entry for entry in entries if modality in entry.roles]
+        if name is not None and len(chosen.inputs) > 1:
+            needed = " ".join(f"{sensor}=DIR" for sensor in chosen.modalities)
+            raise BundleError(
+                f"{self.source}: artefact '{name}' takes {' and '.join(chosen.modalities)} together, and this is "
+                f"{modality} alone. `edgefw label` and `edgefw verify --data` take both: {needed}."
+            )
         if name is not None or not serving:
             fits = _names(serving) or "none"
             raise BundleError(f"{self.source}: artefact '{chosen.name}' does not take {modality}. Fits: {fits}.")
         return next((entry for entry in serving if entry.precision == chosen.precision), serving[0])
+
+    def serves(self, role: str) -> bool:
+        """Whether any artefact takes a sensor alone, or several together."""
+        return any(role in entry.roles for entry in self.manifest.artefacts)
 
     def file(self, artefact: ArtefactEntry) -> Path:
         """Where an artefact's file lies."""

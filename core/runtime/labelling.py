@@ -6,8 +6,8 @@ and finds no files.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,22 +24,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Labelled:
-    """What was said about one image.
+    """What was said about one image, or about one scene that several sensors saw.
 
     Attributes:
-        path: the image file.
+        path: the image file; of a scene, that of its first sensor.
         ranking: (label, probability) of the best labels, the best first.
         label: the best label, or None where its probability is below its threshold.
+        modality: what the answer is about ("rgb", "rgb+depth"), where sources were named by their sensor; else None.
+        files: sensor -> file, where sources were named.
     """
 
     path: Path
     ranking: Sequence[tuple[str, float]]
     label: str | None
+    modality: str | None = None
+    files: Mapping[str, Path] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """One JSON object: path, label (or null), score, and the ranking."""
+        """One JSON object: path, label (or null), score, and the ranking; modality and files of named sources."""
+        named = {"modality": self.modality, "files": {name: str(path) for name, path in self.files.items()}}
         return {
             "path": str(self.path),
+            **(named if self.modality else {}),
             "label": self.label,
             "score": self.ranking[0][1],
             "labels": [{"label": name, "score": score} for name, score in self.ranking],

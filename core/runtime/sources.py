@@ -37,6 +37,11 @@ def find_images(sources: Sequence[str]) -> Iterator[Path]:
             raise DataError(f"{source}: no image here. Names that count: {', '.join(sorted(SUFFIXES))}.")
 
 
+def is_there(source: str) -> bool:
+    """Whether a source exists as it is written: a file, a folder, or a pattern that matches an image."""
+    return _exists(Path(source).expanduser()) or (_is_pattern(source) and next(_pattern(source), None) is not None)
+
+
 def check_sources(sources: Sequence[str]) -> None:
     """Refuse sources that do not exist before any work is done.
 

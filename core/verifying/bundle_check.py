@@ -6,19 +6,17 @@ bundle carries; accuracy is measured where folders are named after labels. It me
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgefw.errors import DataError
-from edgefw.evaluation import agreement, balanced_top1, expected_calibration_error, top1
+from edgefw.evaluation import agreement
 from edgefw.evaluation.budget import Measured, best, checks, not_judged
-from edgefw.evaluation.comparison import relative_errors, row_cosines, summary
+from edgefw.evaluation.comparison import summary
 from edgefw.runtime.benchmark import time_interleaved
-from edgefw.runtime.labelling import Encoder, Unreadable, read_inputs
-from edgefw.runtime.opening import Opener, single_input
+from edgefw.runtime.opening import Opener
+from edgefw.verifying.sheets import Sheet, evaluation_rows, fill, folder_groups, reference_of
 
 if TYPE_CHECKING:
     from edgefw.contracts.backend import Runner
@@ -31,27 +29,6 @@ if TYPE_CHECKING:
 _LISTED = 20
 _WORST = {"cosine_mean": min, "cosine_p1": min, "cosine_min": min, "top1_agreement": min}
 _WORST |= {"relative_error_mean": max, "relative_error_max": max}
-
-
-@dataclass
-class _Column:
-    """One artefact on one folder, row by row."""
-
-    prediction: list[np.ndarray] = field(default_factory=list)
-    confidence: list[np.ndarray] = field(default_factory=list)
-    cosine: list[np.ndarray] = field(default_factory=list)
-    error: list[np.ndarray] = field(default_factory=list)
-
-
-@dataclass
-class _Sheet:
-    """One folder: labels, unreadable files, a column per artefact, and a few inputs to time."""
-
-    modality: str
-    columns: dict[str, _Column]
-    labels: list[np.ndarray] = field(default_factory=list)
-    unreadable: list[Unreadable] = field(default_factory=list)
-    inputs: list[np.ndarray] = field(default_factory=list)
 
 
 def verify_bundle(
@@ -68,7 +45,8 @@ def verify_bundle(
 
     Args:
         bundle: opened.
-        folders: at least one; each of one modality.
+        folders: at least one; each of one modality. An artefact that takes several modalities together is measured
+            where there is a folder of each, on the files that have the same name in all of them.
         pack: labels to predict; without one, embeddings are compared and nothing is labelled.
         registry: where techniques come from; None reads what is installed.
         batch: images in memory at a time.
@@ -84,119 +62,38 @@ def verify_bundle(
     opener = Opener(bundle, registry)
     entries = {entry.name: entry for entry in bundle.manifest.artefacts}
     runners = {name: opener.runner(entry, threads) for name, entry in entries.items()}
-    sheets = [_sheet(opener, folder, entries, runners, pack, batch) for folder in folders]
-    evaluation = [row for sheet in sheets for row in _evaluation(sheet, pack)]
-    inputs = {sheet.modality: np.stack(sheet.inputs) for sheet in sheets}
-    records = _records(entries, runners, sheets, inputs, seconds)
+    groups, left_out = folder_groups(folders, bundle)
+    sheets = [fill(opener, group, entries, runners, pack, batch) for group in groups]
+    evaluation = [row for sheet in sheets for row in evaluation_rows(sheet, pack)]
+    records = _records(entries, runners, sheets, seconds)
     numbers = [_measured(record, evaluation) for record in records]
     rows = checks(numbers, bundle.manifest.budget)
     return {
-        "samples": {sheet.modality: sum(map(len, sheet.labels)) for sheet in sheets},
+        "samples": {sheet.role: sum(map(len, sheet.labels)) for sheet in sheets},
         "evaluation": evaluation,
         "artefacts": records,
         "budget": rows,
-        "best": best(numbers, bundle.manifest.budget)[0],
+        "best": best(_preferred(numbers, entries), bundle.manifest.budget)[0],
         "ok": all(row["ok"] for row in rows),
         "unreadable": _unreadable(sheets),
-        "warnings": [f"{check} is not judged: no labelled image" for check in _open_checks(numbers, bundle)],
+        "warnings": [
+            *(f"{check} is not judged: no labelled image" for check in _open_checks(numbers, bundle)),
+            *left_out,
+        ],
     }
-
-
-def reference_of(entry: ArtefactEntry, entries: Mapping[str, ArtefactEntry]) -> ArtefactEntry:
-    """The float artefact that an artefact was made from: of the same backend and inputs, else the first that serves
-    the same modalities, else itself."""
-    floats = [other for other in entries.values() if other.precision == "fp32" and other.modalities == entry.modalities]
-    same = [other for other in floats if other.backend == entry.backend]
-    return (same or floats or [entry])[0]
-
-
-def _sheet(
-    opener: Opener,
-    folder: LabelledFolder,
-    entries: Mapping[str, ArtefactEntry],
-    runners: Mapping[str, Runner],
-    pack: LabelPack | None,
-    batch: int,
-) -> _Sheet:
-    serving = {name: entry for name, entry in entries.items() if folder.modality in entry.modalities}
-    sheet = _Sheet(modality=folder.modality, columns={name: _Column() for name in serving})
-    encoder = Encoder(
-        runner=runners[next(iter(serving))],
-        input=single_input(next(iter(serving.values()))),
-        modality=opener.modality(folder.modality),
-        preprocessing=opener.preprocessing(folder.modality),
-    )
-    for labels, pixels in _batches(folder, encoder, sheet, batch):
-        sheet.labels.append(labels)
-        sheet.inputs += list(pixels[: max(0, 8 - len(sheet.inputs))])
-        embeddings = {name: runners[name].run({single_input(serving[name]): pixels}) for name in serving}
-        for name, entry in serving.items():
-            column, source = sheet.columns[name], embeddings[reference_of(entry, serving).name]
-            column.cosine.append(row_cosines(embeddings[name], source))
-            column.error.append(relative_errors(embeddings[name], source))
-            if pack is not None:
-                probability = pack.probabilities(embeddings[name])
-                column.prediction.append(_best(probability))
-                column.confidence.append(probability)
-    if not sheet.labels:
-        raise DataError(f"{folder.folder}: none of its {len(sheet.unreadable)} images can be read.")
-    return sheet
-
-
-def _batches(
-    folder: LabelledFolder, encoder: Encoder, sheet: _Sheet, batch: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(B,) labels and (B, C, H, W) prepared images; what cannot be read goes onto the sheet."""
-    labels: list[int] = []
-    pixels: list[np.ndarray] = []
-    for path, label in folder.images():
-        for item in read_inputs(encoder, [path]):
-            if isinstance(item, Unreadable):
-                sheet.unreadable.append(item)
-            else:
-                labels.append(label)
-                pixels.append(item[1])
-        if len(pixels) == batch:
-            yield np.array(labels, np.int64), np.stack(pixels)
-            labels, pixels = [], []
-    if pixels:
-        yield np.array(labels, np.int64), np.stack(pixels)
-
-
-def _best(probability: np.ndarray) -> np.ndarray:
-    return np.where(np.isnan(probability).any(axis=1), -1, probability.argmax(axis=1)).astype(np.int64)
-
-
-def _evaluation(sheet: _Sheet, pack: LabelPack | None) -> Iterator[dict[str, Any]]:
-    labels = np.concatenate(sheet.labels)
-    known = labels >= 0
-    if pack is None or not known.any():
-        return
-    for name, column in sheet.columns.items():
-        predicted, probability = np.concatenate(column.prediction), np.concatenate(column.confidence)
-        values = {
-            "top1": top1(predicted, labels),
-            "balanced_top1": balanced_top1(predicted, labels),
-            "ece": expected_calibration_error(probability[known], labels[known]),
-        }
-        for metric, value in values.items():
-            yield {
-                "model": name, "modality": sheet.modality, "metric": metric, "value": value, "n": int(known.sum())
-            }  # fmt: skip
 
 
 def _records(
     entries: Mapping[str, ArtefactEntry],
     runners: Mapping[str, Runner],
-    sheets: Sequence[_Sheet],
-    inputs: Mapping[str, np.ndarray],
+    sheets: Sequence[Sheet],
     seconds: float,
 ) -> list[dict[str, Any]]:
     used = {name: entry for name, entry in entries.items() if any(name in sheet.columns for sheet in sheets)}
     feeds = {}
     for name, entry in used.items():
-        shown = next(role for role in entry.modalities if role in inputs)
-        feeds[name] = [{single_input(entry): image[None]} for image in inputs[shown]]
+        shown = next(sheet for role in entry.roles for sheet in sheets if sheet.role == role)
+        feeds[name] = list(shown.alone(entry))
     latency = time_interleaved({name: runners[name] for name in used}, feeds, seconds * len(used))
     return [
         {
@@ -213,16 +110,16 @@ def _records(
     ]
 
 
-def _distance(name: str, source: str, sheets: Sequence[_Sheet]) -> dict[str, Any]:
+def _distance(name: str, source: str, sheets: Sequence[Sheet]) -> dict[str, Any]:
     """The worst modality's numbers, and each modality's under its name."""
     each: dict[str, dict[str, Any]] = {}
     for sheet in sheets:
         if name in sheet.columns:
             own, other = sheet.columns[name], sheet.columns[source]
-            each[sheet.modality] = summary(np.concatenate(own.cosine), np.concatenate(own.error))
+            each[sheet.role] = summary(np.concatenate(own.cosine), np.concatenate(own.error))
             if own.prediction:
                 agreed = agreement(np.concatenate(own.prediction), np.concatenate(other.prediction))
-                each[sheet.modality]["top1_agreement"] = agreed
+                each[sheet.role]["top1_agreement"] = agreed
     worst = {}
     for key, worse in _WORST.items():
         values = [row[key] for row in each.values() if row.get(key) is not None]
@@ -250,10 +147,15 @@ def _measured(record: Mapping[str, Any], evaluation: Sequence[Mapping[str, Any]]
     )
 
 
+def _preferred(numbers: Sequence[Measured], entries: Mapping[str, ArtefactEntry]) -> list[Measured]:
+    """The best is sought among files that take one image, where there are any: they label every image."""
+    return [entry for entry in numbers if len(entries[entry.name].inputs) == 1] or list(numbers)
+
+
 def _open_checks(numbers: Sequence[Measured], bundle: Bundle) -> list[str]:
     return not_judged(numbers, bundle.manifest.budget)
 
 
-def _unreadable(sheets: Sequence[_Sheet]) -> dict[str, Any]:
+def _unreadable(sheets: Sequence[Sheet]) -> dict[str, Any]:
     files = [item.to_json() for sheet in sheets for item in sheet.unreadable]
     return {"count": len(files), "files": files[:_LISTED]}

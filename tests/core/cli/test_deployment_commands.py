@@ -128,7 +128,7 @@ def test_label_says_what_is_wrong_in_one_message(edgefw, bundle, pictures, tmp_p
         (bundle, pictures, "--labels", "a cat"): "names no teacher that reads text",
         (bundle, pictures, "--json", "--jsonl"): "--json excludes --jsonl",
         (bundle, pictures, "--batch", 0): "Invalid value for '--batch'",
-        (bundle,): "Missing argument 'SOURCE...'",
+        (bundle,): "Missing argument '[MODALITY=]SOURCE...'",
     }
     (tmp_path / "damaged" / "x.png").write_bytes(b"")
     for arguments, message in cases.items():

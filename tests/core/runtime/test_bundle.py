@@ -138,6 +138,21 @@ def test_unknown_artefacts_and_modalities_are_told_with_what_there_is(bundle):
             opened.artefact(None, "thermal")
 
 
+def test_a_file_of_several_images_takes_what_it_names(tmp_path, pair_bundle):
+    folder = pair_bundle.write_pair_bundle(tmp_path / "b")
+    with open_bundle(folder) as opened:
+        assert opened.artefact(None, "rgb+depth").roles == ("rgb+depth",)
+        assert opened.artefact(None, "depth").name == "onnxruntime-fp32"
+        assert (opened.serves("depth"), opened.serves("nir")) == (True, False)
+        with pytest.raises(BundleError, match="takes rgb and depth together, and this is rgb alone"):
+            opened.artefact("onnxruntime-fp32-rgb+depth", "rgb")
+    document = json.loads((folder / "manifest.json").read_text())
+    document["artefacts"][1]["modalities"] = ["depth", "rgb"]
+    (folder / "manifest.json").write_text(json.dumps(document))
+    write_sums(folder)
+    assert "takes rgb, depth together, and its modalities are depth, rgb; they must be the same" in refused(folder)
+
+
 def test_default_gives_way_to_one_that_serves_the_modality(tmp_path, small_bundle):
     folder = small_bundle.write_small_bundle(tmp_path / "b")
     document = json.loads((folder / "manifest.json").read_text())
