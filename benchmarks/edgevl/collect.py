@@ -1,7 +1,7 @@
 """Read the runs of finished cells into the rows of `results.json`, and print them as a table.
 
 Every figure is that of the exported file on the test split, as the run's `result.json` states it: the file of int8
-where a row is int8, else that of float. The teacher's row is what the runs of stage 1 say about their teacher.
+where a row is int8, else that of float; of files that take one image, since the columns are single sensors. The teacher's row is what the runs of stage 1 say about their teacher.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ MODALITIES = ("depth", "rgb")
 def measured(run: Path, bits: int) -> dict[str, Any]:
     """Accuracies, size and training time of one run; "teacher" holds what it says about its teacher."""
     result = json.loads((run / "result.json").read_text(encoding="utf-8"))
-    files = [file for file in result["artefacts"] if ("int8" in file["precision"]) == (bits == 8)]
+    single = {line["model"] for line in result["evaluation"] if line["modality"] in MODALITIES}  # not "rgb+depth"
+    files = [
+        file for file in result["artefacts"] if ("int8" in file["precision"]) == (bits == 8) and file["name"] in single
+    ]
     names = {file["name"] for file in files}
     states = (json.loads(file.read_text(encoding="utf-8")) for file in run.glob("train/*/phase.json"))
     return {
