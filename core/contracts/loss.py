@@ -64,7 +64,8 @@ class Loss(Protocol):
     `across_batch` is True when a row's loss depends on other rows (negatives, similarity matrices): such a loss is
     computed on the rows of all ranks together, and is refused with gradient accumulation.
     A loss that only compares rows of a sampler's groups has `over_groups = True`: the rows of a validation form none, so
-    it is left out there. A loss may have trainable parameters; it may define `adversary() -> Adversary` and `adversary_loss(inputs)`.
+    it is left out there. One that compares attention layers has `reads_attention = True` (and needs
+    `student.attention`): `attention` of student and reference is filled for it. A loss may have trainable parameters; it may define `adversary() -> Adversary` and `adversary_loss(inputs)`.
     """
 
     across_batch: bool

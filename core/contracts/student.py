@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
 
@@ -49,12 +51,34 @@ class StudentFeatures(NamedTuple):
     map: Tensor | None
 
 
+class AttentionHeads(NamedTuple):
+    """One attention layer for B images: `queries` and `keys`, each (B, ..., heads, N, d); windows lie in between."""
+
+    queries: Tensor
+    keys: Tensor
+
+
 class StudentOutput(NamedTuple):
-    """Trunk plus head for B images: `embedding` (B, D) as the head gives it, not normalised; then the features."""
+    """Trunk plus head for B images: `embedding` (B, D) as the head gives it, not normalised; then the features.
+
+    `attention` holds the attention layers in the order in which they run. It is None but while a loss asks for it
+    (`Loss.reads_attention`), and always in an exported graph.
+    """
 
     embedding: Tensor
     pooled: Tensor
     map: Tensor | None
+    attention: tuple[AttentionHeads, ...] | None = None
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> StudentOutput:
+        """The output with a change made to every tensor in it."""
+        layers = self.attention
+        return StudentOutput(
+            change(self.embedding),
+            change(self.pooled),
+            None if self.map is None else change(self.map),
+            None if layers is None else tuple(AttentionHeads(change(q), change(k)) for q, k in layers),
+        )
 
 
 class Student(Protocol):

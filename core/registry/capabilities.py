@@ -15,6 +15,7 @@ CAPABILITIES: dict[str, str] = {
     "student.pooled": "one pooled feature vector per image",
     "student.map": "a feature map with a known stride",
     "student.tokens": "patch tokens on a known grid",
+    "student.attention": "attention layers whose queries and keys pass modules named q_norm and k_norm, by head",
     "student.checkpointing": "gradient checkpointing through the backbone's own switch",
     "projector.head": "a head from pooled features to the teacher's width, kept at export",
     "projector.alignment": "an alignment that only training uses, dropped at export",

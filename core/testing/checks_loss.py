@@ -36,7 +36,7 @@ def gradient_reaches_the_student(subject: Subject) -> None:
     """The student's outputs get a finite gradient that is not 0 everywhere."""
     inputs = _inputs(subject)
     subject.build()(inputs).backward()
-    gradients = [part.grad for part in inputs.student if part is not None and part.grad is not None]
+    gradients = [part.grad for part in _parts(inputs.student) if part.grad is not None]
     assert gradients, "no output of the student has a gradient"
     assert all(torch.isfinite(gradient).all() for gradient in gradients), "a gradient is not finite"
     assert any(gradient.abs().sum() > 0 for gradient in gradients), "every gradient is 0"
@@ -47,12 +47,12 @@ def inputs_are_left_alone(subject: Subject) -> None:
     inputs = _inputs(subject)
     before = {
         **_tensors(inputs.teacher),
-        **{f"student {index}": part.clone() for index, part in enumerate(inputs.student) if part is not None},
+        **{f"student {index}": part.clone() for index, part in enumerate(_parts(inputs.student))},
     }
     subject.build()(inputs).backward()
     after = {
         **_tensors(inputs.teacher),
-        **{f"student {index}": part for index, part in enumerate(inputs.student) if part is not None},
+        **{f"student {index}": part for index, part in enumerate(_parts(inputs.student))},
     }
     changed = [name for name in before if not torch.equal(before[name], after[name])]
     assert not changed, f"changed in place: {', '.join(changed)}"
@@ -95,9 +95,7 @@ def half_precision(subject: Subject) -> None:
             f"{dtype}: {value.item()}, not {expected}"
         )
         value.backward()
-        assert all(
-            torch.isfinite(part.grad).all() for part in inputs.student if part is not None and part.grad is not None
-        )
+        assert all(torch.isfinite(part.grad).all() for part in _parts(inputs.student) if part.grad is not None)
 
 
 def same_input_same_value(subject: Subject) -> None:
@@ -158,7 +156,7 @@ def _inputs(subject: Subject, detached: bool = False) -> LossInput:
     inputs = loss_input(groups=_grouped(subject))
     if not detached:
         return inputs
-    return replace(inputs, student=StudentOutput(*(part.detach() for part in inputs.student if part is not None)))
+    return replace(inputs, student=inputs.student.each(torch.Tensor.detach))
 
 
 def _identical(subject: Subject) -> LossInput:
@@ -171,8 +169,15 @@ def _identical(subject: Subject) -> LossInput:
     assert tokens is not None and other.map is not None
     feature_map = tokens.transpose(1, 2).reshape(other.map.shape)
     target = TeacherOutput(**{name: value[rows] for name, value in _tensors(teacher).items()})
-    student = StudentOutput(embedding.clone(), other.pooled, feature_map)
+    student = StudentOutput(embedding.clone(), other.pooled, feature_map, other.attention)
     return replace(inputs, student=student, teacher=target, reference=StudentOutput(*student), peer=student)
+
+
+def _parts(output: StudentOutput) -> list[Tensor]:
+    """Every tensor of an output, those of attention layers too."""
+    found: list[Tensor] = []
+    output.each(lambda part: found.append(part) or part)  # type: ignore[func-returns-value]
+    return found
 
 
 def _tensors(output: TeacherOutput) -> dict[str, Tensor]:
@@ -185,7 +190,7 @@ def _rows(inputs: LossInput, index: Tensor) -> LossInput:
 
     def take(value: Any) -> Any:
         if isinstance(value, StudentOutput):
-            return StudentOutput(*(None if part is None else part[index] for part in value))  # type: ignore[arg-type]
+            return value.each(lambda part: part[index])
         if isinstance(value, TeacherOutput):
             return TeacherOutput(**{name: part[index] for name, part in _tensors(value).items()})
         return value[index]
@@ -195,5 +200,4 @@ def _rows(inputs: LossInput, index: Tensor) -> LossInput:
 
 
 def _cast(inputs: LossInput, dtype: torch.dtype) -> LossInput:
-    parts = [None if part is None else part.detach().to(dtype).requires_grad_() for part in inputs.student]
-    return replace(inputs, student=StudentOutput(*parts))  # type: ignore[arg-type]
+    return replace(inputs, student=inputs.student.each(lambda part: part.detach().to(dtype).requires_grad_()))

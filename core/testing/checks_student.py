@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from edgefw.testing.fakes import pictures
 from edgefw.testing.onnx_files import export, run
 from edgefw.testing.subject import Subject
+from edgefw.training.attention import recording
+from edgefw.training.network import StudentNetwork
 
 
 def shapes_are_those_of_the_spec(subject: Subject) -> None:
@@ -34,6 +36,21 @@ def words_follow_the_spec(subject: Subject) -> None:
     provided = subject.technique.provided(subject.config)
     assert "pooled" in provided
     assert ("map" in provided) == (subject.piece.spec.map is not None), f"provides {sorted(provided)}"
+
+
+def attention_is_read_by_head(subject: Subject) -> None:
+    """A student that provides "attention" gives queries and keys (B, ..., heads, N, d) of at least one layer."""
+    if "attention" not in subject.technique.provided(subject.config):
+        return
+    student = subject.piece.eval()
+    network = StudentNetwork(student, nn.Identity())
+    with torch.no_grad(), recording(network):
+        layers = network(_pixels(student, 3)).attention
+    assert layers, "no module has q_norm and k_norm that are called with (..., heads, N, d)"
+    for layer in layers:
+        shapes = f"queries {tuple(layer.queries.shape)}, keys {tuple(layer.keys.shape)}"
+        assert all(part.ndim >= 4 and len(part) == 3 for part in layer), f"{shapes} of 3 images"
+        assert layer.queries.shape[-1] == layer.keys.shape[-1], shapes
 
 
 def parameter_count_is_that_of_the_spec(subject: Subject) -> None:
@@ -99,6 +116,7 @@ def exports_to_onnx(subject: Subject) -> None:
 CHECKS = (
     shapes_are_those_of_the_spec,
     words_follow_the_spec,
+    attention_is_read_by_head,
     parameter_count_is_that_of_the_spec,
     every_parameter_is_trained,
     images_do_not_see_each_other,

@@ -14,7 +14,14 @@ import numpy as np
 from edgefw.contracts.loss import LossInput
 from edgefw.contracts.quantizer import Calibration
 from edgefw.contracts.scheme import Batch
-from edgefw.contracts.student import InputSpec, MapSpec, StudentFeatures, StudentOutput, StudentSpec
+from edgefw.contracts.student import (
+    AttentionHeads,
+    InputSpec,
+    MapSpec,
+    StudentFeatures,
+    StudentOutput,
+    StudentSpec,
+)
 from edgefw.contracts.teacher import TeacherOutput, TeacherSpec, TokenSpec
 from edgefw.registry.kinds import Kind
 from edgefw.registry.technique import BuildContext
@@ -85,12 +92,15 @@ def teacher_output(rows: int = ROWS, seed: int = 0) -> TeacherOutput:
 
 
 def student_output(rows: int = ROWS, seed: int = 1) -> StudentOutput:
-    """Embeddings (rows, 16), pooled features and maps of a made-up student, with gradient."""
+    """Embeddings (rows, 16), pooled features, maps and two attention layers of a made-up student, with gradient."""
     import torch
 
     draw = torch.Generator().manual_seed(seed)
+    tokens = GRID[0] * GRID[1]
     shapes = [(rows, TEACHER_WIDTH), (rows, STUDENT_WIDTH), (rows, TOKEN_WIDTH, *GRID)]
-    return StudentOutput(*(torch.randn(*shape, generator=draw, requires_grad=True) for shape in shapes))
+    shapes += [(rows, HEADS, tokens, 4), (rows, HEADS, tokens, 4)] * 2
+    parts = [torch.randn(*shape, generator=draw, requires_grad=True) for shape in shapes]
+    return StudentOutput(parts[0], parts[1], parts[2], (AttentionHeads(*parts[3:5]), AttentionHeads(*parts[5:7])))
 
 
 def loss_input(
@@ -110,6 +120,7 @@ def loss_input(
     import torch
     from torch.nn.functional import normalize
 
+    earlier = None if student is not None else _constant(student_output(rows, seed=6))
     student = student_output(rows) if student is None else student
     teacher = teacher_output(rows) if teacher is None else teacher
     said = student if isinstance(student, StudentOutput) else StudentOutput(student, student, None)
@@ -124,7 +135,7 @@ def loss_input(
         label=index // 3 % 2 if groups else index // 2 % 3,
         logit_scale=100.0,
         text=normalize(torch.randn(TEXTS, target.embedding.shape[1], generator=draw), dim=1),
-        reference=_constant(said),
+        reference=earlier or _constant(said),
         peer=_constant(student_output(len(said.embedding), seed=5)),
         role=index % 3 if groups else torch.zeros_like(index),
         group=index // 3 if groups else torch.zeros_like(index),
@@ -133,19 +144,20 @@ def loss_input(
 
 def _constant(output: StudentOutput) -> StudentOutput:
     """The same values without gradient."""
-    feature_map = None if output.map is None else output.map.detach().clone()
-    return StudentOutput(output.embedding.detach().clone(), output.pooled.detach().clone(), feature_map)
+    return output.each(lambda part: part.detach().clone())
 
 
-def student_network() -> StudentNetwork:
-    """A tiny trunk with a linear head: (B, 3, 32, 32) to `StudentOutput`."""
+def student_network(attention: bool = False) -> StudentNetwork:
+    """A tiny trunk with a linear head: (B, 3, 32, 32) to `StudentOutput`; on request with an attention layer."""
     import torch
     from torch import nn
 
     from edgefw.training.network import StudentNetwork
 
     torch.manual_seed(0)
-    return StudentNetwork(cast("Student", _trunk()), nn.Linear(STUDENT_WIDTH, TEACHER_WIDTH))
+    return StudentNetwork(
+        cast("Student", _trunk(_attention() if attention else None)), nn.Linear(STUDENT_WIDTH, TEACHER_WIDTH)
+    )
 
 
 def scheme_batch(
@@ -235,7 +247,26 @@ def calibration(samples: int = 24, batch: int = 8) -> Calibration:
     return Calibration(batches=batches, samples=samples)
 
 
-def _trunk() -> nn.Module:
+def _attention() -> nn.Module:
+    """An attention layer over the cells of a map, with the places that `student.attention` stands for."""
+    from torch import nn
+
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.qkv = nn.Linear(TOKEN_WIDTH, 3 * TOKEN_WIDTH)
+            self.q_norm, self.k_norm = nn.Identity(), nn.Identity()
+
+        def forward(self, feature_map: Tensor) -> Tensor:
+            parts = self.qkv(feature_map.flatten(2).mT).unflatten(2, (3, HEADS, -1)).permute(2, 0, 3, 1, 4)
+            query, key, value = parts.unbind(0)  # (B, heads, N, d)
+            mixed: Tensor = (self.q_norm(query) @ self.k_norm(key).mT).softmax(-1) @ value
+            return feature_map + mixed.transpose(2, 3).reshape(feature_map.shape)
+
+    return Attention()
+
+
+def _trunk(attention: nn.Module | None = None) -> nn.Module:
     """A trunk with the numbers of `student_spec`."""
     import torch
     from torch import nn
@@ -244,11 +275,12 @@ def _trunk() -> nn.Module:
         def __init__(self) -> None:
             super().__init__()
             self.convolution = nn.Conv2d(3, TOKEN_WIDTH, SIZE // GRID[0], stride=SIZE // GRID[0])
+            self.attention = attention or nn.Identity()
             self.linear = nn.Linear(TOKEN_WIDTH, STUDENT_WIDTH)
             self.spec = student_spec()
 
         def forward(self, pixels: Tensor) -> StudentFeatures:
-            feature_map = torch.tanh(self.convolution(pixels))
+            feature_map = self.attention(torch.tanh(self.convolution(pixels)))
             return StudentFeatures(self.linear(feature_map.mean(dim=(2, 3))), feature_map)
 
         def set_gradient_checkpointing(self, enabled: bool) -> None:

@@ -9,12 +9,14 @@ loss is weighted by how many of the rows are here.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from edgefw.training.attention import recording
 from edgefw.training.gather import gather_input, row_counts
 
 if TYPE_CHECKING:
@@ -70,6 +72,7 @@ class Objective(nn.Module):
         self._processes = processes
         self._mixed = mixed
         self._adversaries = adversaries
+        self._records = any(_reads_attention(loss.module) for loss in losses)
 
     def forward(self, batch: Batch, step: int = 0, together: bool = True) -> Terms:
         """The losses of a batch.
@@ -78,7 +81,8 @@ class Objective(nn.Module):
             step: optimiser step, for the cadence of adversaries.
             together: False leaves the other processes out of it (validation, where each has batches of its own).
         """
-        inputs = self._scheme.forward(self.network, batch)
+        with recording(self.network, batch.reference) if self._records else nullcontext():
+            inputs = self._scheme.forward(self.network, batch)
         if not self._mixed:
             return self._terms(inputs, step, together)
         with torch.autocast(inputs.student.embedding.device.type, enabled=False):
@@ -102,14 +106,17 @@ class Objective(nn.Module):
     def _views(self, inputs: LossInput, counts: list[int]) -> list[LossInput]:
         """What each loss sees: the rows of this process, or of all; the student's map aligned by its projector."""
         gathered: LossInput | None = None
+        plain = _without_attention(inputs) if self._records else inputs
         seen = []
-        for _, projector, _, across in self._plan:
-            view = inputs if projector is None else _aligned(inputs, projector)
+        for module, projector, _, across in self._plan:
+            reads = _reads_attention(module)
+            view = inputs if reads else plain
+            view = view if projector is None else _aligned(view, projector)
             if across and len(counts) > 1:
-                if projector is not None:
+                if projector is not None or reads:
                     view = gather_input(view, counts)
                 else:
-                    view = gathered = gathered or gather_input(inputs, counts)
+                    view = gathered = gathered or gather_input(plain, counts)
             seen.append(view)
         return seen
 
@@ -125,15 +132,24 @@ def _aligned(inputs: LossInput, projector: nn.Module) -> LossInput:
     return replace(inputs, student=inputs.student._replace(map=projector(inputs.student.map)))
 
 
+def _reads_attention(loss: nn.Module) -> bool:
+    return bool(getattr(loss, "reads_attention", False))
+
+
+def _outputs(inputs: LossInput) -> dict[str, StudentOutput]:
+    given = {name: getattr(inputs, name) for name in ("student", "reference", "peer")}
+    return {name: output for name, output in given.items() if output is not None}
+
+
+def _without_attention(inputs: LossInput) -> LossInput:
+    changed: dict[str, Any] = {name: output._replace(attention=None) for name, output in _outputs(inputs).items()}
+    return replace(inputs, **changed)
+
+
 def _in_float32(inputs: LossInput) -> LossInput:
-    given: dict[str, StudentOutput | None] = {name: getattr(inputs, name) for name in ("student", "reference", "peer")}
-    outputs: dict[str, Any] = {name: _all_float(output) for name, output in given.items() if output is not None}
-    return replace(inputs, **outputs)
+    changed: dict[str, Any] = {name: output.each(_float) for name, output in _outputs(inputs).items()}
+    return replace(inputs, **changed)
 
 
-def _all_float(output: StudentOutput) -> StudentOutput:
-    return output._replace(**{name: _float(value) for name, value in output._asdict().items()})
-
-
-def _float(value: Any) -> Any:
-    return value.float() if isinstance(value, Tensor) and value.is_floating_point() else value
+def _float(value: Tensor) -> Tensor:
+    return value.float() if value.is_floating_point() else value

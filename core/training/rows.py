@@ -123,7 +123,7 @@ def _rows_of(output: TeacherOutput, take: Callable[[Tensor], Tensor]) -> Teacher
 
 
 def rows_of_modality(rows: LossInput, kind: int, keep: Tensor) -> StudentOutput:
-    """What the student says about images of one modality.
+    """What the student says about images of one modality; without the attention, whose rows are those of both.
 
     Args:
         rows: of a batch, as `forward_rows` gives them.
@@ -131,7 +131,7 @@ def rows_of_modality(rows: LossInput, kind: int, keep: Tensor) -> StudentOutput:
         keep: (rows of that modality,) bool, which of them.
     """
     own = rows.modality == kind
-    return StudentOutput(*(None if part is None else part[own][keep] for part in rows.student))  # type: ignore[arg-type]
+    return rows.student._replace(attention=None).each(lambda part: part[own][keep])
 
 
 _SHARED = frozenset({"text", "logit_scale"})
@@ -154,7 +154,7 @@ def join_rows(parts: Sequence[LossInput]) -> LossInput:
 def with_peer(part: LossInput) -> LossInput:
     """The rows with `peer` and `has_peer` filled in."""
     has = torch.full_like(part.sample, part.peer is not None, dtype=torch.bool)
-    peer = part.peer or StudentOutput(*(None if value is None else value.detach() for value in part.student))  # type: ignore[arg-type]
+    peer = part.peer or part.student.each(torch.Tensor.detach)
     return replace(part, peer=peer, has_peer=has if part.has_peer is None else part.has_peer)
 
 
@@ -165,8 +165,10 @@ def _joined(values: Sequence[Any]) -> Any:
         return None
     if isinstance(first, Tensor):
         return torch.cat(list(values))
-    if isinstance(first, StudentOutput):
-        return StudentOutput(*(_joined(column) for column in zip(*values)))
+    if isinstance(first, tuple) and hasattr(first, "_fields"):
+        return type(first)(*(_joined(column) for column in zip(*values)))
+    if isinstance(first, tuple):
+        return tuple(_joined(column) for column in zip(*values))
     return replace(
         first, **{field.name: _joined([getattr(value, field.name) for value in values]) for field in fields(first)}
     )

@@ -103,7 +103,9 @@ def _interpolated(first: StudentOutput, second: StudentOutput, lam: Tensor) -> S
         share = lam.to(one.dtype).view(-1, *([1] * (one.ndim - 1)))
         return share * one + (1 - share) * other
 
-    return StudentOutput(*(between(one, other) for one, other in zip(first, second)))  # type: ignore[arg-type]
+    return StudentOutput(
+        *(between(one, other) for one, other in zip(first[:3], second[:3]))  # type: ignore[arg-type]
+    )
 
 
 def build(config: HybridMixupConfig, context: edgefw.BuildContext) -> HybridMixup:

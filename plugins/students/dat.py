@@ -117,7 +117,7 @@ def edgefw_register_students(register: Register) -> None:
             name="dat",
             config=DatConfig,
             build=build,
-            provides=frozenset({"pooled", "map", "tokens", "checkpointing"}),
+            provides=frozenset({"pooled", "map", "tokens", "attention", "checkpointing"}),
             requires=("torch", "torchvision"),
             install='pip install "edgefw[train]"',
             paper="arXiv:2201.00520",

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 import edgefw
 from edgefw.contracts.student import InputSpec, MapSpec, StudentFeatures, StudentSpec
 from edgefw.errors import RecipeError
+from edgefw.plugins.students.swin_attention import open_window_attention
 from edgefw.plugins.timm_models import TimmModelConfig, create, licence
 from edgefw.registry.technique import Register
 from edgefw.training.weight_files import locate
@@ -39,6 +40,11 @@ _WITH_TOKENS = (
     "beit", "cait", "coat", "convit", "deit", "eva", "mvitv2", "swin_transformer", "swin_transformer_v2",
     "swin_transformer_v2_cr", "tnt", "twins", "vision_transformer", "vision_transformer_hybrid",
     "vision_transformer_relpos", "vitamin", "volo", "xcit",
+)  # fmt: skip
+
+_WITH_ATTENTION = (
+    "deit", "eva", "swin_transformer", "vision_transformer", "vision_transformer_hybrid", "vision_transformer_relpos",
+    "vision_transformer_sam",
 )  # fmt: skip
 
 _ALL_TOKENS = {"global_pool": "avg", "pool_include_prefix": True, "fc_norm": False}
@@ -161,6 +167,7 @@ def build(config: TimmConfig, context: edgefw.BuildContext) -> TimmStudent:
     if config.pool == "all-tokens":
         options |= _ALL_TOKENS
     backbone = create(config, path, num_classes=0, **options)
+    open_window_attention(backbone)
     input = _input(config, backbone.pretrained_cfg)
     weights = {"none": "random weights", "pretrained": "pretrained"}.get(config.weights, f"weights {config.weights}")
     try:
@@ -181,12 +188,14 @@ def _input(config: TimmConfig, settings: Any) -> InputSpec:
 
 
 def provides_for(config: TimmConfig) -> frozenset[str]:
-    """Pooled features always; a map, and tokens, where the backbone's family has them."""
+    """Pooled features always; a map, tokens, and attention by head, where the backbone's family has them."""
     words = {"pooled", "checkpointing"}
     if not timm.models.is_model_in_modules(config.model, _WITHOUT_MAP):
         words.add("map")
     if timm.models.is_model_in_modules(config.model, _WITH_TOKENS):
         words.add("tokens")
+    if timm.models.is_model_in_modules(config.model, _WITH_ATTENTION):
+        words.add("attention")
     return frozenset(words)
 
 
@@ -198,7 +207,7 @@ def edgefw_register_students(register: Register) -> None:
             name="timm",
             config=TimmConfig,
             build=build,
-            provides=frozenset({"pooled", "map", "tokens", "checkpointing"}),
+            provides=frozenset({"pooled", "map", "tokens", "attention", "checkpointing"}),
             provides_for=provides_for,
             requires=("torch", "timm"),
             install='pip install "edgefw[train]"',

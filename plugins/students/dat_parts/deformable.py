@@ -60,6 +60,7 @@ class DeformableAttention(nn.Module):
         self.query = nn.Linear(width, width)
         self.key_value = nn.Linear(width, 2 * width)
         self.output = nn.Linear(width, width)
+        self.q_norm, self.k_norm = nn.Identity(), nn.Identity()  # for quantizers and losses, under timm's names
         self.offsets = OffsetNetwork(width // groups, kernel, stride)
         self.relative_position_bias_table = nn.Parameter(torch.zeros(heads, 2 * side - 1, 2 * side - 1))
         nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
@@ -71,7 +72,7 @@ class DeformableAttention(nn.Module):
         query = self.query(cells)
         points = self.points(query)  # (B groups, points, 2)
         key, value = self.key_value(self._sample(cells, points)).chunk(2, dim=-1)
-        query, key, value = self._by_head(query), self._by_head(key), self._by_head(value)
+        query, key, value = self.q_norm(self._by_head(query)), self.k_norm(self._by_head(key)), self._by_head(value)
         logits = query * (self.width // self.heads) ** -0.5 @ key.transpose(-2, -1) + self._bias(points)
         mixed = (logits.softmax(-1) @ value).transpose(1, 2)  # (B, N, heads, d)
         result: Tensor = self.output(mixed.reshape(-1, self.side, self.side, self.width))

@@ -40,6 +40,7 @@ class NeighbourhoodAttention(nn.Module):
         self.kernel = kernel_side(side, kernel)
         self.qkv = nn.Linear(width, 3 * width)
         self.output = nn.Linear(width, width)
+        self.q_norm, self.k_norm = nn.Identity(), nn.Identity()  # for quantizers and losses, under timm's names
         span = 2 * self.kernel - 1
         self.relative_position_bias_table = nn.Parameter(torch.zeros(span**2, heads))
         nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
@@ -50,12 +51,17 @@ class NeighbourhoodAttention(nn.Module):
     def forward(self, cells: Tensor) -> Tensor:
         """Attend to the neighbours of each cell."""
         query, key, value = self.qkv(cells).chunk(3, dim=-1)
-        query = query.reshape(-1, self.side**2, self.heads, 1, self.width // self.heads)  # (B, N, heads, 1, d)
+        query, key = self.q_norm(self._by_head(query)), self.k_norm(self._by_head(key))  # (B, heads, N, d)
+        query = query.transpose(1, 2).unsqueeze(3)  # (B, N, heads, 1, d)
+        key = key.transpose(1, 2).reshape(-1, self.side, self.side, self.width)
         key, value = self._unfold(key), self._unfold(value)  # (B, N, heads, k^2, d)
         logits = query * (self.width // self.heads) ** -0.5 @ key.transpose(-2, -1) + self._bias()
         mixed = logits.softmax(-1) @ value
         result: Tensor = self.output(mixed.reshape(-1, self.side, self.side, self.width))
         return result
+
+    def _by_head(self, cells: Tensor) -> Tensor:
+        return cells.reshape(-1, self.side**2, self.heads, self.width // self.heads).transpose(1, 2)
 
     def _unfold(self, cells: Tensor) -> Tensor:
         spread = cells.index_select(1, self.along).index_select(2, self.along)  # (B, side k, side k, C)

@@ -64,6 +64,7 @@ class WindowAttention(nn.Module):
         self.shift = self.window // 2 if shifted and self.window < side else 0
         self.qkv = nn.Linear(width, 3 * width)
         self.output = nn.Linear(width, width)
+        self.q_norm, self.k_norm = nn.Identity(), nn.Identity()  # for quantizers and losses, under timm's names
         self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * self.window - 1) ** 2, heads))
         nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
         self.register_buffer("index", relative_cells(self.window).flatten(), persistent=False)
@@ -81,6 +82,7 @@ class WindowAttention(nn.Module):
         count, cells = (self.side // self.window) ** 2, self.window**2
         parts = self.qkv(windows).reshape(-1, count, cells, 3, self.heads, self.width // self.heads)
         query, key, value = parts.permute(3, 0, 1, 4, 2, 5).unbind(0)  # (B, windows, heads, N, d)
+        query, key = self.q_norm(query), self.k_norm(key)
         logits = query * (self.width // self.heads) ** -0.5 @ key.transpose(-2, -1) + self._bias(cells)
         if self.shift:
             logits = logits + self.mask

@@ -87,6 +87,7 @@ MUTANTS = [
     (Kind.PROJECTOR, "rows_do_not_see_each_other", ("nn.ReLU()", "nn.BatchNorm1d(config.width, track_running_stats=False)")),
     (Kind.STUDENT, "shapes_are_those_of_the_spec", ("width=width,\n", "width=width + 1,\n")),
     (Kind.STUDENT, "words_follow_the_spec", ('{"pooled", "map", ', '{"pooled", ')),
+    (Kind.STUDENT, "attention_is_read_by_head", ('{"pooled", "map", ', '{"pooled", "map", "attention", ')),
     (Kind.STUDENT, "parameter_count_is_that_of_the_spec", ("parameter.numel()", "1")),
     (Kind.STUDENT, "every_parameter_is_trained", ("self.checkpointing = False", "self.checkpointing = False\n        self.idle = nn.Linear(2, 2)")),
     (Kind.STUDENT, "images_do_not_see_each_other", ("for layer in", "pixels = pixels - pixels.mean(0)\n        for layer in")),

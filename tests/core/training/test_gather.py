@@ -20,7 +20,7 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
 from edgefw.contracts.loss import LossInput
-from edgefw.contracts.student import StudentOutput
+from edgefw.contracts.student import AttentionHeads, StudentOutput
 from edgefw.contracts.teacher import TeacherOutput
 from edgefw.errors import TrainingError
 from edgefw.training.gather import gather_input, gather_rows, row_counts
@@ -91,7 +91,7 @@ def test_unequal_rows_are_gathered_with_gradients(tmp_path):
 def gathers_input(rank, folder):
     index = torch.arange(3) + 3 * rank
     inputs = LossInput(
-        student=StudentOutput(index[:, None].float(), index[:, None].float(), None),
+        student=StudentOutput(*[index[:, None].float()] * 2, None, (AttentionHeads(index + 0.5, index + 1.5),)),
         teacher=TeacherOutput(embedding=index[:, None].float()),
         modality=index,
         sample=index,
@@ -101,6 +101,7 @@ def gathers_input(rank, folder):
     )
     joined = gather_input(inputs, [3, 3])
     assert joined.sample.tolist() == list(range(6)) and joined.student.embedding.flatten().tolist() == list(range(6))
+    assert joined.student.attention[0].keys.tolist() == [row + 1.5 for row in range(6)]
     assert joined.student.map is None and joined.role is None and joined.teacher.tokens is None
     assert torch.equal(joined.text, torch.eye(2)) and joined.logit_scale == 5.0
 
