@@ -164,7 +164,7 @@ class CrossAttention:
         said: StudentOutput = network(torch.cat([images[name], images[self.config.source]]))
         count = images[name].shape[0]
         own, other = (
-            StudentOutput(*(None if part is None else part[at] for part in said))  # type: ignore[arg-type]
+            said.each(lambda part, at=at: part[at])  # type: ignore[misc]
             for at in (slice(None, count), slice(count, None))
         )
         embedding: Tensor = network.adapted(own, other).embedding
