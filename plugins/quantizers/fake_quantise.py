@@ -13,7 +13,7 @@ This file knows tensors; which of a network's tensors are rounded is decided els
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -61,6 +61,16 @@ class Step(NamedTuple):
 
     scale: Tensor
     zero: Tensor
+
+
+class Grid(Protocol):
+    """What rounds an activation in training and knows the step of the device."""
+
+    rounding: Rounding
+
+    def step(self) -> Step | None:
+        """The static grid, or None before any training batch."""
+        ...
 
 
 class RoundedActivation(nn.Module):

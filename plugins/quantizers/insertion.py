@@ -137,7 +137,7 @@ def _watch(network: nn.Module, example: Tensor) -> _Seen:
         elif can_be_folded(module):
             hooks.append(module.register_forward_pre_hook(before_norm(name)))
     try:
-        _show(network, example)
+        show(network, example)
     finally:
         for handle in hooks:
             handle.remove()
@@ -147,7 +147,8 @@ def _watch(network: nn.Module, example: Tensor) -> _Seen:
 
 
 @torch.no_grad()
-def _show(network: nn.Module, example: Tensor) -> None:
+def show(network: nn.Module, example: Tensor) -> None:
+    """Run an example in evaluation mode, on the network's device; modes are as before in the end."""
     modes = [(module, module.training) for module in network.modules()]
     parameter = next(network.parameters(), None)
     network.eval()

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from edgefw.errors import ExportError
 from edgefw.plugins.quantizers.convolution import convolve
-from edgefw.plugins.quantizers.fake_quantise import RoundedActivation, Rounding, rounded_weight
+from edgefw.plugins.quantizers.fake_quantise import Grid, RoundedActivation, Rounding, rounded_weight
 from edgefw.plugins.quantizers.integer_layers import IntegerActivation, IntegerConv, IntegerLinear
 
 SMALLEST_FACTOR = 1e-6
@@ -135,7 +135,7 @@ def folded(layer: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     return layer.weight * factor.view(-1, 1, 1, 1), bias
 
 
-def integer_activation(rounded: RoundedActivation, where: str) -> IntegerActivation:
+def integer_activation(rounded: Grid, where: str) -> IntegerActivation:
     """What rounds on the device.
 
     Raises:
