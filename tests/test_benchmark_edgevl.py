@@ -8,7 +8,9 @@ from types import ModuleType
 
 import pytest
 
+from edgefw.recipe.compose import compose
 from edgefw.recipe.read import read_recipe
+from edgefw.registry.loading import Registry
 
 ROOT = Path(__file__).resolve().parents[1]
 CLASSES = [
@@ -61,6 +63,23 @@ def test_every_cell_is_a_recipe_that_edgefw_reads(cells: ModuleType, monkeypatch
         config = read_recipe(str(cells.RECIPE), cell.overrides()).config
         assert [phase.name for phase in config.train] == [phase["name"] for phase in cell.phases]
         assert config.seed == 3
+
+
+def test_a_row_is_made_for_its_students_alone(cells: ModuleType) -> None:
+    assert {cell.student for cell in cells.cells(methods=["qvit"])} == {"vit", "dat"}
+    assert [cell.name for cell in cells.cells(methods=["ptq", "qvit"], students=["cnn"], seeds=[1])] == ["ptq-cnn-1"]
+    with pytest.raises(SystemExit, match="no cell is left of cnn: qvit is for vit, dat, swin."):
+        list(cells.cells(methods=["qvit"], students=["cnn"]))
+
+
+@pytest.mark.parametrize("student", ["vit", "dat", "swin"])
+def test_the_row_of_qvit_is_composed(cells: ModuleType, monkeypatch: pytest.MonkeyPatch, student: str) -> None:
+    monkeypatch.setenv("EDGEVL_DATA", "data")
+    monkeypatch.setenv("EDGEVL_WORK", "work")
+    (cell,) = cells.cells(methods=["qvit"], students=[student], seeds=[1])
+    phase = compose(read_recipe(str(cells.RECIPE), cell.overrides()), Registry()).phases[-1]
+    assert phase.quantizer is not None and phase.quantizer.technique.name == "qvit"
+    assert [loss.loss.technique.name for loss in phase.losses] == ["feature", "distribution-guided"]
 
 
 def test_an_unknown_method_is_named_with_those_that_exist(cells: ModuleType) -> None:

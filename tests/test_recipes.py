@@ -153,6 +153,15 @@ def test_qat_has_the_loss_of_the_first_stage_and_the_pace_of_the_second() -> Non
     }  # fmt: skip
 
 
+def test_qvit_is_qat_with_attention_that_is_rectified_and_taught_by_the_first_stage() -> None:
+    phases, others = given("edgevl-qvit").resolved["train"], given("edgevl-qat").resolved["train"]
+    assert given("edgevl-qvit").resolved["student"] == given("edgevl-vit").resolved["student"]
+    assert phases[1]["losses"][:1] == others[1]["losses"]
+    assert [(loss["name"], loss["weight"]) for loss in phases[1]["losses"][1:]] == [("distribution-guided", 1.0)]
+    assert phases[1] | {"losses": [], "quantizer": {}} == others[1] | {"losses": [], "quantizer": {}}
+    assert phases[1]["quantizer"] == {"name": "qvit"}
+
+
 def test_a_vit_averages_all_tokens_before_one_linear_layer() -> None:
     student = given("edgevl-vit").resolved["student"]
     assert (student["pool"], student["head"]) == ("all-tokens", {"name": "linear"})

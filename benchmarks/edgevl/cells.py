@@ -65,20 +65,21 @@ def cells(
 ) -> Iterator[Cell]:
     """The cells asked for, each after the one that it starts from; an empty choice is everything that is in the table.
 
-    `steps` replaces the budget of every phase.
+    `steps` replaces the budget of every phase. A row that is not for a student has no cell of it.
 
     Raises:
-        SystemExit: if a method or a student is not in rows.yaml.
+        SystemExit: if a method or a student is not in rows.yaml, or none of the methods is for any of the students.
     """
     table = yaml.safe_load((HERE / "rows.yaml").read_text(encoding="utf-8"))
     _known("method", methods, [row["method"] for row in table["rows"]])
     _known("student", students, list(table["students"]))
+    _fitting(table["rows"], methods, students)
     for student in students or table["in-table"]:
         first = student == table["in-table"][0]
         for seed in seeds or (table["seeds"] if first else table["seeds"][:1]):
             for row in table["rows"]:
                 in_table = first or row["method"] in table["few-rows"]
-                if row["method"] in methods if methods else in_table:
+                if _is_for(row, student) and (row["method"] in methods if methods else in_table):
                     phases = tuple(_phase(table, name, steps) for name in row["phases"])
                     yield Cell(row, phases, student, table["students"][student], seed)
 
@@ -86,6 +87,17 @@ def cells(
 def _phase(table: dict[str, Any], name: str, steps: int | None) -> dict[str, Any]:
     phase = {"name": name} | table["every-phase"] | table["phases"][name]
     return phase | {"steps": steps or table["budget"].get(phase["steps"], phase["steps"])}
+
+
+def _is_for(row: dict[str, Any], student: str) -> bool:
+    return student in row.get("students", [student])
+
+
+def _fitting(rows: Sequence[dict[str, Any]], methods: Sequence[str], students: Sequence[str]) -> None:
+    asked = [row for row in rows if row["method"] in methods] if students else []
+    if asked and not any(_is_for(row, student) for row in asked for student in students):
+        said = "; ".join(f"{row['method']} is for {', '.join(row['students'])}" for row in asked)
+        raise SystemExit(f"no cell is left of {', '.join(students)}: {said}.")
 
 
 def _known(what: str, asked: Sequence[str], there: Sequence[str]) -> None:
