@@ -1,4 +1,4 @@
-"""Similarities among queries and among keys, as in the student of an earlier phase.
+"""Similarities among queries and among keys, as in an earlier phase's student.
 
 In each attention layer and head, for an image's N tokens, with q and k (N, d):
     G_q = q q^T / |q q^T|,   G_k = k k^T / |k k^T|        (Frobenius norm)

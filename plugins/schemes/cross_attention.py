@@ -163,10 +163,7 @@ class CrossAttention:
         (name,) = (kind for kind in images if kind != self.config.source)
         said: StudentOutput = network(torch.cat([images[name], images[self.config.source]]))
         count = images[name].shape[0]
-        own, other = (
-            said.each(lambda part, at=at: part[at])  # type: ignore[misc]
-            for at in (slice(None, count), slice(count, None))
-        )
+        own, other = said.each(lambda part: part[:count]), said.each(lambda part: part[count:])
         embedding: Tensor = network.adapted(own, other).embedding
         return embedding
 
