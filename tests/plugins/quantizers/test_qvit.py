@@ -129,6 +129,7 @@ def test_other_options_convert_too(options: dict[str, object]) -> None:
     assert nn.functional.cosine_similarity(expected, found).min() > 0.99
 
 
+@pytest.mark.slow
 def test_the_file_agrees_with_the_trained_network_at_every_batch(tmp_path: Path) -> None:
     piece = quantizer()
     made = trained(piece.prepare(network(), images(2)))
