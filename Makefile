@@ -25,7 +25,7 @@ test: environment
 	$(QUIET) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --durations=10 $(ARGS)
 
 test-slow: environment
-	$(QUIET) $(BIN)/python -m pytest -q --durations=20 -m "slow and not gpu" $(ARGS)
+	$(QUIET) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --durations=20 -m "slow and not gpu" $(ARGS)
 
 lint: environment
 	$(BIN)/ruff format --check .
