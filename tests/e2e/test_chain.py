@@ -130,7 +130,7 @@ def test_two_launched_processes_make_one_run(tmp_path: Path) -> None:
     draw(tmp_path / "data", {"train": 8, "val": 2, "test": 4})
     (tmp_path / "tiny.yaml").write_text(RECIPE)
     own = {"PYTHONPATH": str(TINY), "EDGEFW_PLUGINS": "edgefw-tiny", "OMP_NUM_THREADS": "1"}
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "edgefw"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "edgefw"]
     done = subprocess.run(
         [*launcher, "run", "tiny.yaml", "curate.keep=1.0", "--json"],
         check=False,
