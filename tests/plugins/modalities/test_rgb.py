@@ -84,6 +84,12 @@ def test_the_error_says_what_is_wrong() -> None:
         RGB.decode(encoded(Image.fromarray(np.ones((4, 4), np.float32)), "TIFF"), "f.tif")
 
 
+@pytest.mark.parametrize("head", [b"II*\0", b"MM\0*"])
+def test_a_tiff_of_another_kind_is_called_a_tiff(head: bytes) -> None:
+    with pytest.raises(DataError, match=r"^bands\.tif: a TIFF that Pillow cannot read as one colour picture\.$"):
+        Rgb(RgbConfig()).decode(head + bytes(60), "bands.tif")
+
+
 def test_a_decompression_bomb_is_an_error() -> None:
     header = struct.pack(">II", 60000, 60000) + bytes([8, 2, 0, 0, 0])
     small = encoded(Image.fromarray(SCENE))

@@ -1,5 +1,6 @@
 """Float ONNX files written with onnx.helper, so that these tests need no exporter."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgefw.contracts.quantizer import Calibration
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "fixtures"))  # int8_files
 
 
 def _save(path: Path, nodes: list, weights: dict[str, np.ndarray], shape: list, out: list) -> Path:

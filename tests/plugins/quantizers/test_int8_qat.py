@@ -11,13 +11,12 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from int8_files import compiled
 from torch import Tensor, nn
 
-from edgefw.contracts.backend import Artefact, CompileRequest
 from edgefw.contracts.student import StudentFeatures, StudentOutput
 from edgefw.errors import ExportError, RecipeError
 from edgefw.plugins.backends.onnx_export import compare
-from edgefw.plugins.backends.onnxruntime import OnnxRuntimeBackend, OnnxRuntimeConfig
 from edgefw.plugins.quantizers.int8_qat import Int8Qat, TrainingQuantizerConfig
 from edgefw.testing.fakes import pictures, student_spec
 from edgefw.training.ema import WeightAverage
@@ -173,29 +172,6 @@ def test_weight_decay_pulls_on_kernels_only() -> None:
     decayed, spared = parameter_groups(made, 0.1)
     assert {value.ndim for value in decayed["params"]} == {2, 4}
     assert {value.ndim for value in spared["params"]} == {1}
-
-
-class Embedding(nn.Module):
-    """What is exported of a network."""
-
-    def __init__(self, inner: nn.Module) -> None:
-        super().__init__()
-        self.inner = inner
-
-    def forward(self, image: Tensor) -> Tensor:
-        return self.inner(image).embedding
-
-
-def compiled(converted: nn.Module, folder: Path, pixels: np.ndarray) -> tuple[OnnxRuntimeBackend, Artefact]:
-    backend = OnnxRuntimeBackend(OnnxRuntimeConfig(threads=1))
-    request = CompileRequest(
-        network=Embedding(converted).eval(),
-        inputs={"image": (3, 32, 32)},
-        folder=folder,
-        examples={"image": pixels},
-        quantised=True,
-    )
-    return backend, backend.compile(request)
 
 
 def test_the_file_holds_int8_weights_and_agrees_at_every_batch(tmp_path: Path) -> None:

@@ -11,17 +11,16 @@ from typing import Any
 import pytest
 import timm
 import torch
+from int8_files import compiled
 from safetensors.torch import save_file
 from timm.models.swin_transformer import SwinTransformer
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 import edgefw
-from edgefw.contracts.backend import CompileRequest
 from edgefw.contracts.student import InputSpec
 from edgefw.errors import CapabilityError, ExportError, RecipeError
 from edgefw.plugins.backends.onnx_export import compare
-from edgefw.plugins.backends.onnxruntime import OnnxRuntimeBackend, OnnxRuntimeConfig
 from edgefw.plugins.losses.distribution_guided import DistributionGuidedLoss
 from edgefw.plugins.quantizers.qvit import Qvit, QvitConfig, build
 from edgefw.plugins.quantizers.rectification import Rectification
@@ -133,24 +132,9 @@ def test_other_options_convert_too(options: dict[str, object]) -> None:
 def test_the_file_agrees_with_the_trained_network_at_every_batch(tmp_path: Path) -> None:
     piece = quantizer()
     made = trained(piece.prepare(network(), images(2)))
-
-    class Embedding(nn.Module):
-        def __init__(self, inner: nn.Module) -> None:
-            super().__init__()
-            self.inner = inner
-
-        def forward(self, image: Tensor) -> Tensor:
-            return self.inner(image).embedding
-
-    backend, pixels = OnnxRuntimeBackend(OnnxRuntimeConfig(threads=1)), images(6).numpy()
-    request = CompileRequest(
-        network=Embedding(piece.convert(made)).eval(),
-        inputs={"image": (3, 64, 64)},
-        folder=tmp_path,
-        examples={"image": pixels},
-        quantised=True,
-    )
-    runner = backend.open(backend.compile(request).file)
+    pixels = images(6).numpy()
+    backend, artefact = compiled(piece.convert(made), tmp_path, pixels)
+    runner = backend.open(artefact.file)
     for count in (1, 5, 6):
         found, expected = runner.run({"image": pixels[:count]}), made(torch.from_numpy(pixels[:count])).embedding
         assert compare(expected.detach().numpy(), found).within(0.05, cosine=0.998)
