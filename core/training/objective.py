@@ -41,6 +41,16 @@ class Terms(NamedTuple):
     rows: int
 
 
+class _Term(NamedTuple):
+    """One summand: facts of its loss are read once, for asking a module costs microseconds in every step."""
+
+    module: nn.Module
+    projector: nn.Module | None
+    weight: float
+    across_batch: bool
+    reads_attention: bool
+
+
 class Objective(nn.Module):
     """The trained network with its losses.
 
@@ -67,12 +77,13 @@ class Objective(nn.Module):
         self.network = network
         self.losses = nn.ModuleList([loss.module for loss in losses])
         self.projectors = nn.ModuleList([loss.projector or nn.Identity() for loss in losses])
-        self._plan = [(loss.module, loss.projector, loss.weight, bool(loss.module.across_batch)) for loss in losses]
+        self._plan = [_term(loss) for loss in losses]
         self._scheme = scheme
         self._processes = processes
         self._mixed = mixed
         self._adversaries = adversaries
-        self._records = any(_reads_attention(loss.module) for loss in losses)
+        self._records = any(term.reads_attention for term in self._plan)
+        self._is_plain = not self._records and processes == 1 and all(term.projector is None for term in self._plan)
 
     def forward(self, batch: Batch, step: int = 0, together: bool = True) -> Terms:
         """The losses of a batch.
@@ -96,8 +107,8 @@ class Objective(nn.Module):
         views = self._views(inputs, counts)
         if self._adversaries is not None and self.training:
             self._adversaries.step(step, views, share)
-        values = [self._value(entry, view, share) for entry, view in zip(self._plan, views)]
-        weighted = [value if entry[2] == 1.0 else value * entry[2] for value, entry in zip(values, self._plan)]
+        values = [_value(term, view, share) for term, view in zip(self._plan, views)]
+        weighted = [value if term.weight == 1.0 else value * term.weight for value, term in zip(values, self._plan)]
         total = weighted[0]
         for value in weighted[1:]:
             total = total + value
@@ -105,35 +116,38 @@ class Objective(nn.Module):
 
     def _views(self, inputs: LossInput, counts: list[int]) -> list[LossInput]:
         """What each loss sees: the rows of this process, or of all; the student's map aligned by its projector."""
+        if self._is_plain:
+            return [inputs] * len(self._plan)
         gathered: LossInput | None = None
         plain = _without_attention(inputs) if self._records else inputs
         seen = []
-        for module, projector, _, across in self._plan:
-            reads = _reads_attention(module)
-            view = inputs if reads else plain
-            view = view if projector is None else _aligned(view, projector)
-            if across and len(counts) > 1:
-                if projector is not None or reads:
+        for term in self._plan:
+            view = inputs if term.reads_attention else plain
+            view = view if term.projector is None else _aligned(view, term.projector)
+            if term.across_batch and len(counts) > 1:
+                if term.projector is not None or term.reads_attention:
                     view = gather_input(view, counts)
                 else:
                     view = gathered = gathered or gather_input(plain, counts)
             seen.append(view)
         return seen
 
-    def _value(self, entry: tuple[Any, ...], view: LossInput, share: float) -> Tensor:
-        module, _, _, across = entry
-        if view.student.embedding.shape[0] == 0:
-            return view.student.embedding.sum()  # no rows, no loss; keeps the graph connected
-        value: Tensor = module(view)
-        return value if across or share == 1.0 else value * share
+
+def _term(loss: PhaseLoss) -> _Term:
+    module = loss.module
+    reads = bool(getattr(module, "reads_attention", False))
+    return _Term(module, loss.projector, loss.weight, bool(module.across_batch), reads)
+
+
+def _value(term: _Term, view: LossInput, share: float) -> Tensor:
+    if view.student.embedding.shape[0] == 0:
+        return view.student.embedding.sum()  # no rows, no loss; keeps the graph connected
+    value: Tensor = term.module(view)
+    return value if term.across_batch or share == 1.0 else value * share
 
 
 def _aligned(inputs: LossInput, projector: nn.Module) -> LossInput:
     return replace(inputs, student=inputs.student._replace(map=projector(inputs.student.map)))
-
-
-def _reads_attention(loss: nn.Module) -> bool:
-    return bool(getattr(loss, "reads_attention", False))
 
 
 def _outputs(inputs: LossInput) -> dict[str, StudentOutput]:

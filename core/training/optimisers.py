@@ -75,3 +75,9 @@ def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
     """Give every parameter group the same rate."""
     for group in optimiser.param_groups:
         group["lr"] = rate
+
+
+def forget_gradients(parameters: Iterable[Parameter]) -> None:
+    """Let go of gradients: what an optimiser's `zero_grad` does, without the profiler's record of it in every step."""
+    for parameter in parameters:
+        parameter.grad = None

@@ -24,7 +24,7 @@ from edgefw.training.keeping import Keeping
 from edgefw.training.mining import mining_file, table_with_embeddings, wants_unit, write_embeddings
 from edgefw.training.nan_guard import Watched
 from edgefw.training.objective import Terms
-from edgefw.training.optimisers import learning_rate, set_learning_rate
+from edgefw.training.optimisers import forget_gradients, learning_rate, set_learning_rate
 from edgefw.training.preparation import Prepared, check_job, prepare
 from edgefw.training.random_state import seeded
 from edgefw.training.steps import epoch_items, make_batch, make_plan, to_device
@@ -137,7 +137,7 @@ class _Loop:
         else:
             prepared.scaler.step(prepared.optimiser)
             prepared.scaler.update()
-        prepared.optimiser.zero_grad()
+        forget_gradients(prepared.parameters)
         if prepared.average is not None:
             prepared.average.update()
         if self._keeping.logs(progress.step + 1) or self._plan.over(progress.step + 1, progress.epoch + is_last):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -82,8 +83,13 @@ class _Whole:
         return self._batch.teacher if len(self._modalities) == 1 else _rows_of(self._batch.teacher, self.take)
 
     def modality(self, order: Sequence[str]) -> Tensor:
-        kinds = [torch.full_like(self._batch.sample, order.index(name)) for name in self._modalities]
-        return kinds[0] if len(kinds) == 1 else torch.cat(kinds)
+        return _kinds(len(self._batch.sample), tuple(map(order.index, self._modalities)), self._batch.sample.device)
+
+
+@lru_cache(maxsize=16)
+def _kinds(samples: int, kinds: tuple[int, ...], device: torch.device) -> Tensor:
+    """(samples x kinds,) int64: 0 0 0 1 1 1; the same tensor in every step, to be read only."""
+    return torch.tensor(kinds, device=device).repeat_interleave(samples)
 
 
 class _Some:

@@ -15,8 +15,16 @@ from hypothesis import strategies as st
 from torch import nn
 
 from edgefw.recipe.schema import Optimiser
-from edgefw.training.optimisers import learning_rate, make_optimiser, parameter_groups, warmup_steps
+from edgefw.training.optimisers import forget_gradients, learning_rate, make_optimiser, parameter_groups, warmup_steps
 from edgefw.training.phase import train_phase
+
+
+def test_forgotten_gradients_are_gone_as_after_zero_grad():
+    layer = nn.Linear(3, 2)
+    layer(torch.ones(1, 3)).sum().backward()
+    forget_gradients([layer.weight])
+    assert layer.weight.grad is None
+    assert layer.bias.grad is not None
 
 
 def test_warm_up_is_linear_and_the_rest_is_half_a_cosine():
