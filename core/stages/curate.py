@@ -25,11 +25,12 @@ from edgefw.stages.curate_pictures import write_pictures
 from edgefw.stages.fingerprints import data_state, piece
 from edgefw.stages.kept import Kept, write_kept
 from edgefw.stages.near_duplicates import HELD_OUT, look_for_near_duplicates
+from edgefw.stages.teacher_answers import teacher_embeddings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
-    from edgefw.contracts.dataset import Listing, Sample
+    from edgefw.contracts.dataset import Listing
     from edgefw.recipe.schema import Curate
     from edgefw.stages.context import StageContext
 
@@ -125,8 +126,9 @@ def _scored(
 ) -> Kept:
     texts = context.pieces.text_embeddings(labels, curate.template)
     scale = context.pieces.teacher.spec.logit_scale
-    samples = [sample for sample, seen in zip(listing.samples, visible) if seen]
-    parts = [confidences(images, texts, scale) for images in _teacher_embeddings(samples, context)]
+    samples = [sample for sample, there in zip(listing.samples, visible) if there]
+    seen = teacher_embeddings(context, samples, context.pieces.teacher_modality, "curate: teacher looks at samples")
+    parts = [confidences(images, texts, scale) for images in seen]
     confidence, label = (np.concatenate(column) for column in zip(*parts))
     kept = choose(confidence, curate.keep, curate.threshold)
     if not kept.any():
@@ -147,36 +149,6 @@ def _unscored(listing: Listing, visible: np.ndarray) -> Kept:
         confidence=np.full(count, np.nan),
         kept=visible.copy(),
     )
-
-
-def _teacher_embeddings(samples: Sequence[Sample], context: StageContext) -> Iterator[np.ndarray]:
-    """Unit embeddings (n, D) of the samples as evaluation shows them, part by part, from the cache once it is full."""
-    from edgefw.data.batches import TrainingData
-    from edgefw.data.teacher_cache import TeacherCache, read_shard
-
-    pieces, processes = context.pieces, context.processes
-    name = pieces.teacher_modality
-    source = TrainingData(
-        samples=samples,
-        sensors={name: pieces.modalities[name]},
-        input=pieces.student_spec.input,
-        teacher=pieces.teacher,
-        teacher_modality=name,
-    )
-    cache = TeacherCache(folder=pieces.cache, teacher=pieces.teacher, source=source, device=processes.torch_device())
-    with context.progress.bar("curate: teacher looks at samples", len(samples)) as bar:
-        cache.fill(
-            rank=processes.rank,
-            world=processes.count,
-            workers=context.recipe.config.compute.workers,
-            progress=lambda done, _: bar.update(done),
-        )
-    processes.wait()
-    for number, path in enumerate(cache.shard_paths()):
-        shard = read_shard(path, cache.digest, cache.span(number))
-        if shard is None:
-            raise DataError(f"{path}: this part of the teacher cache was lost while it was used. Run again.")
-        yield shard["embedding"][:, 0].numpy()
 
 
 def _tell_skipped(context: StageContext, listing: Listing) -> None:

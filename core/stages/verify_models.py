@@ -1,7 +1,7 @@
 """Show every held-out sample to teacher, student and artefacts: one pass, one batch of samples in memory at a time.
 
-An image is decoded once per modality; the student and every artefact see the same prepared pixels, the teacher sees
-the picture. What takes several modalities together is asked about the samples that have all of them. Artefacts run in
+The teacher's answers come from its cache, which is filled first. The student and every artefact see the same prepared
+pixels, decoded once per modality. What takes several modalities together is asked about the samples that have all of them. Artefacts run in
 their own runtime. It collects answers; what they are worth, `verify` decides.
 """
 
@@ -13,13 +13,13 @@ from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
 from edgefw.contracts.scheme import Signature, together
 from edgefw.data.loading import read_image
 from edgefw.evaluation import predictions, zero_shot_scores
 from edgefw.evaluation.comparison import relative_errors
 from edgefw.stages.answers import Answers, Questions
+from edgefw.stages.teacher_answers import TeacherAnswers
 
 if TYPE_CHECKING:
     from edgefw.contracts.backend import Runner
@@ -100,23 +100,24 @@ class Pass:
             for name, sensor in self._pieces.modalities.items()
         }
         self._joint = list(dict.fromkeys(a.signature.inputs for a in artefacts if len(a.signature.inputs) > 1))
-        self._device = context.processes.torch_device()
         self._gathered = Gathered()
 
     def run(self) -> Gathered:
-        """Show all samples; the teacher is given back to the CPU."""
+        """Ask the teacher, then show all samples to the others; the teacher is given back to the CPU."""
         batch, total = self._context.recipe.config.evaluate.batch, len(self._held.samples)
-        teacher = self._pieces.teacher
-        teacher.module.to(self._device)
         try:
-            with self._context.progress.bar("verify: models look at held-out samples", total) as bar:
-                for start in range(0, total, batch):
-                    rows = np.arange(start, min(start + batch, total))
-                    self._batch(rows)
-                    bar.update(int(rows[-1]) + 1)
+            self._teacher = {name: self._answers_of_teacher(name) for name in self._pieces.modalities}
         finally:
-            teacher.module.to("cpu")
+            self._pieces.teacher.module.to("cpu")
+        with self._context.progress.bar("verify: models look at held-out samples", total) as bar:
+            for start in range(0, total, batch):
+                rows = np.arange(start, min(start + batch, total))
+                self._batch(rows)
+                bar.update(int(rows[-1]) + 1)
         return self._gathered
+
+    def _answers_of_teacher(self, name: str) -> TeacherAnswers:
+        return TeacherAnswers(self._context, self._held.samples, name)
 
     def _batch(self, rows: np.ndarray) -> None:
         names = [self._pieces.teacher_modality]
@@ -128,7 +129,7 @@ class Pass:
             present, values = self._decoded(rows, name)
             if not len(present):
                 continue
-            seen = self._teacher(values, name)
+            seen = self._teacher[name](rows[present])
             if name == self._pieces.teacher_modality:
                 photographs = np.full((len(rows), seen.shape[1]), np.nan, np.float32)
                 photographs[present] = seen
@@ -148,16 +149,6 @@ class Pass:
         samples, sensor = self._held.samples, self._pieces.modalities[name]
         present = [at for at, row in enumerate(rows) if name in samples[int(row)].images]
         return np.array(present, np.int64), [read_image(samples[int(rows[at])], name, sensor) for at in present]
-
-    def _teacher(self, values: Sequence[np.ndarray], name: str) -> np.ndarray:
-        """The teacher's embeddings (B, D) of the pictures of decoded values."""
-        import torch
-
-        teacher, sensor = self._pieces.teacher, self._pieces.modalities[name]
-        pixels = torch.stack([teacher.preprocess(Image.fromarray(sensor.picture(image))) for image in values])
-        with torch.inference_mode():
-            embedding: np.ndarray = teacher.encode_image(pixels.to(self._device)).embedding.float().cpu().numpy()
-        return embedding
 
     def _targets(self, rows: np.ndarray, present: np.ndarray, photographs: np.ndarray) -> np.ndarray:
         """(B,) the label's index, or what the teacher takes the photograph for; -1 without either."""
