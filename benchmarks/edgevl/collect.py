@@ -1,7 +1,9 @@
 """Read the runs of finished cells into the rows of `results.json`, and print them as a table.
 
 Every figure is that of the exported file on the test split, as the run's `result.json` states it: the file of int8
-where a row is int8, else that of float; of files that take one image, since the columns are single sensors. The teacher's row is what the runs of stage 1 say about their teacher.
+where a row is int8, else that of float; of files that take one image, since the columns are single sensors. Training
+time is processor time: what else runs on the machine does not count. The teacher's row is what the runs of stage 1 say
+about their teacher.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ def measured(run: Path, bits: int) -> dict[str, Any]:
     return {
         **_accuracies(result, names),
         "megabytes": sum(file["bytes"] for file in files) / 1e6,
-        "train_seconds": sum(state["result"]["seconds"] for state in states),
+        "train_seconds": sum(state["result"]["cpu_seconds"] for state in states),
         "teacher": _accuracies(result, {"teacher"}),
     }
 
@@ -112,6 +114,6 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     for row in rows:
         cells = [f"{100 * row[key]:.1f} ({100 * row[key + '_balanced']:.1f})" for key in (*MODALITIES, "average")]
         spread = "-" if row["spread"] is None else f"{100 * row['spread']:.1f}"
-        after = [spread, str(len(row["seeds"])), f"{row['megabytes']:.2f}", f"{row['train_seconds']:.0f}"]
+        after = [spread, str(row["seeds"]), f"{row['megabytes']:.2f}", f"{row['train_seconds']:.0f}"]
         lines.append(f"| {' | '.join([row['method'], row['student'], str(row['bits']), *cells, *after])} |")
     return "\n".join(lines) + "\n"

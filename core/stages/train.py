@@ -210,6 +210,7 @@ def _result(
         "validation_samples": len(inputs.validation_samples),
         "steps": sum(phase["steps"] for phase in phases),
         "seconds": round(sum(phase["seconds"] for phase in phases), 3),
+        "cpu_seconds": round(sum(phase["cpu_seconds"] for phase in phases), 3),
         "losses": last["losses"],
         "validation": last["validation"],
         "weights": f"train/{last['name']}/{last['weights']}",

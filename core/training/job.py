@@ -126,7 +126,8 @@ class PhaseResult:
         selected: {"by", "step", "value"} of the kept weights; "value" is None for "last".
         validation: values of the validation at the selected step; empty without one.
         losses: the loss and its terms at the last step.
-        seconds: wall time of this execution's training, without what an interrupted one had done before.
+        seconds: wall time of the training, with what an interrupted execution had done up to its last checkpoint.
+        cpu_seconds: processor time of this process for it, counted likewise; loader processes have their own.
     """
 
     name: str
@@ -139,6 +140,7 @@ class PhaseResult:
     validation: Mapping[str, float]
     losses: Mapping[str, float]
     seconds: float
+    cpu_seconds: float
 
     def to_json(self) -> dict[str, Any]:
         """The record without the network, paths by name only."""
@@ -152,4 +154,5 @@ class PhaseResult:
             "validation": dict(self.validation),
             "losses": dict(self.losses),
             "seconds": round(self.seconds, 3),
+            "cpu_seconds": round(self.cpu_seconds, 3),
         }

@@ -51,6 +51,7 @@ class Progress:
     epoch: int = 0
     done: int = 0
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     losses: dict[str, float] = field(default_factory=dict)
     best_step: int = 0
     best_value: float | None = None
@@ -224,7 +225,7 @@ class Keeping:
 
     # ---- end -----------------------------------------------------------------------------------------------------
 
-    def finish(self, seconds: float) -> PhaseResult:
+    def finish(self) -> PhaseResult:
         """Validate the last step if it was not, keep the selected weights, write what was found."""
         prepared, progress = self._prepared, self.progress
         prepared.guard.look()
@@ -236,7 +237,7 @@ class Keeping:
             state = self._best or cpu_state(prepared.objective.network)
         if self._job.phase.gradient_checkpointing:
             self._job.student.set_gradient_checkpointing(False)  # type: ignore[operator]
-        facts = self._facts(seconds)
+        facts = self._facts()
         if prepared.is_main:
             assert self._log is not None
             self._log.sync()
@@ -249,7 +250,7 @@ class Keeping:
         prepared.accelerator.wait_for_everyone()
         return self._result(state, facts)
 
-    def _facts(self, seconds: float) -> dict[str, Any]:
+    def _facts(self) -> dict[str, Any]:
         progress = self.progress
         by = self._job.phase.select.by
         return {
@@ -258,7 +259,8 @@ class Keeping:
             "selected": {"by": by, "step": progress.best_step, "value": progress.best_value},
             "validation": progress.best_validation,
             "losses": progress.losses,
-            "seconds": seconds,
+            "seconds": progress.seconds,
+            "cpu_seconds": progress.cpu_seconds,
         }
 
     def _finished(self) -> PhaseResult | None:

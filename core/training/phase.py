@@ -7,7 +7,6 @@ interrupted goes on from its checkpoint to the same weights, bit for bit on the 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from itertools import chain
@@ -28,6 +27,7 @@ from edgefw.training.optimisers import forget_gradients, learning_rate, set_lear
 from edgefw.training.preparation import Prepared, check_job, prepare
 from edgefw.training.random_state import seeded
 from edgefw.training.steps import epoch_items, make_batch, make_plan, to_device
+from edgefw.training.stopwatch import Stopwatch
 
 __all__ = ["Callbacks", "PhaseJob", "PhaseLoss", "PhaseResult", "train_phase"]
 
@@ -71,13 +71,13 @@ class _Loop:
         finished = keeping.start()
         if finished is not None:
             return finished
-        self._started = time.monotonic() - progress.seconds
+        self._clock = Stopwatch(progress.seconds, progress.cpu_seconds)
         if self._prepared.is_main:
             self._job.callbacks.started(self._plan.steps, progress.step)
         self._prepared.objective.train()
         while not self._plan.over(progress.step, progress.epoch):
             self._epoch()
-        return keeping.finish(time.monotonic() - self._started)
+        return keeping.finish()
 
     def _epoch(self) -> None:
         progress, prepared = self._keeping.progress, self._prepared
@@ -93,7 +93,7 @@ class _Loop:
         stream = prepared.loader.stream(chain([first], items))
         while progress.epoch == epoch:
             progress.advance(self._step(stream))
-            progress.seconds = time.monotonic() - self._started
+            progress.seconds, progress.cpu_seconds = self._clock.read()
             self._keeping.after_step(ended_epoch=progress.done == 0)
             if self._plan.over(progress.step, progress.epoch):
                 return
