@@ -119,7 +119,7 @@ def _observed(context: StageContext, registry: Registry, until: str | None) -> d
         context.observers.call("edgefw_run_started", run=context.run)
         _limit_threads(context.recipe.config.compute.threads)
         if context.processes.is_main:
-            _describe(context, registry)
+            describe(context, registry)
         result = _stages(context, registry, until)
         if result.get("status") == "gate-failed":
             raise GateFailed(_gate_message(context.folder))
@@ -138,7 +138,7 @@ def _limit_threads(threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
-def _describe(context: StageContext, registry: Registry) -> None:
+def describe(context: StageContext, registry: Registry) -> None:
     """Write what was asked for and what it is run with."""
     import yaml
 

@@ -12,6 +12,8 @@ import click
 
 @click.command()
 @click.argument("target", type=click.Path(path_type=Path), metavar="BUNDLE|RUN")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="New run folder, with KEY=VALUE.")
 @click.option(
     "--data", multiple=True, metavar="[MODALITY=]DIR", help="Folder of held-out images, DIR/<label>/image.png."
 )
@@ -20,13 +22,21 @@ import click
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads; default: as the recipe said.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
 def command(
-    target: Path, data: Sequence[str], pack: Path | None, batch: int, threads: int | None, as_json: bool
+    target: Path,
+    overrides: Sequence[str],
+    out: Path | None,
+    data: Sequence[str],
+    pack: Path | None,
+    batch: int,
+    threads: int | None,
+    as_json: bool,
 ) -> None:
     """Hold compiled files against their budget, on real samples.
 
-    A RUN folder is verified again on its recipe's held-out split, with teacher and student (needs edgefw[train]). A
-    BUNDLE, or a run with --data, is verified on folders of images: artefacts against the bundle's float file, with the
-    base installation.
+    A RUN folder is verified again on its recipe's held-out split, with teacher and student (needs edgefw[train]). With
+    KEY=VALUE, of the recipe's sections data, evaluate, verify and compute, a copy of it in --out is verified on other
+    samples; the run stays as it is. A BUNDLE, or a run with --data, is verified on folders of images: artefacts against
+    the bundle's float file, with the base installation.
     """
     from edgefw.errors import GateFailed
     from edgefw.evaluation.budget import failures
@@ -34,7 +44,11 @@ def command(
     if (target / "run.json").is_file() and not data:
         if pack is not None or threads is not None:
             raise click.UsageError("--pack and --threads need --data; a run is verified as its recipe says.")
-        result = _run(target)
+        if (out is None) != (not overrides):
+            raise click.UsageError("a run is verified on other samples with KEY=VALUE and --out, both of them.")
+        result = _run(target, overrides, out)
+    elif overrides or out is not None:
+        raise click.UsageError("KEY=VALUE and --out are for a RUN without --data: a bundle holds no recipe.")
     else:
         result = _bundle(target, data, pack, batch, threads)
     click.echo(json.dumps(result, indent=2, ensure_ascii=False)) if as_json else _print(result)
@@ -42,12 +56,13 @@ def command(
         raise GateFailed(f"The budget was not met:\n{failed}")
 
 
-def _run(target: Path) -> dict[str, Any]:
+def _run(target: Path, overrides: Sequence[str], out: Path | None) -> dict[str, Any]:
+    from edgefw.verifying.elsewhere import verify_elsewhere
     from edgefw.verifying.reverify import verify_run
 
-    result = verify_run(target)
+    result = verify_run(target) if out is None else verify_elsewhere(target, overrides, out)
     ok = all(row["ok"] for row in result["budget"])
-    return {"target": str(target), "kind": "run", "ok": ok, **result}
+    return {"target": str(out or target), "kind": "run", "ok": ok, **result}
 
 
 def _bundle(target: Path, data: Sequence[str], pack: Path | None, batch: int, threads: int | None) -> dict[str, Any]:

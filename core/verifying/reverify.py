@@ -25,7 +25,7 @@ from edgefw.stages import verify
 from edgefw.stages.context import StageContext
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 STAGE = "verify"
 
@@ -37,37 +37,49 @@ def verify_run(path: Path, registry: Registry | None = None, progress: Progress 
         RunFolderError: if the folder is no run with exported files, or another process writes into it.
         EdgefwError: whatever the stage raises.
     """
-    folder = RunFolder(path)
-    if not folder.is_run or folder.completed("export") is None:
-        raise RunFolderError(f"{path}: no run with exported files. Run its recipe up to export first.")
+    folder = finished_run(path)
     recipe = recipe_of(folder)
     folder.claim(recipe.name, resume=True)
     try:
-        return _verified(_context(folder, recipe, registry or Registry(), progress or make_progress()))
+        return verified(verifying_context(folder, recipe, registry or Registry(), progress or make_progress()))
     finally:
         folder.release()
 
 
-def recipe_of(folder: RunFolder) -> Recipe:
-    """The recipe that a run was made with, its relative paths starting where they did.
+def finished_run(path: Path) -> RunFolder:
+    """The folder of a run that has something to verify.
+
+    Raises:
+        RunFolderError: if it is no run with exported files.
+    """
+    folder = RunFolder(path)
+    if not folder.is_run or folder.completed("export") is None:
+        raise RunFolderError(f"{path}: no run with exported files. Run its recipe up to export first.")
+    return folder
+
+
+def recipe_of(folder: RunFolder, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe that a run was made with, its relative paths starting where they did; with further overrides.
 
     Raises:
         RunFolderError: if the run does not say.
+        RecipeError: if an override is wrong.
     """
     stated = folder.read_json("invocation.json")
-    recipe = read_recipe(str(folder.path / "resolved.yaml"))
+    recipe = read_recipe(str(folder.path / "resolved.yaml"), overrides)
     text = (folder.path / "recipe.yaml").read_text(encoding="utf-8")
     return replace(
         recipe,
         source=str(stated["recipe"]),
         name=str(stated["name"]),
         base=Path(str(stated["base"])),
-        overrides=tuple(stated["overrides"]),
+        overrides=(*stated["overrides"], *overrides),
         text=text,
     )
 
 
-def _context(folder: RunFolder, recipe: Recipe, registry: Registry, progress: Progress) -> StageContext:
+def verifying_context(folder: RunFolder, recipe: Recipe, registry: Registry, progress: Progress) -> StageContext:
+    """What the verify stage of a run is given."""
     composition = compose(recipe, registry)
     return StageContext(
         recipe=recipe,
@@ -81,7 +93,8 @@ def _context(folder: RunFolder, recipe: Recipe, registry: Registry, progress: Pr
     )
 
 
-def _verified(context: StageContext) -> dict[str, Any]:
+def verified(context: StageContext) -> dict[str, Any]:
+    """Run the verify stage, and bring `result.json` up to date."""
     folder, began = context.folder, time.monotonic()
     known = folder.completed(STAGE)
     folder.begin(STAGE)

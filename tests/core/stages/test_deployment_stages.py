@@ -347,6 +347,45 @@ def test_verifying_again_gives_the_same_answers_from_anywhere(copy, run, tmp_pat
     ]  # fmt: skip
 
 
+OTHER = "evaluate.labels=[red, blue]"
+
+
+def test_a_run_is_verified_on_other_samples_beside_itself(copy, tmp_path, capsys):
+    before = (copy / "result.json").read_bytes()
+    out = tmp_path / "elsewhere"
+    changes = [OTHER, "verify.split=val", "verify.max_drop=null"]
+    assert command_line(["verify", str(copy), *changes, "--out", str(out), "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["target"] == str(out)
+    assert printed["labels"] == ["red", "blue"]
+    assert (printed["split"], printed["samples"]) == ("val", 6)
+    assert (copy / "result.json").read_bytes() == before
+    stated = json.loads((out / "result.json").read_text())
+    assert stated["evaluation"] == printed["evaluation"]
+    assert stated["provenance"]["overrides"][-3:] == changes
+    assert stated["provenance"]["weights_sha256"] == json.loads(before)["provenance"]["weights_sha256"]
+    assert verify_run(out)["labels"] == ["red", "blue"]
+
+
+def test_what_was_trained_cannot_change_afterwards(copy, tmp_path, capsys):
+    out = str(tmp_path / "elsewhere")
+    assert command_line(["verify", str(copy), "student.width=8", "--out", out]) == 2
+    assert "only keys of data, evaluate, verify and compute can change" in capsys.readouterr().err
+    assert command_line(["verify", str(copy), OTHER]) == 2
+    assert "KEY=VALUE and --out, both of them" in capsys.readouterr().err
+    assert command_line(["verify", str(copy), OTHER, "--out", str(copy)]) == 2
+    assert "there is something already" in capsys.readouterr().err
+    assert command_line(["verify", str(copy / "bundle"), OTHER, "--out", out]) == 2
+    assert "a bundle holds no recipe" in capsys.readouterr().err
+
+
+def test_a_failed_verification_elsewhere_leaves_nothing(copy, tmp_path, capsys):
+    out = tmp_path / "elsewhere"
+    assert command_line(["verify", str(copy), "verify.split=train2", "--out", str(out)]) == 2
+    assert "train2" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == [copy.name]
+
+
 def test_the_command_verifies_a_run_and_exits_with_its_verdict(copy, capsys):
     assert command_line(["verify", str(copy), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["kind"] == "run"
