@@ -76,12 +76,12 @@ def write_students_half(data: Path, out: Path) -> Path:
     with tarfile.open(unfinished, "w", format=tarfile.USTAR_FORMAT) as tar:
         for sample in samples(data, "train"):
             if model_of(sample) in mine:
-                _add(tar, sample)
+                add_sample(tar, sample)
     unfinished.replace(shard)
     return shard
 
 
-def _add(tar: tarfile.TarFile, sample: dict[str, bytes]) -> None:
+def add_sample(tar: tarfile.TarFile, sample: dict[str, bytes]) -> None:
     for ending in ("jpg", "depth.png", "json"):
         member = tarfile.TarInfo(f"{sample[''].decode()}.{ending}")
         member.size = len(sample[ending])

@@ -40,7 +40,7 @@ def main() -> None:
         return
     work: Path = arguments.work.absolute()
     _prepare(arguments.data.absolute(), work)
-    environment = _environment(arguments.data.absolute(), work)
+    environment = environment_of(arguments.data.absolute(), work)
     runs = work / f"cells-{'smoke' if arguments.smoke else arguments.split}"
     verify = [f"verify.split={arguments.split}", *(["verify.samples=64"] if arguments.smoke else [])]
     there = _installed(chosen, environment)
@@ -71,7 +71,7 @@ def _prepare(data: Path, work: Path) -> None:
         subprocess.run([sys.executable, script, "--data", str(data), "--out", str(work / "teacher")], check=True)
 
 
-def _environment(data: Path, work: Path) -> dict[str, str]:
+def environment_of(data: Path, work: Path) -> dict[str, str]:
     own = {"EDGEVL_DATA": data, "EDGEVL_WORK": work, "EDGEFW_CACHE": work / "cache"}
     threads = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "EDGEFW_PLUGINS": ""}
     return dict(os.environ) | {name: str(path) for name, path in own.items()} | threads
@@ -102,7 +102,7 @@ def _run(cell: Cell, runs: Path, environment: dict[str, str], verify: Sequence[s
         if not (runs / cell.start / "cell.json").is_file():
             print(f"{cell.name} is left out: it starts from {cell.start}, which is not finished")
             return False
-        _carry(runs / cell.start, folder)
+        carry(runs / cell.start, folder)
     print(f"{cell.name} ...", flush=True)
     ended = _edgefw(environment, "run", str(RECIPE), *cell.overrides(), *verify, "--out", str(folder), "--resume")
     if ended.returncode not in (0, 1):  # 1 is a gate's verdict; the numbers are there
@@ -112,7 +112,7 @@ def _run(cell: Cell, runs: Path, environment: dict[str, str], verify: Sequence[s
     return True
 
 
-def _carry(start: Path, folder: Path) -> None:
+def carry(start: Path, folder: Path) -> None:
     """Copy the trained phases of a run; whole or not at all."""
     unfinished = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(unfinished, ignore_errors=True)
