@@ -80,16 +80,17 @@ def run(
     info = RunInfo(folder=folder.path, recipe=recipe.source, config=recipe.resolved)
     if processes.is_main:
         folder.claim(recipe.name, resume=resume)
+    said = (progress or make_progress()) if processes.is_main else SilentProgress()
     try:
         processes.wait()
         context = StageContext(
             recipe=recipe,
             composition=composition,
-            pieces=Pieces(composition, cache_folder(folder)),
+            pieces=Pieces(composition, cache_folder(folder), said.say),
             folder=folder,
             observers=registry.observers(strict_plugins) if processes.is_main else _nobody(),
             run=info,
-            progress=(progress or make_progress()) if processes.is_main else SilentProgress(),
+            progress=said,
             resume=resume,
             processes=processes,
         )

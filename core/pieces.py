@@ -6,7 +6,7 @@ context each build function gets. It knows no technique, trains nothing and writ
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from edgefw.data.listing import scan
 from edgefw.errors import RecipeError
 from edgefw.labels.names import prompts, read_label_names
 from edgefw.recipe.compose import Chosen, Composition, build
-from edgefw.registry.technique import BuildContext
+from edgefw.registry.technique import BuildContext, silent
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,11 +35,13 @@ class Pieces:
     Args:
         composition: validated techniques and configs.
         cache: an existing folder for what may be made again (drawn scenes, indexes, teacher features).
+        say: where building tells of work that takes a while.
     """
 
-    def __init__(self, composition: Composition, cache: Path) -> None:
+    def __init__(self, composition: Composition, cache: Path, say: Callable[[str], None] = silent) -> None:
         self.composition = composition
         self.cache = cache
+        self._say = say
         self._listings: dict[str, Listing] = {}
         self._student_spec: StudentSpec | None = None
         self._texts: dict[tuple[tuple[str, ...], tuple[str, ...]], np.ndarray] = {}
@@ -61,6 +63,7 @@ class Pieces:
             teacher=self.teacher.spec if teacher else None,
             student=student,
             modalities=tuple(self.composition.modalities),
+            say=self._say,
         )
 
     @cached_property

@@ -24,6 +24,10 @@ ConfigT = TypeVar("ConfigT", bound="TechniqueConfig")
 BuiltT = TypeVar("BuiltT")
 
 
+def silent(text: str) -> None:
+    """Tell nobody."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class BuildContext:
     """What a build function may know beyond its own options.
@@ -36,6 +40,7 @@ class BuildContext:
         teacher: the teacher's numbers, once it is built; None while the teacher itself is built or without one.
         student: the student's numbers, once it is built.
         modalities: names of the recipe's modalities, in order.
+        say: tells the user, in one line, of work that takes a while; silent where nobody listens.
     """
 
     path: str = ""
@@ -45,6 +50,7 @@ class BuildContext:
     teacher: TeacherSpec | None = None
     student: StudentSpec | None = None
     modalities: tuple[str, ...] = ()
+    say: Callable[[str], None] = silent
 
     def resolve(self, path: str | Path) -> Path:
         """An absolute path; relative ones start from the recipe's folder, `~` is the home folder."""

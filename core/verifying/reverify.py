@@ -84,7 +84,7 @@ def verifying_context(folder: RunFolder, recipe: Recipe, registry: Registry, pro
     return StageContext(
         recipe=recipe,
         composition=composition,
-        pieces=Pieces(composition, cache_folder(folder)),
+        pieces=Pieces(composition, cache_folder(folder), progress.say),
         folder=folder,
         observers=registry.observers(),
         run=RunInfo(folder=folder.path, recipe=recipe.source, config=recipe.resolved),

@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -23,12 +24,16 @@ from pydantic import Field, field_validator
 import edgefw
 from edgefw.contracts.dataset import SPLITS, Listing, Sample, TarReference
 from edgefw.errors import RecipeError
+from edgefw.registry.technique import silent
 
 if TYPE_CHECKING:
     from edgefw.registry.technique import Register
 
 Sensor = Literal["rgb", "depth", "thermal"]
 Count = Annotated[int, Field(ge=0, le=1_000_000)]
+
+WORTH_SAYING = 400
+"""So many scenes take seconds; drawing them is announced."""
 
 
 class SampleConfig(edgefw.TechniqueConfig):
@@ -56,12 +61,15 @@ class SampleScenes:
 
     licence = "Apache-2.0 (drawn by edgefw)"
 
-    def __init__(self, config: SampleConfig, cache: Path, modalities: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, config: SampleConfig, cache: Path, modalities: tuple[str, ...] = (), say: Callable[[str], None] = silent
+    ) -> None:
         from edgefw.plugins.datasets.drawing.objects import OBJECTS
 
         self.classes = tuple(OBJECTS)
         self.config = config
         self.used = frozenset(modalities or config.sensors)
+        self._say = say
         self.folder = cache / f"sample-{_fingerprint(config)}"
 
     def listing(self, split: str) -> Listing:
@@ -82,6 +90,8 @@ class SampleScenes:
         if not target.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
             plan = ShardPlan(self.config.seed, SPLITS.index(split), count, self.config.size, self.config.sensors)
+            if count >= WORTH_SAYING:
+                self._say(f"sample: drawing {count} scenes of {split}, once")
             write_shard(plan, target)
         return target
 
@@ -121,7 +131,7 @@ def build(config: SampleConfig, context: edgefw.BuildContext) -> SampleScenes:
         if name not in config.sensors:
             more = " Add it to sensors." if name == "thermal" else f" Name modalities {', '.join(config.sensors)}."
             raise RecipeError(f"{context.path}: data set 'sample' draws {known}, not '{name}'.{more}")
-    return SampleScenes(config, context.cache, tuple(context.modalities))
+    return SampleScenes(config, context.cache, tuple(context.modalities), context.say)
 
 
 @edgefw.hookimpl

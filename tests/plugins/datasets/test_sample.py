@@ -89,6 +89,17 @@ def test_a_sensor_that_is_not_drawn_is_named_with_the_way_out(tmp_path: Path) ->
         SampleConfig(sensors=("rgb", "rgb"))
 
 
+def test_drawing_many_scenes_is_announced_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    said: list[str] = []
+    config = SampleConfig(train=400, val=4, size=16)
+    data = build(config, BuildContext(cache=tmp_path, modalities=("rgb",), say=said.append))
+    data.listing("val")
+    data.listing("train")
+    data.listing("train")
+    assert said == ["sample: drawing 400 scenes of train, once"]
+
+
 def test_many_scenes_drawn_in_parallel_equal_the_same_drawn_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
