@@ -39,7 +39,7 @@ def main() -> None:
         print("\n".join(f"{cell.name}: {', '.join(phase['name'] for phase in cell.phases)}" for cell in chosen))
         return
     work: Path = arguments.work.absolute()
-    _prepare(arguments.data.absolute(), work)
+    prepare_work(arguments.data.absolute(), work)
     environment = environment_of(arguments.data.absolute(), work)
     runs = work / f"cells-{'smoke' if arguments.smoke else arguments.split}"
     verify = [f"verify.split={arguments.split}", *(["verify.samples=64"] if arguments.smoke else [])]
@@ -64,7 +64,7 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _prepare(data: Path, work: Path) -> None:
+def prepare_work(data: Path, work: Path) -> None:
     write_students_half(data, work / "data")
     if not (work / "teacher" / "open_clip_model.safetensors").is_file():
         script = str(HERE / "train_teacher.py")
