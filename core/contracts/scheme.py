@@ -75,7 +75,11 @@ def is_together(role: str) -> bool:
 
 
 class Scheme(Protocol):
-    """Runs the network on a batch and says what is compared with what."""
+    """Runs the network on a batch and says what is compared with what.
+
+    A scheme whose graphs have parts that a training-time quantizer does not reach has `exports_prepared = False`: a phase
+    that combines the two is refused before it begins.
+    """
 
     def network(self, student: nn.Module) -> nn.Module:
         """The module that is trained: the student itself, or the student with what the scheme adds to it."""

@@ -84,6 +84,11 @@ def check_job(job: PhaseJob) -> None:
     if job.phase.accumulate > 1:
         for at, loss in enumerate(job.losses):
             _check_accumulation(job, at, loss.name, loss.module)
+    if job.quantizer is not None and not getattr(job.scheme, "exports_prepared", True):
+        raise RecipeError(
+            f"{job.path}.quantizer: scheme '{job.phase.scheme.name}' exports parts that a training-time quantizer does not "
+            f"reach. Take {job.path}.quantizer away and quantise the files instead: export.quantizers=[{{name: int8-static}}]."
+        )
     check_selection(job)
 
 

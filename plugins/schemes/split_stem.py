@@ -88,6 +88,8 @@ class Branches(nn.Module):
 class SplitStem:
     """One branch and one exported graph per modality."""
 
+    exports_prepared = False
+
     def __init__(self, config: SplitStemConfig, modalities: Sequence[str]) -> None:
         self.config = config
         self.modalities = tuple(modalities)

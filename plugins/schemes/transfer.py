@@ -77,6 +77,8 @@ class SourceAndTarget(nn.Module):
 class Transfer:
     """One frozen network, one that is trained; one exported graph for each."""
 
+    exports_prepared = False
+
     def __init__(self, source: str, targets: Sequence[str], frozen: float, modalities: Sequence[str]) -> None:
         self.source = source
         self.targets = tuple(targets)
