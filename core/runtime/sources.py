@@ -8,6 +8,7 @@ names; whether a file is an image, the modality decides.
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -20,7 +21,7 @@ SUFFIXES = frozenset(
 
 
 def find_images(sources: Sequence[str]) -> Iterator[Path]:
-    """The image files of all sources, each source in the order given, names sorted within a folder.
+    """The image files of all sources, each source in the order given, names sorted within a folder; a file comes once.
 
     Args:
         sources: files, folders (searched through all levels; hidden ones are passed over), or glob patterns (`**`).
@@ -28,11 +29,16 @@ def find_images(sources: Sequence[str]) -> Iterator[Path]:
     Raises:
         DataError: when a source does not exist or holds no image; raised when its turn comes.
     """
+    seen: set[str] = set()
     for source in sources:
         empty = True
         for path in _expand(source):
             empty = False
-            yield path
+            if len(sources) == 1:
+                yield path  # no name comes twice, and none is remembered
+            elif (name := os.path.abspath(path)) not in seen:
+                seen.add(name)
+                yield path
         if empty:
             raise DataError(f"{source}: no image here. Names that count: {', '.join(sorted(SUFFIXES))}.")
 

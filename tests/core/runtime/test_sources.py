@@ -34,6 +34,14 @@ def test_patterns_match_images_only_and_sorted(folder):
     assert names(folder, f"{folder}/**/*.tif") == ["sub/deep/e.tif"]
 
 
+def test_a_file_of_two_sources_comes_once(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert names(folder, folder / "sub", f"{folder}/**/*.tif", folder / "sub/c.npy", folder / "a.JPG") == [
+        "sub/c.npy", "sub/deep/e.tif", "a.JPG",
+    ]  # fmt: skip
+    assert [str(path) for path in find_images(["a.JPG", str(folder / "a.JPG")])] == ["a.JPG"]
+
+
 def test_sources_come_in_the_order_given(folder):
     assert names(folder, folder / "sub", folder / "a.JPG") == ["sub/c.npy", "sub/deep/e.tif", "a.JPG"]
 
