@@ -1,0 +1,148 @@
+"""Kept frames on disk: a picture each, and one line of metadata per picture in `frames.jsonl`.
+
+A picture is written beside its place, made durable, and renamed; then its line is appended and made durable. Whatever
+moment the power goes, the next start finds pictures that are whole and lines that have their picture: what was between the two
+is removed, which is the frame in flight at most. A full disk and a used-up budget drop frames and count them; nothing
+that was stored is touched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from edgefw.errors import DataError
+
+LINES = "frames.jsonl"
+_PART = ".part"
+_OWN = re.compile(r"\d{8}T\d{6}\.\d{3}Z-\d{6}\.\w+")
+"""Names that this module gives; other files in the folder are left alone."""
+
+Stored = Literal["stored", "over budget", "disk full"]
+
+
+class FrameStore:
+    """A folder of kept frames; what an interrupted run left is put right when it is opened.
+
+    Args:
+        folder: made if it is missing.
+        budget_mb: pictures may take so many megabytes (10^6 bytes) together; None: no limit.
+
+    Raises:
+        DataError: if the folder cannot be used.
+    """
+
+    def __init__(self, folder: Path, budget_mb: float | None = None) -> None:
+        self.folder = folder
+        self._budget = None if budget_mb is None else int(budget_mb * 1e6)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lines = folder / LINES
+            known = _whole_lines(self._lines)
+            self.removed = _put_right(folder, known)
+            self._lines.touch()
+        except OSError as error:
+            raise DataError(f"{folder}: frames cannot be stored here ({error.strerror or error}).") from error
+        self.bytes = sum((folder / name).stat().st_size for name in known)
+        self._number = 1 + max((int(name.split("-")[1].split(".")[0]) for name in known), default=-1)
+
+    def add(self, picture: bytes, ending: str, time: datetime, about: Mapping[str, Any]) -> Stored:
+        """Store one picture and its line.
+
+        Args:
+            picture: the encoded image.
+            ending: of its file name, such as "jpg".
+            time: when the frame was seen, in UTC.
+            about: what else the line says; `file`, `time`, `bytes` and `sha256` come first.
+        """
+        if self._budget is not None and self.bytes + len(picture) > self._budget:
+            return "over budget"
+        stamp = time.strftime("%Y%m%dT%H%M%S.") + f"{time.microsecond // 1000:03d}Z"
+        name = f"{stamp}-{self._number:06d}.{ending}"
+        facts = {"file": name, "time": time.isoformat(), "bytes": len(picture)}
+        line = json.dumps({**facts, "sha256": hashlib.sha256(picture).hexdigest(), **about}, ensure_ascii=False)
+        try:
+            self._write(self.folder / name, picture, line)
+        except OSError:
+            self._undo(self.folder / name)
+            return "disk full"
+        self._number += 1
+        self.bytes += len(picture)
+        return "stored"
+
+    def _write(self, path: Path, picture: bytes, line: str) -> None:
+        part = path.with_name(path.name + _PART)
+        with part.open("wb") as file:
+            file.write(picture)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+        with self._lines.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _undo(self, path: Path) -> None:
+        """After a write that failed: no half picture, no half line. A disk that refuses this too is put right later."""
+        try:
+            path.with_name(path.name + _PART).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+            _whole_lines(self._lines, without=path.name)
+        except OSError:
+            pass
+
+
+def read_lines(folder: Path) -> list[dict[str, Any]]:
+    """The metadata of every stored frame, in order; an unfinished last line is passed over."""
+    path = folder / LINES
+    found = [_parsed(line) for line in path.read_bytes().splitlines()] if path.is_file() else []
+    return [line for line in found if line is not None]
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) and isinstance(value.get("file"), str) else None
+
+
+def _whole_lines(path: Path, without: str | None = None) -> dict[str, dict[str, Any]]:
+    """Lines by file name, of pictures that are there; the file is cut or rewritten if it holds anything else."""
+    if not path.is_file():
+        return {}
+    data = path.read_bytes()
+    found = [_parsed(line) for line in data.split(b"\n")]
+    kept = {line["file"]: line for line in found if line and line["file"] != without and _is_whole(path.parent, line)}
+    clean = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept.values()).encode()
+    if clean != data:
+        part = path.with_name(path.name + _PART)
+        with part.open("wb") as file:
+            file.write(clean)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    return kept
+
+
+def _is_whole(folder: Path, line: Mapping[str, Any]) -> bool:
+    path = folder / Path(line["file"]).name
+    return path.is_file() and path.stat().st_size == line.get("bytes")
+
+
+def _put_right(folder: Path, known: Mapping[str, Any]) -> int:
+    """Remove pictures of ours without a line, and unfinished files; how many."""
+    removed = 0
+    for path in folder.iterdir():
+        own = path.name.removesuffix(_PART)
+        unfinished = path.name.endswith(_PART) and (_OWN.fullmatch(own) or own == LINES)
+        if unfinished or (_OWN.fullmatch(path.name) and path.name not in known):
+            path.unlink()
+            removed += 1
+    return removed

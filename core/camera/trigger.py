@@ -1,0 +1,101 @@
+"""Frame by frame: does the rule fire, and is the frame kept?
+
+    a label begins to hold   when its score has reached `on` in `frames` frames in a row
+    it ceases to hold        when its score falls below `off` (hysteresis: off <= on)
+    the rule fires           while one of `any` holds (or there are none), all of `all` hold, and none of `none` does
+    a frame is kept          when the rule fires, `cool_down` seconds have passed since the last one that was kept, and
+                             one of the labels that hold has not used up its quota
+
+It knows scores and times; pictures and files it never sees.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from edgefw.camera.rule import Rule, check_names
+
+Outcome = Literal["quiet", "kept", "cool-down", "quota"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What becomes of a frame, and the labels of `any` and `all` that hold in it."""
+
+    outcome: Outcome
+    holding: tuple[str, ...]
+
+    @property
+    def kept(self) -> bool:
+        """Whether the frame is worth storing."""
+        return self.outcome == "kept"
+
+
+class Trigger:
+    """A rule with its memory.
+
+    Args:
+        rule: what is asked for.
+        names: the labels whose scores will come, in order.
+
+    Raises:
+        BundleError: if the rule names a label that is not among them.
+    """
+
+    def __init__(self, rule: Rule, names: Sequence[str]) -> None:
+        check_names(rule, names, "trigger")
+        self.rule = rule
+        self._place = {name: list(names).index(name) for name in rule.named}
+        self._streak = dict.fromkeys(rule.named, 0)
+        self._holds = dict.fromkeys(rule.named, False)
+        self._kept_at: float | None = None
+        self._used: dict[str, deque[float]] = {name: deque() for name in rule.named}
+
+    def look(self, time: float, scores: np.ndarray) -> Decision:
+        """Decide about the next frame.
+
+        Args:
+            time: seconds, never falling from frame to frame.
+            scores: (K,) of all labels; NaN counts as below everything.
+        """
+        for name in self.rule.named:
+            self._update(name, float(scores[self._place[name]]))
+        holding = tuple(name for name in dict.fromkeys((*self.rule.any, *self.rule.all)) if self._holds[name])
+        if not self._fires():
+            return Decision(outcome="quiet", holding=holding)
+        if self._kept_at is not None and time < self._kept_at + self.rule.cool_down:
+            return Decision(outcome="cool-down", holding=holding)
+        open_names = [name for name in holding if self._has_quota(name, time)]
+        if not open_names:
+            return Decision(outcome="quota", holding=holding)
+        self._kept_at = time
+        if self.rule.quota is not None:
+            for name in open_names:
+                self._used[name].append(time)
+        return Decision(outcome="kept", holding=holding)
+
+    def _update(self, name: str, score: float) -> None:
+        off = self.rule.on if self.rule.off is None else self.rule.off
+        self._streak[name] = self._streak[name] + 1 if score >= self.rule.on else 0
+        if self._holds[name]:
+            self._holds[name] = score >= off
+        else:
+            self._holds[name] = self._streak[name] >= self.rule.frames
+
+    def _fires(self) -> bool:
+        rule, holds = self.rule, self._holds
+        wanted = (not rule.any or any(holds[name] for name in rule.any)) and all(holds[name] for name in rule.all)
+        return wanted and not any(holds[name] for name in rule.none)
+
+    def _has_quota(self, name: str, time: float) -> bool:
+        if self.rule.quota is None:
+            return True
+        used, begin = self._used[name], time - 3600.0 * self.rule.quota_hours
+        while used and used[0] <= begin:
+            used.popleft()
+        return len(used) < self.rule.quota

@@ -1,0 +1,120 @@
+"""The store of kept frames: names, lines, budget, a full disk, and kills at any moment."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from edgefw.camera.store import LINES, FrameStore, read_lines
+from edgefw.errors import DataError
+
+NOON = datetime(2026, 5, 1, 12, 0, 0, 250_000, tzinfo=UTC)
+
+
+def test_a_frame_is_a_picture_and_a_line(tmp_path: Path):
+    store = FrameStore(tmp_path / "kept")
+    assert store.add(b"picture", "jpg", NOON, {"labels": ["rain"]}) == "stored"
+    (line,) = read_lines(tmp_path / "kept")
+    assert line == {
+        "file": "20260501T120000.250Z-000000.jpg",
+        "time": "2026-05-01T12:00:00.250000+00:00",
+        "bytes": 7,
+        "sha256": hashlib.sha256(b"picture").hexdigest(),
+        "labels": ["rain"],
+    }
+    assert (tmp_path / "kept" / line["file"]).read_bytes() == b"picture"
+
+
+def test_numbers_go_on_in_the_next_run(tmp_path: Path):
+    for _ in range(3):
+        FrameStore(tmp_path).add(b"x", "jpg", NOON, {})
+    assert [line["file"][-10:] for line in read_lines(tmp_path)] == ["000000.jpg", "000001.jpg", "000002.jpg"]
+
+
+def test_a_budget_holds_over_runs(tmp_path: Path):
+    assert FrameStore(tmp_path, budget_mb=1e-5).add(b"12345678", "jpg", NOON, {}) == "stored"
+    again = FrameStore(tmp_path, budget_mb=1e-5)
+    assert again.add(b"123", "jpg", NOON, {}) == "over budget"
+    assert again.add(b"12", "jpg", NOON, {}) == "stored"
+    assert again.bytes == 10
+
+
+def test_a_full_disk_drops_the_frame_and_leaves_nothing_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    store = FrameStore(tmp_path)
+    store.add(b"first", "jpg", NOON, {})
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", full)
+        assert store.add(b"second", "jpg", NOON, {}) == "disk full"
+    assert store.add(b"third", "jpg", NOON, {}) == "stored"
+    assert {path.name for path in tmp_path.iterdir()} == {LINES, *(line["file"] for line in read_lines(tmp_path))}
+    assert [line["bytes"] for line in read_lines(tmp_path)] == [5, 5]
+
+
+def test_what_a_kill_left_is_put_right_and_strangers_are_not_touched(tmp_path: Path):
+    store = FrameStore(tmp_path)
+    store.add(b"one", "jpg", NOON, {})
+    store.add(b"two", "jpg", NOON, {})
+    (tmp_path / "20260501T120001.000Z-000002.jpg").write_bytes(b"no line")
+    (tmp_path / "20260501T120001.000Z-000003.jpg.part").write_bytes(b"half")
+    (tmp_path / "notes.txt").write_text("mine")
+    lines = (tmp_path / LINES).read_text()
+    (tmp_path / LINES).write_text(lines + '{"file": "2026')
+    (tmp_path / json.loads(lines.splitlines()[0])["file"]).unlink()
+    again = FrameStore(tmp_path)
+    assert again.removed == 2
+    assert [line["bytes"] for line in read_lines(tmp_path)] == [3]
+    assert len(list(tmp_path.iterdir())) == 3
+    assert again.add(b"three", "jpg", NOON, {}) == "stored"
+
+
+def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="frames cannot be stored here"):
+        FrameStore(tmp_path / "file" / "kept")
+
+
+ENDLESS = """
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+from edgefw.camera.store import FrameStore
+store = FrameStore(Path(sys.argv[1]))
+print("ready", flush=True)
+number = 0
+while True:
+    store.add(bytes([number % 256]) * 40_000, "jpg", datetime.now(timezone.utc), {"number": number})
+    print(number, flush=True)
+    number += 1
+"""
+
+
+def test_killed_at_random_moments_no_file_is_broken_and_the_frame_in_flight_is_lost_at_most(tmp_path: Path):
+    draw, told = random.Random(0), 0
+    for _ in range(6):
+        process = subprocess.Popen([sys.executable, "-c", ENDLESS, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(draw.uniform(0.0, 0.15))
+        process.send_signal(signal.SIGKILL)
+        told += len(process.stdout.read().split())
+        process.wait()
+    FrameStore(tmp_path)
+    lines = read_lines(tmp_path)
+    assert told <= len(lines) <= told + 6
+    pictures = {path.name for path in tmp_path.iterdir()} - {LINES}
+    assert pictures == {line["file"] for line in lines}
+    for line in lines:
+        assert hashlib.sha256((tmp_path / line["file"]).read_bytes()).hexdigest() == line["sha256"]

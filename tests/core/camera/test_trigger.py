@@ -1,0 +1,122 @@
+"""The trigger frame by frame, against a plain re-reading of its rules, and each rule alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgefw.camera.rule import Rule, parse_rule
+from edgefw.camera.trigger import Trigger
+from edgefw.errors import BundleError
+
+NAMES = ("road works", "rain", "night")
+
+
+def outcomes(rule: Rule, scores: list, step: float = 1.0) -> list[str]:
+    trigger = Trigger(rule, NAMES)
+    return [trigger.look(at * step, np.array(row)).outcome for at, row in enumerate(scores)]
+
+
+def one(*values: float) -> list[tuple[float, float, float]]:
+    return [(value, 0.0, 0.0) for value in values]
+
+
+def test_a_label_holds_from_on_until_below_off():
+    rule = Rule(any=("road works",), on=0.6, off=0.4)
+    assert outcomes(rule, one(0.5, 0.6, 0.5, 0.4, 0.39, 0.5, 0.7)) == [
+        "quiet", "kept", "kept", "kept", "quiet", "quiet", "kept",
+    ]  # fmt: skip
+
+
+def test_so_many_frames_in_a_row_begin_an_event():
+    rule = Rule(any=("road works",), on=0.5, frames=3)
+    assert outcomes(rule, one(0.9, 0.9, 0.1, 0.9, 0.9, 0.9, 0.9)) == ["quiet"] * 5 + ["kept"] * 2
+
+
+def test_a_cool_down_counts_from_the_last_kept_frame():
+    rule = Rule(any=("road works",), cool_down=2.5)
+    assert outcomes(rule, one(*[0.9] * 7)) == [
+        "kept",
+        "cool-down",
+        "cool-down",
+        "kept",
+        "cool-down",
+        "cool-down",
+        "kept",
+    ]
+
+
+def test_all_and_none_are_demands_of_their_own():
+    rule = Rule(all=("road works", "night"), none=("rain",))
+    assert outcomes(rule, [(0.9, 0, 0.9), (0.9, 0, 0.1), (0.9, 0.9, 0.9), (0.1, 0, 0.9)]) == [
+        "kept", "quiet", "quiet", "quiet",
+    ]  # fmt: skip
+
+
+def test_a_quota_is_of_each_label_and_comes_back():
+    rule = Rule(any=("road works", "rain"), quota=2, quota_hours=10 / 3600)
+    rows = [(0.9, 0, 0)] * 3 + [(0.9, 0.9, 0)] * 3 + [(0, 0, 0)] * 4 + [(0.9, 0, 0)]
+    assert outcomes(rule, rows) == ["kept", "kept", "quota", "kept", "kept", "quota"] + ["quiet"] * 4 + ["kept"]
+
+
+def test_a_score_that_is_no_number_holds_nothing():
+    assert outcomes(Rule(any=("road works",)), one(float("nan"), 0.9, float("nan"))) == ["quiet", "kept", "quiet"]
+
+
+def test_the_labels_that_hold_are_told():
+    trigger = Trigger(Rule(any=("rain", "night"), none=("road works",)), NAMES)
+    assert trigger.look(0.0, np.array([0.0, 0.9, 0.8])).holding == ("rain", "night")
+
+
+rows = st.lists(st.tuples(*[st.sampled_from([0.0, 0.3, 0.5, 0.7])] * 3), min_size=1, max_size=60)
+
+
+@settings(max_examples=150, deadline=None)
+@given(rows, st.sampled_from([0.5, 0.3, None]), st.integers(1, 3), st.sampled_from([0.0, 1.5, 4.0]))
+def test_it_is_what_a_plain_reading_of_all_frames_so_far_says(scores, off, frames, cool_down):
+    rule = Rule(any=("road works",), none=("night",), on=0.5, off=off, frames=frames, cool_down=cool_down)
+    assert outcomes(rule, scores) == list(reference(rule, scores))
+
+
+def reference(rule: Rule, scores: list):
+    """Each frame from the whole history, without state."""
+    off, last = rule.on if rule.off is None else rule.off, None
+    for at in range(len(scores)):
+        holds = [_holds([row[place] for row in scores[: at + 1]], rule.on, off, rule.frames) for place in (0, 2)]
+        if not holds[0] or holds[1]:
+            yield "quiet"
+        elif last is not None and at - last < rule.cool_down:
+            yield "cool-down"
+        else:
+            last = at
+            yield "kept"
+
+
+def _holds(history: list, on: float, off: float, frames: int) -> bool:
+    begins = [end for end in range(frames, len(history) + 1) if min(history[end - frames : end]) >= on]
+    return any(all(value >= off for value in history[end - 1 :]) for end in begins)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({}, "a trigger needs labels under any or all"),
+        ({"any": ["rain"], "none": ["rain"]}, "rain: asked for and forbidden at once"),
+        ({"any": ["rain"], "on": 0.4, "off": 0.5}, r"off \(0.5\) lies above on \(0.4\)"),
+        ({"any": ["rain"], "quota": 0}, "quota: Input should be greater than or equal to 1"),
+        ({"any": ["rain"], "hold": 3}, "hold: Extra inputs are not permitted"),
+        ({"any": ["rain"], "on": float("nan")}, "on: Input should be a finite number"),
+    ],
+)
+def test_a_rule_that_makes_no_sense_is_refused(values, said):
+    with pytest.raises(BundleError, match=f"^pack.json: {said}"):
+        parse_rule(values, "pack.json")
+
+
+def test_a_label_that_the_pack_has_not_is_named():
+    with pytest.raises(
+        BundleError, match="names 'snow', which is no label of the pack. It has: road works, rain, night"
+    ):
+        Trigger(Rule(any=("snow",)), NAMES)
