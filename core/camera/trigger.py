@@ -18,7 +18,7 @@ from typing import Literal
 
 import numpy as np
 
-from edgefw.camera.rule import Rule, check_names
+from edgefw.runtime.trigger_rule import Rule, check_names
 
 Outcome = Literal["quiet", "kept", "cool-down", "quota"]
 

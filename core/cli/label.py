@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from edgefw.cli.finite import FiniteRange
+from edgefw.cli.label_frames import CameraOptions
+
 if TYPE_CHECKING:
     from edgefw.runtime.bundle import Bundle
     from edgefw.runtime.label_pack import LabelPack
@@ -29,6 +32,17 @@ _TOLD = 5
 @click.option("--top", type=click.IntRange(min=1), default=1, show_default=True, help="Labels per image.")
 @click.option("--batch", type=click.IntRange(min=1), default=16, show_default=True, help="Images in memory at a time.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads; default: as the recipe said.")
+@click.option("--watch", is_flag=True, help="SOURCE is a folder that images are written into: label each as it comes.")
+@click.option("--keep", multiple=True, metavar="LABEL", help="Keep frames in which this label of the pack holds.")
+@click.option("--threshold", type=FiniteRange(-1, 1), help="Score from which a kept label holds; 0.5.")
+@click.option("--score", type=click.Choice(["probability", "cosine"]), help="What --threshold is of; probability.")
+@click.option("--cool-down", type=FiniteRange(0), help="Seconds after a kept frame in which none is kept; 0.")
+@click.option("--store", type=click.Path(path_type=Path, file_okay=False), help="Folder for kept frames.")
+@click.option("--budget-mb", type=FiniteRange(0, min_open=True), help="Megabytes that kept frames may take.")
+@click.option("--realtime", is_flag=True, help="Take a video file at its own pace, as a camera gives it.")
+@click.option("--drop", type=click.Choice(["oldest", "newest"]), default="oldest", show_default=True,
+              help="Frame that a camera loses when labelling is slower.")  # fmt: skip
+@click.option("--frames", type=click.IntRange(min=1), help="Stop after so many frames.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of lines.")
 @click.option("--jsonl", "as_lines", is_flag=True, help="Print one JSON object per image.")
 def command(
@@ -43,14 +57,18 @@ def command(
     threads: int | None,
     as_json: bool,
     as_lines: bool,
+    **camera: Any,
 ) -> None:
-    """Label the images of SOURCE: files, folders, or glob patterns.
+    """Label the images of SOURCE: files, folders, or glob patterns; or a video, a camera, a watched folder.
 
     BUNDLE is a bundle folder, an .edgefw file, or a run folder. A label whose probability stays below its threshold is
     not said: the image is "unknown". Files that cannot be read are counted and told on stderr.
 
     Sources of several sensors are named: rgb=DIR depth=DIR. Files of one name, endings aside, are one scene, and are
     labelled together where the bundle has an artefact that takes them together; all others alone.
+
+    A video file, a camera (0, 1, ... or an address such as rtsp://...) and with --watch a folder are labelled frame by
+    frame, until they end or Ctrl-C. --keep LABEL, or the trigger of the label pack, says which frames go to --store.
     """
     from edgefw.runtime.bundle import open_bundle
     from edgefw.runtime.pairing import named_sources
@@ -58,6 +76,11 @@ def command(
     if sum((labels is not None, pack is not None)) == 2 or (as_json and as_lines):
         raise click.UsageError("--labels excludes --pack, and --json excludes --jsonl.")
     with open_bundle(bundle) as opened:
+        options = CameraOptions(**camera)
+        if options.wanted(sources):
+            options.check(sources)
+            _frames(opened, sources, options, labels, pack, modality, artefact, threads, as_json, as_lines)
+            return
         named = named_sources(sources, opened.modalities)
         if named and modality is not None:
             raise click.UsageError("--modality is the sensor of unnamed sources; these are named.")
@@ -72,6 +95,30 @@ def command(
         tally = Tally(paired=bool(named))
         _print(tally.watch(results), head, tally, as_json, as_lines)
     tally.tell()
+
+
+def _frames(
+    opened: Bundle,
+    sources: Sequence[str],
+    options: CameraOptions,
+    labels: str | None,
+    pack: Path | None,
+    modality: str | None,
+    artefact: str | None,
+    threads: int | None,
+    as_json: bool,
+    as_lines: bool,
+) -> None:
+    """Frame by frame, from one sensor."""
+    from edgefw.cli.label_frames import label_frames
+
+    if as_json:
+        raise click.UsageError("frames come one after the other: use --jsonl instead of --json.")
+    role = modality or opened.modalities[0]
+    chosen = opened.artefact(artefact, _known(opened, role))
+    encoder = _encoder(opened, role, chosen.name, threads)
+    about = {"bundle": opened.manifest.encoder, "artefact": chosen.name, "modality": role}
+    label_frames(opened, encoder, (_pack(opened, labels, pack), pack), sources, options, about, as_lines)
 
 
 class Chosen(NamedTuple):

@@ -24,6 +24,7 @@ def command() -> None:
 @click.option(
     "--threshold", type=FiniteRange(0, 1), default=0.0, show_default=True, help="Probability below which no label is said."
 )  # fmt: skip
+@click.option("--trigger", type=click.Path(path_type=Path), help="YAML file that says which frames a camera keeps.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Where the pack is written.")
 @click.option("--dtype", type=click.Choice(["float16", "float32"]), default="float16", show_default=True,
               help="Storage type of the vectors.")  # fmt: skip
@@ -33,12 +34,14 @@ def build(
     file: Path | None,
     templates: Sequence[str],
     threshold: float,
+    trigger: Path | None,
     out: Path,
     dtype: str,
 ) -> None:
     """Make a label pack for the encoder of BUNDLE; needs edgefw[train] for the teacher's text tower."""
     from edgefw.labels.names import read_label_names
     from edgefw.labels.texts import pack_from_names
+    from edgefw.labels.triggers import with_trigger
     from edgefw.runtime.bundle import open_bundle
     from edgefw.runtime.label_pack import write_pack
 
@@ -47,6 +50,8 @@ def build(
     names = labels.split(",") if labels is not None else read_label_names(str(file), Path.cwd(), "--file")
     with open_bundle(bundle) as opened:
         pack = pack_from_names(opened, names, templates, threshold)
+    if trigger is not None:
+        pack = with_trigger(pack, trigger)
     write_pack(pack, out, dtype)  # type: ignore[arg-type]
     click.echo(f"{out}: {len(pack.labels)} labels, {out.stat().st_size} bytes", err=True)
 

@@ -23,8 +23,11 @@ import numpy as np
 
 from edgefw.errors import BundleError
 from edgefw.runtime.pack_document import PackDocument, parse_document
+from edgefw.runtime.trigger_rule import Rule, check_names, parse_rule
 
-FORMAT = 1
+FORMAT = 2
+"""Format 1 has no trigger; a pack without one is still written as format 1, which older readers know."""
+READABLE = (1, FORMAT)
 LARGEST = 256 * 2**20
 """A file beyond so many bytes is no label pack."""
 
@@ -60,6 +63,7 @@ class LabelPack:
         encoder: sha256 (hex) of the student weights that the pack fits.
         templates: prompts that the vectors were made with, for the record.
         teacher: fingerprint of the teacher whose text tower made the vectors.
+        trigger: which frames a camera keeps, or None; its labels stand in the pack.
 
     Raises:
         BundleError: if labels are missing, repeated or do not fit together.
@@ -70,11 +74,14 @@ class LabelPack:
     encoder: str
     templates: Sequence[str] = ()
     teacher: str = ""
+    trigger: Rule | None = None
     _matrix: np.ndarray = field(init=False, repr=False)
     _starts: np.ndarray = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         _check(self.labels, self.logit_scale)
+        if self.trigger is not None:
+            check_names(self.trigger, self.names, "label pack")
         rows = np.concatenate([label.vectors for label in self.labels]).astype(np.float64)
         counts = [len(label.vectors) for label in self.labels]
         object.__setattr__(self, "_matrix", (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32))
@@ -131,7 +138,7 @@ class LabelPack:
             for label in self.labels
         ]
         document = {
-            "format": FORMAT,
+            "format": 1 if self.trigger is None else FORMAT,
             "encoder": self.encoder,
             "teacher": self.teacher,
             "templates": list(self.templates),
@@ -141,6 +148,8 @@ class LabelPack:
             "labels": rows,
             "vectors": base64.b64encode(stored.tobytes()).decode(),
         }
+        if self.trigger is not None:
+            document["trigger"] = self.trigger.model_dump(mode="json", exclude_defaults=True)
         return {**document, "sha256": _digest(document)}
 
     @classmethod
@@ -154,7 +163,7 @@ class LabelPack:
         Raises:
             BundleError: if it is something else, damaged, or of another format.
         """
-        pack = parse_document(document, where, FORMAT)
+        pack = parse_document(document, where, READABLE)
         if _digest({key: value for key, value in document.items() if key != "sha256"}) != pack.sha256:
             raise BundleError(f"{where}: the label pack is damaged (its hash differs). Copy it again.")
         try:
@@ -164,6 +173,7 @@ class LabelPack:
                 encoder=pack.encoder,
                 templates=tuple(pack.templates),
                 teacher=pack.teacher,
+                trigger=None if pack.trigger is None else parse_rule(pack.trigger, "trigger"),
             )
         except BundleError as error:
             raise BundleError(f"{where}: {error}") from error

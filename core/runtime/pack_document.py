@@ -5,6 +5,7 @@ It knows the format; what the numbers mean, `edgefw.runtime.label_pack` knows.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -40,10 +41,11 @@ class PackDocument(_Part):
     dtype: Literal["float16", "float32"]
     labels: list[LabelRow] = Field(min_length=1)
     vectors: str
+    trigger: dict[str, Any] | None = None
     sha256: Sha256
 
 
-def parse_document(document: Any, where: str, known_format: int) -> PackDocument:
+def parse_document(document: Any, where: str, known: Sequence[int]) -> PackDocument:
     """The document with its types checked.
 
     Raises:
@@ -51,10 +53,9 @@ def parse_document(document: Any, where: str, known_format: int) -> PackDocument
     """
     if not isinstance(document, dict) or "labels" not in document:
         raise BundleError(f"{where}: no label pack. Make one with `edgefw labels build`.")
-    if document.get("format") != known_format:
-        raise BundleError(
-            f"{where}: label pack format {document.get('format')!r}; this edgefw reads format {known_format}."
-        )
+    if document.get("format") not in known:
+        formats = " and ".join(map(str, known))
+        raise BundleError(f"{where}: label pack format {document.get('format')!r}; this edgefw reads {formats}.")
     try:
         return PackDocument.model_validate(document)
     except ValidationError as error:

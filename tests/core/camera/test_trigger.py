@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgefw.camera.rule import Rule, parse_rule
 from edgefw.camera.trigger import Trigger
 from edgefw.errors import BundleError
+from edgefw.runtime.trigger_rule import Rule, parse_rule
 
 NAMES = ("road works", "rain", "night")
 

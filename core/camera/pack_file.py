@@ -1,0 +1,57 @@
+"""A label pack on disk that may be replaced while frames are labelled: looked at once a second, taken when it fits."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from edgefw.errors import BundleError
+from edgefw.runtime.label_pack import LabelPack, read_pack
+
+LOOK_EVERY = 1.0
+"""Seconds between two looks at the file."""
+
+
+class PackFile:
+    """Watches one file.
+
+    Args:
+        path: the label pack; it was read once already.
+        fitting: gives a pack back if it fits the encoder, else raises BundleError.
+    """
+
+    def __init__(self, path: Path, fitting: Callable[[LabelPack], LabelPack]) -> None:
+        self._path = path
+        self._fitting = fitting
+        self._mark = _mark(path)
+        self._next = LOOK_EVERY
+
+    def look(self, now: float) -> LabelPack | None:
+        """The new pack, if there is one and it fits; None most of the time.
+
+        Args:
+            now: seconds on any clock that begins at 0 and does not fall.
+
+        Raises:
+            BundleError: once for each new file that is refused; the pack in use stays.
+        """
+        if now < self._next:
+            return None
+        self._next = now + LOOK_EVERY
+        mark = _mark(self._path)
+        if mark is None or mark == self._mark:
+            return None
+        self._mark = mark
+        try:
+            return self._fitting(read_pack(self._path))
+        except BundleError as error:
+            raise BundleError(f"new label pack refused, the old one stays: {error}") from error
+
+
+def _mark(path: Path) -> tuple[int, int, int] | None:
+    try:
+        state = os.stat(path)
+    except OSError:
+        return None  # gone for a moment, while another program replaces it
+    return (state.st_size, state.st_mtime_ns, state.st_ino)

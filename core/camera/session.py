@@ -1,0 +1,132 @@
+"""From a frame and its embedding to a record: what is seen, whether the trigger keeps it, where it was stored.
+
+It knows packs, rules and the store; where frames come from and how they are encoded, it does not.
+"""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from edgefw.camera.frames import Frame
+from edgefw.camera.store import FrameStore
+from edgefw.camera.trigger import Decision, Trigger
+from edgefw.runtime.label_pack import LabelPack
+from edgefw.runtime.trigger_rule import Rule
+
+JPEG_QUALITY = 90
+MOST_SCORES = 5
+"""So many labels stand in a record, the best first."""
+
+
+class Session:
+    """Looks at frames one after the other.
+
+    Args:
+        pack: labels that fit the encoder.
+        rule: the trigger; None takes the pack's own, and without that keeps nothing.
+        store: where kept frames go, or None.
+        about: what every stored line says of bundle and artefact.
+
+    Attributes:
+        outcomes: how many frames were quiet, kept, in a cool-down, over their quota, over the budget, or met a full disk.
+
+    Raises:
+        BundleError: if the rule names a label that the pack has not.
+    """
+
+    def __init__(
+        self, pack: LabelPack, rule: Rule | None, store: FrameStore | None, about: Mapping[str, Any] | None = None
+    ) -> None:
+        self._given, self._store, self._about = rule, store, dict(about or {})
+        self.outcomes: Counter[str] = Counter()
+        self.labels: Counter[str] = Counter()
+        self.use(pack)
+
+    def use(self, pack: LabelPack) -> None:
+        """Go on with another pack; its trigger begins without a memory.
+
+        Raises:
+            BundleError: if the rule names a label that the pack has not; the former pack stays in use.
+        """
+        rule = self._given or pack.trigger
+        trigger = None if rule is None else Trigger(rule, pack.names)
+        self._pack, self._trigger, self._hash = pack, trigger, pack.to_json()["sha256"]
+
+    def look(self, frame: Frame, embedding: np.ndarray) -> dict[str, Any]:
+        """What is said about a frame, as a JSON object."""
+        cosines = self._pack.cosines(embedding[None])[0]
+        probabilities = self._pack.probabilities(embedding[None])[0]
+        record = {**_place(frame), **self._said(cosines, probabilities)}
+        if self._trigger is not None:
+            scores = cosines if self._trigger.rule.score == "cosine" else probabilities
+            decision = self._trigger.look(frame.seconds, scores)
+            record |= self._kept(frame, decision, record)
+        return record
+
+    def _said(self, cosines: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
+        order = np.argsort(-np.nan_to_num(probabilities, nan=-1.0), kind="stable")[:MOST_SCORES]
+        best, names = int(order[0]), self._pack.names
+        said = names[best] if probabilities[best] >= self._pack.labels[best].threshold else None
+        self.labels[said or "unknown"] += 1
+        scores = [
+            {"label": names[at], "score": _number(probabilities[at]), "cosine": _number(cosines[at])}
+            for at in map(int, order)
+        ]
+        return {"label": said, "score": scores[0]["score"], "labels": scores}
+
+    def _kept(self, frame: Frame, decision: Decision, record: Mapping[str, Any]) -> dict[str, Any]:
+        outcome: str = decision.outcome
+        if decision.kept and self._store is not None:
+            told = self._store.add(*_picture(frame), frame.time, self._line(decision, record))
+            outcome = "kept" if told == "stored" else told
+        self.outcomes[outcome] += 1
+        return {"trigger": outcome, "holding": list(decision.holding)}
+
+    def _line(self, decision: Decision, record: Mapping[str, Any]) -> dict[str, Any]:
+        told = {key: record[key] for key in ("source", "frame", "seconds", "label", "score", "labels")}
+        return {**told, "holding": list(decision.holding), "pack": self._hash, **self._about}
+
+
+def _place(frame: Frame) -> dict[str, Any]:
+    return {
+        "source": frame.where,
+        "frame": frame.number,
+        "seconds": round(frame.seconds, 3),
+        "time": frame.time.isoformat(),
+    }
+
+
+def _number(value: float) -> float | None:
+    """JSON has no word for what is no number."""
+    return float(value) if np.isfinite(value) else None
+
+
+def _picture(frame: Frame) -> tuple[bytes, str]:
+    """The file that the frame came from, or a JPEG of it; and the ending of its name."""
+    if frame.data is not None:
+        return frame.data, frame.ending
+    buffer = io.BytesIO()
+    Image.fromarray(frame.values).save(buffer, format="JPEG", quality=JPEG_QUALITY)
+    return buffer.getvalue(), "jpg"
+
+
+def own_rule(keep: list[str], threshold: float, score: str, cool_down: float, budget_mb: float | None) -> Rule | None:
+    """The rule of a command line: any of some labels, from one threshold on; None when it names no label."""
+    if not keep:
+        return None
+    return Rule.model_validate(
+        {"any": tuple(keep), "on": threshold, "score": score, "cool_down": cool_down, "budget_mb": budget_mb}
+    )
+
+
+def store_for(folder: Path | None, rule: Rule | None, pack: LabelPack) -> FrameStore | None:
+    """The store of a folder, within the budget of the rule that applies."""
+    applies = rule or pack.trigger
+    return None if folder is None else FrameStore(folder, applies.budget_mb if applies else None)

@@ -1,0 +1,111 @@
+"""Threads between source and encoder: order, dropping, bounded memory, failures, an early end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from edgefw.camera.frame_queue import FrameQueue
+from edgefw.camera.frames import Frame
+from edgefw.camera.pipeline import QUEUE, Pipeline
+from edgefw.errors import DataError
+
+
+class Counting:
+    """Frames that hold their own number; `fails` after so many, ends after `count`."""
+
+    def __init__(self, count: int | None = None, live: bool = False, fails: int | None = None, wait: float = 0.0) -> None:
+        self.count, self.live, self.fails, self.wait = count, live, fails, wait
+        self.closed = threading.Event()
+        self.given = 0
+
+    def frames(self) -> Iterator[Frame]:
+        while not self.closed.is_set() and self.given != self.count:
+            if self.given == self.fails:
+                raise DataError("the camera burns.")
+            values = np.full((2, 2, 3), self.given % 251, np.uint8)
+            yield Frame(number=self.given, seconds=0.0, time=datetime.now(UTC), values=values, where="test")
+            self.given += 1
+            self.closed.wait(self.wait)
+
+    def close(self) -> None:
+        self.closed.set()
+
+    def notes(self) -> dict[str, int]:
+        return {}
+
+
+def prepare(frame: Frame) -> np.ndarray:
+    return np.array([float(frame.number)], np.float32)
+
+
+def test_a_file_loses_nothing_and_stays_in_order():
+    pipeline = Pipeline(Counting(200), prepare, lambda images: images * 2)
+    seen = [(frame.number, float(embedding[0])) for frame, embedding in pipeline.run()]
+    assert seen == [(number, 2.0 * number) for number in range(200)]
+    assert pipeline.dropped == 0
+
+
+@pytest.mark.parametrize("drop", ["oldest", "newest"])
+def test_a_live_source_drops_what_a_slow_encoder_cannot_take_and_counts_it(drop):
+    source = Counting(120, live=True, wait=0.001)
+
+    def slow(images: np.ndarray) -> np.ndarray:
+        time.sleep(0.005)
+        return images
+
+    pipeline = Pipeline(source, prepare, slow, drop)
+    numbers = [frame.number for frame, _ in pipeline.run()]
+    assert numbers == sorted(set(numbers))
+    assert pipeline.dropped > 0
+    assert len(numbers) + pipeline.dropped == 120
+    assert (numbers[-1] == 119) == (drop == "oldest")
+
+
+def test_no_more_frames_wait_than_the_queues_hold():
+    source = Counting()
+    frames = Pipeline(source, prepare, lambda images: images).run()
+    next(frames)
+    time.sleep(0.2)
+    assert source.given <= 2 * QUEUE + 4
+    frames.close()
+    assert source.closed.is_set()
+
+
+def test_a_source_that_fails_says_why_after_its_frames():
+    frames = Pipeline(Counting(fails=5), prepare, lambda images: images).run()
+    assert [next(frames)[0].number for _ in range(5)] == [0, 1, 2, 3, 4]
+    with pytest.raises(DataError, match="the camera burns"):
+        next(frames)
+
+
+def test_a_preparation_that_fails_ends_the_source_too():
+    source = Counting()
+
+    def refuse(frame: Frame) -> np.ndarray:
+        raise DataError("not this one.")
+
+    with pytest.raises(DataError, match="not this one"):
+        next(Pipeline(source, refuse, lambda images: images).run())
+    assert source.closed.is_set()
+
+
+def test_an_early_end_leaves_no_thread():
+    before = threading.active_count()
+    frames = Pipeline(Counting(), prepare, lambda images: images).run()
+    next(frames)
+    frames.close()
+    assert threading.active_count() == before
+
+
+def test_a_queue_that_ended_takes_nothing():
+    queue: FrameQueue[int] = FrameQueue(2)
+    queue.put(1)
+    queue.end()
+    assert not queue.put(2)
+    assert (queue.get(), queue.get()) == (1, None)

@@ -1,0 +1,69 @@
+"""A folder that images are written into while it is watched."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgefw.camera.watched_folder import WatchedFolder
+from edgefw.errors import DataError
+from edgefw.plugins.modalities.rgb import Rgb, RgbConfig
+
+
+def draw(path: Path, level: int) -> Path:
+    Image.fromarray(np.full((8, 8, 3), level, np.uint8)).save(path)
+    return path
+
+
+def watch(folder: Path) -> WatchedFolder:
+    return WatchedFolder(folder, Rgb(RgbConfig()), every=0.01)
+
+
+def test_what_is_there_comes_first_and_new_files_as_they_come(tmp_path):
+    draw(tmp_path / "b.png", 1)
+    draw(tmp_path / "a.png", 2)
+    (tmp_path / "notes.txt").write_text("no image")
+    frames = watch(tmp_path).frames()
+    assert [Path(next(frames).where).name for _ in range(2)] == ["a.png", "b.png"]
+    threading.Timer(0.05, draw, (tmp_path / "c.jpg", 3)).start()
+    frame = next(frames)
+    assert (frame.number, frame.ending) == (2, "jpg")
+    assert frame.data == (tmp_path / "c.jpg").read_bytes()
+    frames.close()
+
+
+def test_a_file_that_is_still_being_written_is_taken_when_it_is_whole(tmp_path):
+    whole = draw(tmp_path.parent / "whole.png", 9).read_bytes()
+    (tmp_path / "slow.png").write_bytes(whole[: len(whole) // 2])
+    source = watch(tmp_path)
+    threading.Timer(0.02, (tmp_path / "slow.png").write_bytes, (whole,)).start()
+    frame = next(source.frames())
+    assert frame.data == whole
+    assert source.notes() == {}
+
+
+def test_a_file_that_never_becomes_an_image_is_counted_once(tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    source = watch(tmp_path)
+    threading.Timer(0.3, draw, (tmp_path / "good.png", 3)).start()
+    assert Path(next(source.frames()).where).name == "good.png"
+    assert source.notes() == {"unreadable": 1}
+
+
+def test_a_file_that_is_replaced_comes_again(tmp_path):
+    draw(tmp_path / "a.png", 1)
+    frames = watch(tmp_path).frames()
+    assert next(frames).values.max() == 1
+    shutil.move(draw(tmp_path.parent / "next.png", 77), tmp_path / "a.png")
+    assert next(frames).values.max() == 77
+    frames.close()
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(DataError, match="there is no such folder to watch"):
+        watch(tmp_path / "gone")
