@@ -122,7 +122,7 @@ def own_rule(keep: list[str], threshold: float, score: str, cool_down: float, bu
     if not keep:
         return None
     return Rule.model_validate(
-        {"any": tuple(keep), "on": threshold, "score": score, "cool_down": cool_down, "budget_mb": budget_mb}
+        {"any": tuple(keep), "begin": threshold, "score": score, "cool_down": cool_down, "budget_mb": budget_mb}
     )
 
 

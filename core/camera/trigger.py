@@ -1,7 +1,7 @@
 """Frame by frame: does the rule fire, and is the frame kept?
 
-    a label begins to hold   when its score has reached `on` in `frames` frames in a row
-    it ceases to hold        when its score falls below `off` (hysteresis: off <= on)
+    a label begins to hold   when its score has reached `begin` in `frames` frames in a row
+    it ceases to hold        when its score falls below `end` (hysteresis: end <= begin)
     the rule fires           while one of `any` holds (or there are none), all of `all` hold, and none of `none` does
     a frame is kept          when the rule fires, `cool_down` seconds have passed since the last one that was kept, and
                              one of the labels that hold has not used up its quota
@@ -80,10 +80,10 @@ class Trigger:
         return Decision(outcome="kept", holding=holding)
 
     def _update(self, name: str, score: float) -> None:
-        off = self.rule.on if self.rule.off is None else self.rule.off
-        self._streak[name] = self._streak[name] + 1 if score >= self.rule.on else 0
+        end = self.rule.begin if self.rule.end is None else self.rule.end
+        self._streak[name] = self._streak[name] + 1 if score >= self.rule.begin else 0
         if self._holds[name]:
-            self._holds[name] = score >= off
+            self._holds[name] = score >= end
         else:
             self._holds[name] = self._streak[name] >= self.rule.frames
 

@@ -24,9 +24,9 @@ class Rule(BaseModel):
         all: every one of these holds.
         none: none of these holds.
         score: what is compared: the cosine to the label's text, or its probability among the pack's labels.
-        on: a label begins to hold when its score reaches this.
-        off: it ends when its score falls below this; None: at `on`.
-        frames: so many frames in a row must reach `on` before a label begins to hold.
+        begin: a label begins to hold when its score reaches this.
+        end: it ends when its score falls below this; None: at `begin`. (YAML reads "on" and "off" as truth values.)
+        frames: so many frames in a row must reach `begin` before a label begins to hold.
         cool_down: seconds after a kept frame in which none is kept.
         quota: frames kept for one label in `quota_hours` at most; None: no limit.
         quota_hours: length of the window of the quota.
@@ -39,8 +39,8 @@ class Rule(BaseModel):
     all: Names = ()
     none: Names = ()
     score: Literal["cosine", "probability"] = "probability"
-    on: Score = 0.5
-    off: Score | None = None
+    begin: Score = 0.5
+    end: Score | None = None
     frames: Annotated[int, Field(ge=1)] = 1
     cool_down: Annotated[float, Field(ge=0.0)] = 0.0
     quota: Annotated[int, Field(ge=1)] | None = None
@@ -54,8 +54,8 @@ class Rule(BaseModel):
         both = sorted({*self.any, *self.all} & set(self.none))
         if both:
             raise ValueError(f"{', '.join(both)}: asked for and forbidden at once")
-        if self.off is not None and self.off > self.on:
-            raise ValueError(f"off ({self.off:g}) lies above on ({self.on:g}): a label would end as it begins")
+        if self.end is not None and self.end > self.begin:
+            raise ValueError(f"end ({self.end:g}) lies above begin ({self.begin:g}): a label would end as it begins")
         return self
 
     @property

@@ -19,7 +19,9 @@ from edgefw.errors import DataError
 class Counting:
     """Frames that hold their own number; `fails` after so many, ends after `count`."""
 
-    def __init__(self, count: int | None = None, live: bool = False, fails: int | None = None, wait: float = 0.0) -> None:
+    def __init__(
+        self, count: int | None = None, live: bool = False, fails: int | None = None, wait: float = 0.0
+    ) -> None:
         self.count, self.live, self.fails, self.wait = count, live, fails, wait
         self.closed = threading.Event()
         self.given = 0

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,15 +26,15 @@ def one(*values: float) -> list[tuple[float, float, float]]:
     return [(value, 0.0, 0.0) for value in values]
 
 
-def test_a_label_holds_from_on_until_below_off():
-    rule = Rule(any=("road works",), on=0.6, off=0.4)
+def test_a_label_holds_from_begin_until_below_end():
+    rule = Rule(any=("road works",), begin=0.6, end=0.4)
     assert outcomes(rule, one(0.5, 0.6, 0.5, 0.4, 0.39, 0.5, 0.7)) == [
         "quiet", "kept", "kept", "kept", "quiet", "quiet", "kept",
     ]  # fmt: skip
 
 
 def test_so_many_frames_in_a_row_begin_an_event():
-    rule = Rule(any=("road works",), on=0.5, frames=3)
+    rule = Rule(any=("road works",), begin=0.5, frames=3)
     assert outcomes(rule, one(0.9, 0.9, 0.1, 0.9, 0.9, 0.9, 0.9)) == ["quiet"] * 5 + ["kept"] * 2
 
 
@@ -76,15 +79,15 @@ rows = st.lists(st.tuples(*[st.sampled_from([0.0, 0.3, 0.5, 0.7])] * 3), min_siz
 @settings(max_examples=150, deadline=None)
 @given(rows, st.sampled_from([0.5, 0.3, None]), st.integers(1, 3), st.sampled_from([0.0, 1.5, 4.0]))
 def test_it_is_what_a_plain_reading_of_all_frames_so_far_says(scores, off, frames, cool_down):
-    rule = Rule(any=("road works",), none=("night",), on=0.5, off=off, frames=frames, cool_down=cool_down)
+    rule = Rule(any=("road works",), none=("night",), begin=0.5, end=off, frames=frames, cool_down=cool_down)
     assert outcomes(rule, scores) == list(reference(rule, scores))
 
 
 def reference(rule: Rule, scores: list):
     """Each frame from the whole history, without state."""
-    off, last = rule.on if rule.off is None else rule.off, None
+    off, last = rule.begin if rule.end is None else rule.end, None
     for at in range(len(scores)):
-        holds = [_holds([row[place] for row in scores[: at + 1]], rule.on, off, rule.frames) for place in (0, 2)]
+        holds = [_holds([row[place] for row in scores[: at + 1]], rule.begin, off, rule.frames) for place in (0, 2)]
         if not holds[0] or holds[1]:
             yield "quiet"
         elif last is not None and at - last < rule.cool_down:
@@ -104,15 +107,22 @@ def _holds(history: list, on: float, off: float, frames: int) -> bool:
     [
         ({}, "a trigger needs labels under any or all"),
         ({"any": ["rain"], "none": ["rain"]}, "rain: asked for and forbidden at once"),
-        ({"any": ["rain"], "on": 0.4, "off": 0.5}, r"off \(0.5\) lies above on \(0.4\)"),
+        ({"any": ["rain"], "begin": 0.4, "end": 0.5}, r"end \(0.5\) lies above begin \(0.4\)"),
         ({"any": ["rain"], "quota": 0}, "quota: Input should be greater than or equal to 1"),
         ({"any": ["rain"], "hold": 3}, "hold: Extra inputs are not permitted"),
-        ({"any": ["rain"], "on": float("nan")}, "on: Input should be a finite number"),
+        ({"any": ["rain"], "begin": float("nan")}, "begin: Input should be a finite number"),
     ],
 )
 def test_a_rule_that_makes_no_sense_is_refused(values, said):
     with pytest.raises(BundleError, match=f"^pack.json: {said}"):
         parse_rule(values, "pack.json")
+
+
+def test_the_rule_on_the_page_is_one_and_names_every_key():
+    page = (Path(__file__).parents[3] / "docs" / "camera.md").read_text(encoding="utf-8")
+    values = yaml.safe_load(page.split("```yml\n")[1].split("```")[0])
+    assert parse_rule(values, "camera.md").begin == 0.6
+    assert values.keys() == Rule.model_fields.keys()
 
 
 def test_a_label_that_the_pack_has_not_is_named():

@@ -64,7 +64,14 @@ def test_what_is_no_video_is_refused_with_its_name(tmp_path):
 
 @pytest.mark.parametrize(
     ("source", "is_one"),
-    [("a.mp4", True), ("A.MOV", True), ("0", True), ("rtsp://10.0.0.2/live", True), ("a.jpg", False), ("images", False)],
+    [
+        ("a.mp4", True),
+        ("A.MOV", True),
+        ("0", True),
+        ("rtsp://10.0.0.2/live", True),
+        ("a.jpg", False),
+        ("images", False),
+    ],
 )
 def test_sources_are_told_apart_by_their_names(source, is_one):
     assert is_video(source) == is_one

@@ -174,5 +174,5 @@ def test_files_that_are_no_packs_give_one_message(tmp_path):
 
 
 def test_a_pack_of_a_later_format_says_so():
-    with pytest.raises(BundleError, match="format 2; this edgefw reads format 1"):
-        LabelPack.from_json({**make().to_json(), "format": 2}, "p.json")
+    with pytest.raises(BundleError, match="format 3; this edgefw reads 1 and 2"):
+        LabelPack.from_json({**make().to_json(), "format": 3}, "p.json")

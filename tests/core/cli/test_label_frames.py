@@ -1,0 +1,194 @@
+"""`edgefw label` as a camera: a video, a watched folder, a trigger and its store, a pack that is replaced meanwhile."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgefw.camera.store import read_lines
+from edgefw.cli.main import run
+from edgefw.runtime.bundle import open_bundle
+from edgefw.runtime.label_pack import Label, LabelPack, write_pack
+
+RED, BLUE = (0, 0, 200), (200, 30, 30)  # as OpenCV orders them
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory, small_bundle):
+    return small_bundle.write_small_bundle(tmp_path_factory.mktemp("bundles") / "bundle")
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory) -> Path:
+    """Ten frames a second: one second red, one blue, one red."""
+    cv2 = pytest.importorskip("cv2")
+    path = tmp_path_factory.mktemp("videos") / "drive.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10.0, (64, 48))
+    for number in range(30):
+        writer.write(np.full((48, 64, 3), BLUE if 10 <= number < 20 else RED, np.uint8))
+    writer.release()
+    return path
+
+
+@pytest.fixture
+def edgefw(capsys):
+    """Run a command line: (exit code, stdout, stderr)."""
+
+    def call(*arguments):
+        code = run([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+def refusal(result) -> str:
+    """The one message of a refused command."""
+    code, _, err = result
+    assert code == 2
+    assert "Traceback" not in err
+    return err
+
+
+def test_a_video_prints_a_line_when_what_is_seen_changes(edgefw, bundle, video):
+    code, out, err = edgefw("label", bundle, video)
+    assert code == 0
+    assert [line.split("\t")[::2][:2] for line in out.splitlines()] == [
+        ["0.00 s", "red"],
+        ["1.00 s", "blue"],
+        ["2.00 s", "red"],
+    ]
+    assert "30 frames in" in err and "dropped 0" in err and "red 20, blue 10" in err
+
+
+def test_every_frame_is_a_json_line_on_request(edgefw, bundle, video):
+    code, out, _ = edgefw("label", bundle, video, "--jsonl", "--frames", 12)
+    records = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert [record["label"] for record in records] == ["red"] * 10 + ["blue"] * 2
+    assert records[11]["seconds"] == pytest.approx(1.1)
+    assert {"source", "frame", "time", "score", "labels"} < records[0].keys()
+    assert "trigger" not in records[0]
+
+
+def test_kept_frames_are_stored_with_what_was_seen(edgefw, bundle, video, tmp_path):
+    store = tmp_path / "kept"
+    code, _, err = edgefw("label", bundle, video, "--keep", "blue", "--cool-down", 0.35, "--store", store)
+    assert code == 0
+    lines = read_lines(store)
+    assert [line["frame"] for line in lines] == [10, 14, 18]
+    assert "trigger: quiet 20, cool-down 7, kept 3" in err
+    with open_bundle(bundle) as opened:
+        assert {line["bundle"] for line in lines} == {opened.manifest.encoder}
+        assert {line["pack"] for line in lines} == {opened.label_pack().to_json()["sha256"]}
+    picture = (store / lines[0]["file"]).read_bytes()
+    assert hashlib.sha256(picture).hexdigest() == lines[0]["sha256"]
+    assert np.asarray(Image.open(io.BytesIO(picture))).mean((0, 1)).argmax() == 2
+    assert lines[0]["labels"][0]["label"] == "blue"
+
+
+def test_cosines_can_be_what_is_compared(edgefw, bundle, video, tmp_path):
+    code, _, _ = edgefw(
+        "label", bundle, video, "--keep", "blue", "--score", "cosine", "--threshold", 0.9, "--store", tmp_path
+    )
+    assert code == 0
+    assert [line["frame"] for line in read_lines(tmp_path)] == list(range(10, 20))
+
+
+def test_image_files_are_kept_as_they_are(edgefw, bundle, small_bundle, tmp_path):
+    pictures = small_bundle.write_pictures(tmp_path / "pictures")
+    code, _, err = edgefw("label", bundle, pictures, "--keep", "red", "--store", tmp_path / "kept")
+    assert code == 0
+    lines = read_lines(tmp_path / "kept")
+    assert {Path(line["source"]).parent.name for line in lines} == {"red"}
+    for line in lines:
+        assert (tmp_path / "kept" / line["file"]).read_bytes() == Path(line["source"]).read_bytes()
+    assert "kept 4" in err
+
+
+def test_a_budget_holds(edgefw, bundle, video, tmp_path):
+    _, _, err = edgefw("label", bundle, video, "--keep", "red", "--budget-mb", 0.003, "--store", tmp_path)
+    assert "over budget" in err
+    assert sum(line["bytes"] for line in read_lines(tmp_path)) <= 3000
+
+
+def test_a_trigger_travels_in_the_label_pack(edgefw, bundle, video, tmp_path, small_bundle):
+    pack = tmp_path / "pack.json"
+    with open_bundle(bundle) as opened:
+        write_pack(opened.label_pack(), pack)
+    (tmp_path / "trigger.yaml").write_text("any: [red]\nnone: [blue]\nframes: 3\n")
+    from edgefw.labels.triggers import with_trigger
+    from edgefw.runtime.label_pack import read_pack
+
+    write_pack(with_trigger(read_pack(pack), tmp_path / "trigger.yaml"), pack)
+    assert json.loads(pack.read_text())["format"] == 2
+    code, _, err = edgefw("label", bundle, video, "--pack", pack, "--store", tmp_path / "kept")
+    assert code == 0
+    assert "quiet 14, kept 16" in err or "kept 16, quiet 14" in err
+
+
+def test_what_does_not_go_together_is_refused(edgefw, bundle, video, tmp_path):
+    assert "give one SOURCE" in refusal(edgefw("label", bundle, video, video))
+    assert "--watch is for a folder" in refusal(edgefw("label", bundle, video, "--watch"))
+    assert "use --jsonl instead" in refusal(edgefw("label", bundle, video, "--json"))
+    assert "--threshold needs --keep" in refusal(edgefw("label", bundle, video, "--threshold", 0.3))
+    assert "nothing says which frames to keep" in refusal(edgefw("label", bundle, video, "--store", tmp_path))
+    assert "names 'snow', which is no label of the pack" in refusal(edgefw("label", bundle, video, "--keep", "snow"))
+    assert "modality 'depth' reads none" in refusal(edgefw("label", bundle, video, "--modality", "depth"))
+    assert "there is no such folder to watch" in refusal(edgefw("label", bundle, tmp_path / "gone", "--watch"))
+
+
+def test_a_running_labeller_takes_a_new_pack_and_refuses_one_for_another_encoder(bundle, tmp_path):
+    folder, pack = tmp_path / "inbox", tmp_path / "pack.json"
+    folder.mkdir()
+    with open_bundle(bundle) as opened:
+        first = opened.label_pack()
+    write_pack(first, pack)
+    command = [
+        sys.executable,
+        "-m",
+        "edgefw",
+        "label",
+        str(bundle),
+        str(folder),
+        "--watch",
+        "--pack",
+        str(pack),
+        "--jsonl",
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert _seen(process, folder, 0) == "red"
+        write_pack(_renamed(first, "x" * 0), pack)
+        time.sleep(1.2)
+        assert _seen(process, folder, 1) == "new red"
+        write_pack(_renamed(first, "f" * 64), pack)
+        time.sleep(1.2)
+        assert _seen(process, folder, 2) == "new red"
+    finally:
+        process.send_signal(2)
+        _, err = process.communicate(timeout=20)
+    assert "new label pack: 3 labels" in err
+    assert "new label pack refused, the old one stays" in err and "made for encoder ffffffffffff" in err
+    assert "3 frames in" in err
+
+
+def _seen(process, folder: Path, number: int) -> str:
+    part = folder / f".{number}.part"
+    Image.fromarray(np.full((16, 16, 3), (200, 30, 30), np.uint8)).save(part, format="PNG")
+    part.rename(folder / f"{number}.png")
+    return json.loads(process.stdout.readline())["label"]
+
+
+def _renamed(pack: LabelPack, encoder: str) -> LabelPack:
+    labels = [Label(name=f"new {label.name}", vectors=label.vectors) for label in pack.labels]
+    return LabelPack(labels=labels, logit_scale=pack.logit_scale, encoder=encoder or pack.encoder)
