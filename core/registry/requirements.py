@@ -33,6 +33,7 @@ EXTRAS: dict[str, dict[str, str]] = {
     "multispectral": {"tifffile": "tifffile"},
     "prepare": {"h5py": "h5py", "scipy": "scipy", "tifffile": "tifffile"},
     "tensorboard": {"tensorboard": "tensorboard"},
+    "video": {"cv2": "opencv-python-headless"},
 }
 """Extra -> import name -> distribution name of what it installs."""
 
