@@ -34,6 +34,7 @@ LARGEST_BATCH = 65_536
 ROUNDED_COSINE, ROUNDED_RELATIVE = 0.998, 0.05
 """Of a network that rounds: a value on the edge of two steps may go either way, and that is no error of the file."""
 NUDGE = 1e-5
+NUDGES = 8
 """A relative change of the input, far below its noise, that shows how much of an answer hangs on rounding."""
 
 OpenFile = Callable[[Path], Runner]
@@ -197,20 +198,23 @@ def allowed(network: nn.Module, request: CompileRequest, expected: np.ndarray, t
     """The largest difference between file and network.
 
     A float file may differ by `tolerance`. A network that rounds flips a step here and there whenever a sum is taken in
-    another order, and a deep one amplifies it: four times what its own nudged input does is allowed too.
+    another order, and a deep one amplifies it: twice the worst that its own nudged inputs do is allowed too.
     """
     if not request.quantised:
         return Difference(cosine=MIN_COSINE, relative=tolerance)
-    draw = np.random.default_rng(0)
-    nudged = {
-        name: values + (NUDGE * values.std() * draw.standard_normal(values.shape)).astype(np.float32)
-        for name, values in request.examples.items()
-    }
-    own = compare(expected, reference(network, nudged))
+    own = [compare(expected, reference(network, _nudged(request.examples, seed))) for seed in range(NUDGES)]
     return Difference(
-        cosine=min(ROUNDED_COSINE, 1 - 4 * (1 - own.cosine)),
-        relative=max(tolerance, ROUNDED_RELATIVE, 4 * own.relative),
+        cosine=min(ROUNDED_COSINE, 1 - 2 * max(1 - found.cosine for found in own)),
+        relative=max(tolerance, ROUNDED_RELATIVE, 2 * max(found.relative for found in own)),
     )
+
+
+def _nudged(examples: Mapping[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
+    draw = np.random.default_rng(seed)
+    return {
+        name: values + (NUDGE * values.std() * draw.standard_normal(values.shape)).astype(np.float32)
+        for name, values in examples.items()
+    }
 
 
 def compare(expected: np.ndarray, actual: np.ndarray) -> Difference:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -110,13 +111,36 @@ def test_the_file_gives_what_the_trained_network_gives_in_any_batch(run: Path, s
         for name, sensor in pieces.modalities.items()
     }  # fmt: skip
     scheme: Any = phase.scheme
-    with torch.no_grad():
-        wanted = scheme.embed_together(network, {name: torch.from_numpy(own) for name, own in images.items()}).numpy()
+
+    def said(shown: dict[str, np.ndarray]) -> np.ndarray:
+        with torch.no_grad():
+            return scheme.embed_together(network, {name: torch.from_numpy(own) for name, own in shown.items()}).numpy()
+
+    wanted = said(images)
     session = open_session(run / f"export/{FILES[run.name][0]}-rgb+depth/model.onnx", 1)
-    rounds = run.name == "qat"
+    limit = max(0.05, 2 * _reaction(said, images, wanted)) if run.name == "qat" else 1e-3
     for count in (1, 3, 5):
         found = session.run(None, {name: own[:count] for name, own in images.items()})[0]
-        np.testing.assert_allclose(found, wanted[:count], rtol=1e-3, atol=0.1 * abs(wanted).max() if rounds else 1e-3)
+        assert _distance(found, wanted[:count]) < limit
+
+
+def _distance(found: np.ndarray, wanted: np.ndarray) -> float:
+    return float((np.linalg.norm(found - wanted, axis=1) / np.linalg.norm(wanted, axis=1)).max())
+
+
+def _reaction(
+    said: Callable[[dict[str, np.ndarray]], np.ndarray], images: dict[str, np.ndarray], wanted: np.ndarray
+) -> float:
+    """How far a network that rounds goes from itself when its input moves by a hundred-thousandth, at worst of eight."""
+    draw = np.random.default_rng(0)
+    moved = [
+        {
+            name: own + (1e-5 * own.std() * draw.standard_normal(own.shape)).astype(np.float32)
+            for name, own in images.items()
+        }
+        for _ in range(8)
+    ]
+    return max(_distance(said(one), wanted) for one in moved)
 
 
 def test_the_adapter_is_in_the_file_of_two_images_alone_and_int8_where_the_student_is(run: Path) -> None:
