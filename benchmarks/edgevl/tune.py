@@ -1,0 +1,108 @@
+"""What was tried before the table's second stage and its best row were fixed: variants on `val`, one seed, no test image.
+
+    python benchmarks/edgevl/tune.py --data ../shared/data/furniture-rgbd [--only NAME ...] [--work runs/edgevl]
+
+A variant is a list of phases, each named in rows.yaml, with changes. Phases that two variants share are trained once: each variant
+starts from the longest finished run that begins as it does. `tuning.json` holds every variant that was run, the losing ones too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+from cells import HERE, RECIPE
+from collect import measured
+from run import carry, environment_of, prepare_work
+
+Change = dict[str, Any]
+TEXTS = [{"name": "similarity-kl", "over": "texts"}, {"name": "infonce", "weight": 0.3, "temperature": 0.05}]
+FEATURE = {"name": "feature", "distance": "l1"}
+VARIANTS: dict[str, list[tuple[str, Change]]] = {
+    "stage 1": [("distil", {})],
+    "qat": [("distil", {}), ("qat", {})],
+    "stage 2 at 5e-5": [("distil", {}), ("align", {"optimiser": {"lr": 5e-5}})],
+    "stage 2 at 2e-4": [("distil", {}), ("align", {"optimiser": {"lr": 2e-4}})],
+    "stage 2 at 2e-4, cross-modal": [
+        ("distil", {}),
+        ("align", {"optimiser": {"lr": 2e-4}, "losses": [{"name": "triplet", "margin": 0.3, "cross_modal": True}]}),
+    ],
+    "stage 2 at 2e-4, with the teacher": [
+        ("distil", {}),
+        (
+            "align",
+            {"optimiser": {"lr": 2e-4}, "losses": [{"name": "triplet", "margin": 0.3}, {**FEATURE, "weight": 50.0}]},
+        ),
+    ],
+    "texts, then qat": [("distil", {"losses": TEXTS}), ("qat", {"losses": TEXTS})],
+    "feature and texts, then qat": [
+        ("distil", {"losses": [{**FEATURE, "weight": 20.0}, *TEXTS]}),
+        ("qat", {"losses": [{**FEATURE, "weight": 20.0}, *TEXTS]}),
+    ],
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/furniture-rgbd"), help="furniture-rgbd")
+    parser.add_argument("--work", type=Path, default=Path("runs/edgevl"), help="teacher, cache and runs of run.py")
+    parser.add_argument("--only", nargs="+", choices=VARIANTS, default=[], help="these variants; default all")
+    arguments = parser.parse_args()
+    data, work = arguments.data.absolute(), arguments.work.absolute()
+    prepare_work(data, work)
+    for name in arguments.only or VARIANTS:
+        phases = [_phase(*stated) for stated in VARIANTS[name]]
+        _train(phases, work / "tuning" / name.replace(" ", "-").replace(",", ""), environment_of(data, work))
+    _write(work / "tuning")
+
+
+def _phase(name: str, change: Change) -> dict[str, Any]:
+    table = yaml.safe_load((HERE / "rows.yaml").read_text(encoding="utf-8"))
+    phase = {"name": name} | table["every-phase"] | table["phases"][name]
+    merged = phase | change | {"optimiser": {**phase["optimiser"], **change.get("optimiser", {})}}
+    return merged | {"steps": table["budget"].get(phase["steps"], phase["steps"])}
+
+
+def _train(phases: list[dict[str, Any]], out: Path, environment: dict[str, str]) -> None:
+    if (out / "result.json").is_file():
+        return
+    started = _begins_alike(phases, out.parent)
+    if started is not None and not out.exists():
+        carry(started, out)
+    changes = ["seed=1", f"train={json.dumps(phases)}", "verify.split=val"]
+    command = [sys.executable, "-m", "edgefw", "run", str(RECIPE), *changes, "--out", str(out), "--resume"]
+    if subprocess.run(command, env=environment, check=False).returncode not in (0, 1):
+        raise SystemExit(f"{out}: the run failed")
+    (out / "phases.json").write_text(json.dumps(phases), encoding="utf-8")
+
+
+def _begins_alike(phases: list[dict[str, Any]], runs: Path) -> Path | None:
+    """The finished run with the most phases that stand at the beginning of these."""
+    found: list[tuple[int, Path]] = []
+    for mark in runs.glob("*/phases.json"):
+        other = json.loads(mark.read_text(encoding="utf-8"))
+        if other == phases[: len(other)]:
+            found.append((len(other), mark.parent))
+    return max(found)[1] if found else None
+
+
+def _write(runs: Path) -> None:
+    table = {}
+    for name, stated in VARIANTS.items():
+        run = runs / name.replace(" ", "-").replace(",", "")
+        if (run / "phases.json").is_file():
+            numbers = measured(run, 32 if len(stated) == 1 else 8)
+            numbers.pop("teacher")
+            table[name] = {key: round(value, 4) for key, value in numbers.items()}
+    (HERE / "tuning.json").write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+    for name, numbers in table.items():
+        print(f"{name}: depth {numbers['depth']:.3f} rgb {numbers['rgb']:.3f} average {numbers['average']:.4f}")
+
+
+if __name__ == "__main__":
+    main()
