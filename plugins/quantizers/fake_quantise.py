@@ -5,8 +5,8 @@
 
 Weights have one step s per output channel, from the channel's largest absolute value, with z = 0. Activations have one
 step per tensor: symmetric (z = 0), or affine. While the network trains, the range is that of the very tensor (dynamic)
-and is remembered; in evaluation it is what was remembered (static). Source: Jacob et al. 2018, arXiv:1712.05877,
-section 2.1 and 3; Bengio et al. 2013, arXiv:1308.3432, for the gradient. PyTorch's own kernels do the arithmetic.
+and is remembered; in evaluation it is what was remembered (static). Biases have the step s_input s_weight. Source: Jacob
+et al. 2018, arXiv:1712.05877, section 2.1, 2.4 and 3; Bengio et al. 2013, arXiv:1308.3432, for the gradient. PyTorch's own kernels do the arithmetic.
 This file knows tensors; which of a network's tensors are rounded is decided elsewhere.
 """
 
@@ -20,6 +20,8 @@ from torch import Tensor, nn
 
 SMALLEST_STEP = 1e-12
 """A tensor of zeros has a step too."""
+LARGEST_BIAS = float(1 << 30)
+"""A bias is an integer of 32 bits on the device; one bit is left for the sum."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,21 +157,54 @@ class RoundedActivation(nn.Module):
         return Step(scale, (-low / scale).round().clamp(lowest, highest).to(torch.int32))
 
 
-def weight_scale(weight: Tensor, limit: int) -> Tensor:
+class RoundedBefore(nn.Module):
+    """An input that the layer before has rounded already: rounding it again, on a grid of its own, is what no device does.
+
+    Args:
+        source: what rounded it.
+    """
+
+    def __init__(self, source: Grid) -> None:
+        super().__init__()
+        self.rounding = source.rounding
+        self._source = [source]  # in a list: it is a part of the other layer
+
+    def forward(self, values: Tensor) -> Tensor:
+        """The values as they are."""
+        return values
+
+    def step(self) -> Step | None:
+        """The grid that they are on."""
+        return self._source[0].step()
+
+
+def weight_scale(weight: Tensor, limit: int, smallest: Tensor | float = SMALLEST_STEP) -> Tensor:
     """One step per output channel, (O,) of weights (O, ...): the largest absolute value over `limit`."""
-    return (weight.detach().float().flatten(1).abs().amax(dim=1) / limit).clamp_min(SMALLEST_STEP)
+    largest = weight.detach().float().flatten(1).abs().amax(dim=1) / limit
+    return torch.maximum(largest, torch.as_tensor(smallest, dtype=largest.dtype, device=largest.device))
 
 
-def rounded_weight(weight: Tensor, limit: int) -> Tensor:
+def rounded_weight(weight: Tensor, limit: int, smallest: Tensor | float = SMALLEST_STEP) -> Tensor:
     """Weights (O, ...) on the grid of their channel, float32, differentiable; never clipped."""
-    scale = weight_scale(weight, limit)
+    scale = weight_scale(weight, limit, smallest)
     zero = torch.zeros(len(scale), dtype=torch.int32, device=scale.device)
     return torch.fake_quantize_per_channel_affine(weight.float(), scale, zero, 0, -limit, limit)
 
 
-def integer_weight(weight: Tensor, limit: int) -> tuple[Tensor, Tensor]:
+def integer_weight(weight: Tensor, limit: int, smallest: Tensor | float = SMALLEST_STEP) -> tuple[Tensor, Tensor]:
     """(O, ...) int8 and the steps (O,): their product is what `rounded_weight` gives."""
-    scale = weight_scale(weight, limit)
+    scale = weight_scale(weight, limit, smallest)
     shape = (-1, *(1 for _ in weight.shape[1:]))
     whole = (weight.detach().float() * (1.0 / scale).view(shape)).round().clamp(-limit, limit)
     return whole.to(torch.int8), scale
+
+
+def smallest_weight_step(bias: Tensor, input_step: Tensor) -> Tensor:
+    """The least step of each channel's weights (O,) with which its bias still is a 32-bit number of steps."""
+    return (bias.detach().abs().float() / (input_step * LARGEST_BIAS)).clamp_min(SMALLEST_STEP)
+
+
+def rounded_bias(bias: Tensor, input_step: Tensor, weight_step: Tensor) -> Tensor:
+    """A bias (O,) on the grid of the products that it is added to, s_input s_weight, as integer kernels hold it."""
+    step = input_step * weight_step
+    return bias + ((bias / step).round() * step - bias).detach()

@@ -8,7 +8,7 @@ was. What follows what is seen by running an example once.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Literal, cast
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from edgefw.errors import RecipeError
-from edgefw.plugins.quantizers.fake_quantise import Rounding
+from edgefw.plugins.quantizers.fake_quantise import RoundedActivation, RoundedBefore, Rounding
 from edgefw.plugins.quantizers.rounded_layers import RoundedConv, RoundedLayer, RoundedLinear
 
 Replace = Callable[[str, nn.Module], nn.Module | None]
@@ -67,7 +67,17 @@ def rounded_copy(network: nn.Module, example: Tensor, plan: Plan, replace: Repla
         follower = seen.follower.get(name)
         if follower is not None and other is None:
             set_module(made, follower, _after_norm(seen.norms[follower]))
+    _round_once(made, seen.source)
     return made
+
+
+def _round_once(network: nn.Module, source: Mapping[str, str]) -> None:
+    """An input that is nothing but another layer's rounded result is not rounded again."""
+    layers = {name: module for name, module in network.named_modules() if isinstance(module, RoundedLayer)}
+    for name, before in source.items():
+        giver = layers[before].output if name in layers and before in layers else None
+        if isinstance(giver, RoundedActivation):
+            layers[name].input = RoundedBefore(giver)
 
 
 def integer_copy(network: nn.Module) -> nn.Module:
@@ -93,11 +103,12 @@ def set_module(network: nn.Module, name: str, module: nn.Module) -> None:
 
 @dataclass
 class _Seen:
-    """What ran: layers that can be rounded, batch norms, and for a convolution the batch norm that follows it."""
+    """What ran: layers that can be rounded, batch norms; which norm follows a convolution, which layer gives an input."""
 
     ran: dict[str, nn.Module] = field(default_factory=dict)
     norms: dict[str, nn.BatchNorm2d] = field(default_factory=dict)
     follower: dict[str, str] = field(default_factory=dict)
+    source: dict[str, str] = field(default_factory=dict)
 
     def norm_after(self, name: str) -> nn.BatchNorm2d | None:
         """The batch norm that a convolution takes along."""
@@ -110,14 +121,33 @@ def _shared_copy(network: nn.Module) -> nn.Module:
     return copy.deepcopy(network, memo)
 
 
+class _Made:
+    """Which layer's result a tensor is, as long as nobody wrote into it."""
+
+    def __init__(self) -> None:
+        self._tensors: dict[int, tuple[str, Tensor, int]] = {}  # held, so that no other gets the same id
+
+    def add(self, name: str, output: Tensor) -> None:
+        """Remember a result."""
+        self._tensors[id(output)] = (name, output, output._version)
+
+    def by(self, values: Tensor) -> str | None:
+        """The layer, or None."""
+        name, _, version = self._tensors.get(id(values), (None, None, 0))
+        return name if values._version == version else None
+
+
 def _watch(network: nn.Module, example: Tensor) -> _Seen:
-    seen, calls, made, hooks = _Seen(), dict[str, int](), dict[int, tuple[str, Tensor]](), []
+    seen, calls, made, hooks = _Seen(), dict[str, int](), _Made(), list[Any]()
 
     def after_layer(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
         def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
             seen.ran[name] = module
             calls[name] = calls.get(name, 0) + 1
-            made[id(output)] = (name, output)
+            before = made.by(inputs[0])
+            if before is not None:
+                seen.source[name] = before
+            made.add(name, output)
 
         return hook
 
@@ -125,9 +155,17 @@ def _watch(network: nn.Module, example: Tensor) -> _Seen:
         def hook(module: nn.Module, inputs: Any) -> None:
             seen.norms[name] = cast(nn.BatchNorm2d, module)
             calls[name] = calls.get(name, 0) + 1
-            source = made.get(id(inputs[0]))
-            if source is not None and isinstance(seen.ran[source[0]], nn.Conv2d):
-                seen.follower[source[0]] = name
+            source = made.by(inputs[0])
+            if source is not None and isinstance(seen.ran[source], nn.Conv2d):
+                seen.follower[source] = name
+
+        return hook
+
+    def after_norm(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
+        def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
+            source = next((conv for conv, norm in seen.follower.items() if norm == name), None)
+            if source is not None and not _after_norm(cast(nn.BatchNorm2d, module)):
+                made.add(source, output)
 
         return hook
 
@@ -136,13 +174,16 @@ def _watch(network: nn.Module, example: Tensor) -> _Seen:
             hooks.append(module.register_forward_hook(after_layer(name)))
         elif can_be_folded(module):
             hooks.append(module.register_forward_pre_hook(before_norm(name)))
+            hooks.append(module.register_forward_hook(after_norm(name)))
     try:
         show(network, example)
     finally:
         for handle in hooks:
             handle.remove()
     once = {name for name, count in calls.items() if count == 1}
-    seen.follower = {a: b for a, b in seen.follower.items() if {a, b} <= once}
+    unfolded = {a for a, b in seen.follower.items() if not {a, b} <= once}
+    seen.follower = {a: b for a, b in seen.follower.items() if a not in unfolded}
+    seen.source = {a: b for a, b in seen.source.items() if {a, b} <= once and b not in unfolded}
     return seen
 
 
@@ -190,7 +231,7 @@ def _rounded(layer: nn.Module, plan: Plan, norm: nn.BatchNorm2d | None) -> nn.Mo
     return RoundedLinear(layer, plan.rounding, plan.outputs == "all")
 
 
-def _after_norm(norm: nn.BatchNorm2d) -> nn.Module:
+def _after_norm(norm: nn.BatchNorm2d) -> nn.Sequential:
     """What a batch norm does besides: nothing, or timm's drop and activation."""
     rest = [getattr(norm, name) for name in ("drop", "act") if hasattr(norm, name)]
     return nn.Sequential(*(module for module in rest if not isinstance(module, nn.Identity)))

@@ -70,9 +70,18 @@ class IntegerWeight(nn.Module):
 class IntegerLinear(nn.Module):
     """A linear layer with int8 weights, stored (in, out): the order in which a matrix product reads them."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, limit: int, *, input: nn.Module, output: nn.Module) -> None:
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor | None,
+        limit: int,
+        smallest: Tensor | float,
+        *,
+        input: nn.Module,
+        output: nn.Module,
+    ) -> None:
         super().__init__()
-        whole, scale = integer_weight(weight, limit)
+        whole, scale = integer_weight(weight, limit, smallest)
         self.weight = IntegerWeight(whole.T, scale, 1, limit)
         self.bias = None if bias is None else nn.Parameter(bias.detach().clone(), requires_grad=False)
         self.input, self.output = input, output
@@ -97,12 +106,13 @@ class IntegerConv(nn.Module):
         weight: Tensor,
         bias: Tensor | None,
         limit: int,
+        smallest: Tensor | float,
         *,
         input: nn.Module,
         output: nn.Module,
     ) -> None:
         super().__init__()
-        self.weight = IntegerWeight(*integer_weight(weight, limit), 0, limit)
+        self.weight = IntegerWeight(*integer_weight(weight, limit, smallest), 0, limit)
         self.bias = None if bias is None else nn.Parameter(bias.detach().clone(), requires_grad=False)
         self.input, self.output = input, output
         self.shape = _emptied(layer)

@@ -16,7 +16,17 @@ from torch.nn import functional
 
 from edgefw.errors import ExportError
 from edgefw.plugins.quantizers.convolution import convolve
-from edgefw.plugins.quantizers.fake_quantise import Grid, RoundedActivation, Rounding, rounded_weight
+from edgefw.plugins.quantizers.fake_quantise import (
+    SMALLEST_STEP,
+    Grid,
+    RoundedActivation,
+    RoundedBefore,
+    Rounding,
+    rounded_bias,
+    rounded_weight,
+    smallest_weight_step,
+    weight_scale,
+)
 from edgefw.plugins.quantizers.integer_layers import IntegerActivation, IntegerConv, IntegerLinear
 
 SMALLEST_FACTOR = 1e-6
@@ -44,6 +54,26 @@ class RoundedLayer(nn.Module):
         except AttributeError:
             return getattr(super().__getattr__("layer"), name)
 
+    def on_device(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor | float]:
+        """Weights, the bias on the device's grid, and the least step of the weights; as they are before any range."""
+        known = self.input.step()
+        if bias is None or known is None:
+            return weight, bias, SMALLEST_STEP
+        smallest = smallest_weight_step(bias, known.scale)
+        step = weight_scale(weight, self.rounding.weight_limit, smallest)
+        return weight, rounded_bias(bias, known.scale, step), smallest
+
+    def rounded(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """What is computed with: in evaluation what the device has, in training a bias that is not rounded."""
+        smallest: Tensor | float = SMALLEST_STEP
+        if not self.training:
+            weight, bias, smallest = self.on_device(weight, bias)
+        return rounded_weight(weight, self.rounding.weight_limit, smallest), bias
+
+    def integer_input(self, where: str) -> nn.Module:
+        """What rounds the input on the device; nothing where the layer before did."""
+        return nn.Identity() if isinstance(self.input, RoundedBefore) else integer_activation(self.input, where)
+
     def integer_output(self, where: str) -> nn.Module:
         """What rounds the result on the device."""
         return integer_activation(self.output, where) if isinstance(self.output, RoundedActivation) else nn.Identity()
@@ -55,18 +85,21 @@ class RoundedLinear(RoundedLayer):
     def forward(self, values: Tensor) -> Tensor:
         """(..., in) to (..., out)."""
         layer = cast(nn.Linear, self.layer)
-        weight = rounded_weight(layer.weight, self.rounding.weight_limit)
-        found: Tensor = self.output(functional.linear(self.input(values), weight, layer.bias))
+        values = self.input(values)
+        weight, bias = self.rounded(layer.weight, layer.bias)
+        found: Tensor = self.output(functional.linear(values, weight, bias))
         return found
 
     def converted(self, where: str) -> nn.Module:
         """The integer layer of the static ranges."""
         layer = cast(nn.Linear, self.layer)
+        weight, bias, smallest = self.on_device(layer.weight, layer.bias)
         return IntegerLinear(
-            layer.weight,
-            layer.bias,
+            weight,
+            bias,
             self.rounding.weight_limit,
-            input=integer_activation(self.input, where),
+            smallest,
+            input=self.integer_input(where),
             output=self.integer_output(where),
         )
 
@@ -91,12 +124,11 @@ class RoundedConv(RoundedLayer):
         layer, values = cast(nn.Conv2d, self.layer), self.input(values)
         limit = self.rounding.weight_limit
         if self.norm is None:
-            found = convolve(layer, values, rounded_weight(layer.weight, limit), layer.bias)
+            found = convolve(layer, values, *self.rounded(layer.weight, layer.bias))
         elif self.training and not self.freeze:
             found = self._with_batch_statistics(layer, values, self.norm, limit)
         else:
-            weight, bias = folded(layer, self.norm)
-            found = convolve(layer, values, rounded_weight(weight, limit), bias)
+            found = convolve(layer, values, *self.rounded(*folded(layer, self.norm)))
         output: Tensor = self.output(found)
         return output
 
@@ -110,13 +142,15 @@ class RoundedConv(RoundedLayer):
     def converted(self, where: str) -> nn.Module:
         """The integer layer of the static ranges, batch norm folded."""
         layer = cast(nn.Conv2d, self.layer)
-        weight, bias = (layer.weight, layer.bias) if self.norm is None else folded(layer, self.norm)
+        found = (layer.weight, layer.bias) if self.norm is None else folded(layer, self.norm)
+        weight, bias, smallest = self.on_device(*found)
         return IntegerConv(
             layer,
             weight,
             bias,
             self.rounding.weight_limit,
-            input=integer_activation(self.input, where),
+            smallest,
+            input=self.integer_input(where),
             output=self.integer_output(where),
         )
 
