@@ -19,6 +19,8 @@ CAPABILITIES: dict[str, str] = {
     "student.checkpointing": "gradient checkpointing through the backbone's own switch",
     "projector.head": "a head from pooled features to the teacher's width, kept at export",
     "projector.alignment": "an alignment that only training uses, dropped at export",
+    "projector.tokens": "an alignment to the grid and the width of the teacher's tokens",
+    "projector.qkv": "an alignment to queries, keys and values with the teacher's heads and cells",
     "loss.adversary": "a second player with an optimiser and a cadence of its own",
     "scheme.peer": "a second voice beside the student, row by row: another student, or a mix of outputs",
     "sampler.groups": "role-tagged groups (anchor, positive, negative) instead of plain batches",

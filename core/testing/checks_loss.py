@@ -11,7 +11,7 @@ from torch import Tensor
 from edgefw.contracts.loss import LossInput
 from edgefw.contracts.student import StudentOutput
 from edgefw.contracts.teacher import TeacherOutput
-from edgefw.testing.fakes import loss_input, student_output
+from edgefw.testing.fakes import attention_map, loss_input, student_output
 from edgefw.testing.subject import Subject
 
 
@@ -152,15 +152,22 @@ def _grouped(subject: Subject) -> bool:
     return "sampler.groups" in subject.technique.needed(subject.config)
 
 
+def _attends(subject: Subject) -> bool:
+    """Whether the loss reads queries, keys and values that a projector makes of the map."""
+    return "projector.qkv" in subject.technique.needed(subject.config)
+
+
 def _inputs(subject: Subject, detached: bool = False) -> LossInput:
     inputs = loss_input(groups=_grouped(subject))
+    if _attends(subject):
+        inputs = replace(inputs, student=inputs.student._replace(map=attention_map(len(inputs.sample))))
     if not detached:
         return inputs
     return replace(inputs, student=inputs.student.each(torch.Tensor.detach))
 
 
 def _identical(subject: Subject) -> LossInput:
-    """Rows where the student's embedding is the teacher's, and its map the teacher's tokens."""
+    """Rows where the student's embedding is the teacher's, and its map the teacher's tokens (or attention)."""
     inputs = loss_input(groups=_grouped(subject))
     teacher, other = inputs.teacher, student_output(len(inputs.sample))
     rows = inputs.sample if _grouped(subject) else inputs.sample * 2  # both modalities of a sample share one target
@@ -169,6 +176,9 @@ def _identical(subject: Subject) -> LossInput:
     assert tokens is not None and other.map is not None
     feature_map = tokens.transpose(1, 2).reshape(other.map.shape)
     target = TeacherOutput(**{name: value[rows] for name, value in _tensors(teacher).items()})
+    if _attends(subject):
+        parts = (target.queries, target.keys, target.values, target.values)
+        feature_map = torch.stack([part for part in parts if part is not None], dim=1)
     student = StudentOutput(embedding.clone(), other.pooled, feature_map, other.attention)
     return replace(inputs, student=student, teacher=target, reference=StudentOutput(*student), peer=student)
 

@@ -103,6 +103,15 @@ def student_output(rows: int = ROWS, seed: int = 1) -> StudentOutput:
     return StudentOutput(parts[0], parts[1], parts[2], (AttentionHeads(*parts[3:5]), AttentionHeads(*parts[5:7])))
 
 
+def attention_map(rows: int = ROWS, seed: int = 7) -> Tensor:
+    """What an alignment to queries, keys and values gives: (rows, 4, heads, cells, 4), with gradient."""
+    import torch
+
+    draw = torch.Generator().manual_seed(seed)
+    shape = (rows, 4, HEADS, GRID[0] * GRID[1], TOKEN_WIDTH // HEADS)
+    return torch.randn(*shape, generator=draw, requires_grad=True)
+
+
 def loss_input(
     student: Tensor | StudentOutput | None = None,
     teacher: Tensor | TeacherOutput | None = None,

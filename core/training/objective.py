@@ -147,7 +147,8 @@ def _value(term: _Term, view: LossInput, share: float) -> Tensor:
 
 
 def _aligned(inputs: LossInput, projector: nn.Module) -> LossInput:
-    return replace(inputs, student=inputs.student._replace(map=projector(inputs.student.map)))
+    given = (inputs.teacher,) if getattr(projector, "takes_teacher", False) else ()
+    return replace(inputs, student=inputs.student._replace(map=projector(inputs.student.map, *given)))
 
 
 def _outputs(inputs: LossInput) -> dict[str, StudentOutput]:
