@@ -31,7 +31,8 @@ class LossInput:
         peer: what the scheme's second voice says about the rows, with gradient (the other student, or a mix of
             outputs), or None. A scheme that gives it provides `peer`; a loss on it needs `scheme.peer`.
         has_peer: (R,) bool, rows about which `peer` says something; None: all of them.
-        role: (R,) int64, position inside a sampler's group (0 anchor, 1 positive, 2.. negatives); all 0 for batches.
+        role: (R,) int64, position inside a sampler's group (0 anchor, 1 positive, 2.. negatives; or, of a sampler that
+            provides views, the number of the view, 0 the clean one); all 0 for batches.
         group: (R,) int64, which group of the batch a row belongs to.
     """
 
@@ -63,7 +64,7 @@ class Loss(Protocol):
 
     `across_batch` is True when a row's loss depends on other rows (negatives, similarity matrices): such a loss is
     computed on the rows of all ranks together, and is refused with gradient accumulation.
-    A loss that only compares rows of a sampler's groups has `over_groups = True`: the rows of a validation form none, so
+    A loss that only compares rows of a sampler's groups or views has `over_groups = True`: the rows of a validation form none, so
     it is left out there. One that compares attention layers has `reads_attention = True` (and needs
     `student.attention`): `attention` of student and reference is filled for it. A loss may have trainable parameters; it may define `adversary() -> Adversary` and `adversary_loss(inputs)`.
     """

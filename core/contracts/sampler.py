@@ -27,11 +27,16 @@ class SampleTable:
 
 @dataclass(frozen=True, kw_only=True)
 class Pick:
-    """One place in a batch: the sample's index, its group in the batch, and its role in the group (0 is the anchor)."""
+    """One place in a batch: the sample's index, its group in the batch, and its role in the group (0 is the anchor).
+
+    `view` tells several views of one sample in one batch apart: 0 is the clean one, 1.. are varied. None, in all other
+    batches: the sample stands there once, as the view draws it.
+    """
 
     index: int
     group: int = 0
     role: int = 0
+    view: int | None = None
 
 
 class Sampler(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,4 +50,16 @@ class View(Protocol):
 
     def for_teacher(self, image: np.ndarray, draw: ViewDraw) -> np.ndarray:
         """What the teacher sees of an (H, W, 3) uint8 RGB image: the same crop at full resolution, or the clean image."""
+        ...
+
+
+@runtime_checkable
+class Numbering(Protocol):
+    """A view that shows a sample as it is beside varied views of it, in one batch. It provides "clean".
+
+    Other views give every number a draw of its own, and no number is clean.
+    """
+
+    def draw_number(self, rng: np.random.Generator, number: int) -> ViewDraw:
+        """View `number` of a sample that stands in a batch several times; number 0 is the whole image, unchanged."""
         ...

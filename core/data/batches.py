@@ -9,7 +9,7 @@ network and knows no loss.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from edgefw.contracts.view import Numbering
 from edgefw.errors import DataError
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ class TrainingData:
     def load(self, picks: Sequence[Pick], epoch: int, pictures: bool) -> StepData:
         """The tensors of a batch in an epoch, with the teacher's pictures if asked for."""
         turn = epoch if self.turns is None else epoch % self.turns
-        loaded = [self._sample(pick.index, turn, pictures) for pick in picks]
+        loaded = list(self._loaded(picks, turn, pictures))
         label = [-1 if self.labels is None else int(self.labels[pick.index]) for pick in picks]
         return StepData(
             images={name: self._stack([images.get(name) for images, _ in loaded]) for name in self.sensors},
@@ -178,7 +179,7 @@ class TrainingData:
     def pictures(self, indices: Sequence[int], turn: int) -> Tensor:
         """What the teacher sees of some samples in one turn: (n, 3, H, W)."""
         return torch.stack(
-            [self._picture(index, self._decode(index, self.teacher_modality), turn) for index in indices]
+            [self._picture(self._decode(index, self.teacher_modality), self._draw(index, turn)) for index in indices]
         )
 
     def identity(self) -> dict[str, Any]:
@@ -196,18 +197,30 @@ class TrainingData:
             "content": hashed.hexdigest(),
         }
 
-    def _sample(self, index: int, turn: int, picture: bool) -> tuple[dict[str, np.ndarray], Tensor | None]:
-        decoded = {name: self._decode(index, name) for name in self.sensors if name in self.samples[index].images}
-        draw = self._draw(index, turn)
-        images = {name: self._student_image(name, values, draw) for name, values in decoded.items()}
-        return images, self._picture(index, decoded[self.teacher_modality], turn) if picture else None
+    def _loaded(
+        self, picks: Sequence[Pick], turn: int, pictures: bool
+    ) -> Iterator[tuple[dict[str, np.ndarray], Tensor | None]]:
+        """Each pick's images and picture. Views of one sample stand together in a batch, and are decoded once."""
+        last, decoded = -1, {}
+        for pick in picks:
+            if pick.index != last:
+                last, names = pick.index, self.samples[pick.index].images
+                decoded = {name: self._decode(pick.index, name) for name in self.sensors if name in names}
+            draw = self._draw(pick.index, turn, pick.view)
+            images = {name: self._student_image(name, values, draw) for name, values in decoded.items()}
+            yield images, self._picture(decoded[self.teacher_modality], draw) if pictures else None
 
     def _decode(self, index: int, name: str) -> np.ndarray:
         reference = self.samples[index].images[name]
         return self.sensors[name].decode(reference.read(), reference.where)
 
-    def _draw(self, index: int, turn: int) -> ViewDraw | None:
-        return None if self.view is None else self.view.draw(generator(self.seed, self.samples[index].id, turn))
+    def _draw(self, index: int, turn: int, number: int | None = None) -> ViewDraw | None:
+        if self.view is None:
+            return None
+        rng = generator(self.seed, self.samples[index].id, turn, number)
+        if number is None or not isinstance(self.view, Numbering):
+            return self.view.draw(rng)
+        return self.view.draw_number(rng, number)
 
     def _student_image(self, name: str, values: np.ndarray, draw: ViewDraw | None) -> np.ndarray:
         contract = self.preprocessing[name]
@@ -216,9 +229,8 @@ class TrainingData:
         unit = contract.to_unit(self.view.geometric(contract.prepare(values), draw, self.size))
         return contract.normalise(self.view.photometric(unit, draw, self.sensors[name]))
 
-    def _picture(self, index: int, values: np.ndarray, turn: int) -> Tensor:
+    def _picture(self, values: np.ndarray, draw: ViewDraw | None) -> Tensor:
         picture = self.sensors[self.teacher_modality].picture(values)
-        draw = self._draw(index, turn)
         if self.view is not None and draw is not None:
             picture = self.view.for_teacher(picture, draw)
         return self.teacher.preprocess(Image.fromarray(picture))
@@ -236,9 +248,14 @@ class TrainingData:
         return (self.input.channels, self.size, self.size)
 
 
-def generator(seed: int, sample: str, turn: int) -> np.random.Generator:
-    """The random numbers of one sample's view in one turn; independent of everything else."""
-    digest = hashlib.blake2b(f"{seed}\0{sample}\0{turn}".encode(), digest_size=16).digest()
+def generator(seed: int, sample: str, turn: int, number: int | None = None) -> np.random.Generator:
+    """The random numbers of one sample's view in one turn; independent of everything else.
+
+    Args:
+        number: of the view, where a batch holds several of a sample; None where it holds one.
+    """
+    view = "" if number is None else f"\0{number}"
+    digest = hashlib.blake2b(f"{seed}\0{sample}\0{turn}{view}".encode(), digest_size=16).digest()
     return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "little")))
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from edgefw.registry.loading import Registry
     from edgefw.registry.technique import Technique
 
+_GROUPS = frozenset({"sampler.groups", "sampler.views"})
 _LEVELS = ("module", "program", "onnx")
 
 
@@ -95,6 +96,7 @@ def _phase_scope(phase: ChosenPhase, index: int, outer: Scope) -> Scope:
     because = {
         "run.reference": "this is the first phase",
         "sampler": _provided(phase.sampler),
+        "view": _provided(phase.views),
         "scheme": _provided(phase.scheme),
         "loss": "no loss of this phase provides it",
         "quantizer": _provided(phase.quantizer) if phase.quantizer else "this phase has no quantizer",
@@ -120,7 +122,7 @@ def _phase(phase: ChosenPhase, scope: Scope, composition: Composition, registry:
 
 def _selection(phase: ChosenPhase) -> Iterator[Problem]:
     """The validation split has no groups: a phase of nothing but group losses has no validation loss to select by."""
-    if phase.phase.select.by == "loss" and all("sampler.groups" in loss.loss.needs for loss in phase.losses):
+    if phase.phase.select.by == "loss" and all(loss.loss.needs & _GROUPS for loss in phase.losses):
         names = ", ".join(f"'{loss.loss.technique.name}'" for loss in phase.losses)
         text = (
             f"loss is not measured on the validation split, which has no groups for {names}. "

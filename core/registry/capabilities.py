@@ -24,6 +24,8 @@ CAPABILITIES: dict[str, str] = {
     "loss.adversary": "a second player with an optimiser and a cadence of its own",
     "scheme.peer": "a second voice beside the student, row by row: another student, or a mix of outputs",
     "sampler.groups": "role-tagged groups (anchor, positive, negative) instead of plain batches",
+    "sampler.views": "each sample several times in a batch, the role the number of its view",
+    "view.clean": "shows view 0 of a sample as it is, where a batch holds several",
     "quantizer.module": "quantises during training: works on the module",
     "quantizer.program": "quantises an exported program",
     "quantizer.onnx": "quantises an ONNX file",

@@ -167,7 +167,9 @@ class PhasePieces:
         phase, pieces = self._chosen.phase, self._context.pieces
         view: View = self._build(self._chosen.views)
         sampler: Sampler = self._build(self._chosen.sampler)
+        data = inputs.training_data(view, phase.cache.views if phase.cache else None)
         self._check_selection(inputs)
+        self._check_cache(data)
         return PhaseJob(
             phase=phase,
             compute=self._context.recipe.config.compute,
@@ -177,7 +179,7 @@ class PhasePieces:
             scheme=self.scheme,
             losses=self._losses(student.spec),
             sampler=sampler,
-            data=inputs.training_data(view, phase.cache.views if phase.cache else None),
+            data=data,
             teacher=pieces.teacher,
             validation=inputs.validation_data,
             quantizer=self.quantizer,
@@ -196,6 +198,15 @@ class PhasePieces:
             raise RecipeError(
                 f"train[{self._index}].select.by: '{self._chosen.phase.select.by}' needs a validation split, and the "
                 "data set has none. Add one, or write select: {by: last}."
+            )
+
+    def _check_cache(self, data: TrainingData) -> None:
+        several = "sampler.views" in self._chosen.sampler.provides
+        if several and self._chosen.phase.cache is not None and not data.clean_teacher:
+            raise RecipeError(
+                f"train[{self._index}].cache: sampler '{self._chosen.sampler.technique.name}' puts several views of a "
+                f"sample into a batch, and view '{self._chosen.views.technique.name}' shows the teacher each of them, "
+                "where a cache has one answer. Use a view whose teacher sees the clean image, or set cache to null."
             )
 
     def _losses(self, student: StudentSpec) -> tuple[PhaseLoss, ...]:

@@ -25,7 +25,8 @@ def value_is_a_finite_scalar(subject: Subject) -> None:
 
 def smallest_at_identity(subject: Subject) -> None:
     """A student that says what the teacher says costs no more than one that says something else."""
-    if _grouped(subject) or _by_label_alone(subject):
+    rival = "adversary" in subject.technique.provided(subject.config)  # its value is that of the second player's mind
+    if _grouped(subject) or _by_label_alone(subject) or rival:
         return  # what it compares is rows of the student with each other, not student with teacher
     loss = subject.build()
     same, other = loss(_identical(subject)).item(), loss(_inputs(subject)).item()
@@ -149,7 +150,7 @@ CHECKS = (
 
 
 def _grouped(subject: Subject) -> bool:
-    return "sampler.groups" in subject.technique.needed(subject.config)
+    return bool({"sampler.groups", "sampler.views"} & subject.technique.needed(subject.config))
 
 
 def _attends(subject: Subject) -> bool:

@@ -72,7 +72,7 @@ CHECKS = (
 
 
 def _grouped(subject: Subject) -> bool:
-    return "groups" in subject.technique.provided(subject.config)
+    return bool({"groups", "views"} & subject.technique.provided(subject.config))
 
 
 def _table(subject: Subject) -> SampleTable:

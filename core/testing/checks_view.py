@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from edgefw.contracts.view import ViewDraw
+from edgefw.contracts.view import Numbering, ViewDraw
 from edgefw.testing.subject import Subject
 
 SIZE = 24
@@ -100,6 +100,22 @@ def recipe_names_the_view(subject: Subject) -> None:
     assert first.size is None or first.size > 0
 
 
+def view_zero_is_clean(subject: Subject) -> None:
+    """It provides "clean" exactly when it has `draw_number`; number 0 is then the whole image, in its own colours."""
+    view, modality = subject.piece, SimpleNamespace(name="rgb", colour=True)
+    says = "clean" in subject.technique.provided(subject.config)
+    assert isinstance(view, Numbering) == says, "provides says one thing about clean views, the view another"
+    if not isinstance(view, Numbering):
+        return
+    for seed in range(4):
+        clean = view.draw_number(np.random.default_rng(seed), 0)
+        assert (clean.box, clean.flip) == ((0.0, 0.0, 1.0, 1.0), False), f"{clean}"
+        unit = np.random.default_rng(seed).random((SIZE, SIZE, 3), np.float32)
+        assert np.array_equal(view.photometric(unit, clean, modality), unit), "view 0 has other colours"
+        first, second = (view.draw_number(np.random.default_rng(seed), 1) for _ in range(2))
+        assert first == second, f"{first} and {second} from one seed"
+
+
 CHECKS = (
     draws_are_replayable,
     geometry_keeps_type_and_channels,
@@ -109,6 +125,7 @@ CHECKS = (
     inputs_are_left_alone,
     teacher_sees_a_picture,
     recipe_names_the_view,
+    view_zero_is_clean,
 )
 
 

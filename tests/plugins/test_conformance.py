@@ -157,6 +157,11 @@ OPTIONS: list[tuple[str, Options]] = [
     ("loss/pca-attention", {"compare": "scores", "heads": "joined", "scale": "relative"}),
     ("projector/gl", {"side": 3, "dropout": 0.0}),
     ("projector/pca", {"kernel": 1, "cross": 0.0}),
+    ("sampler/view-groups", {"views": 3}),
+    (
+        "view/multi-view",
+        {name: [1.0, 1.0] for name in ("rain", "snow", "fog", "light", "blur", "noise", "colour", "jpeg")},
+    ),
     ("loss/pseudo-label", {"target": "soft", "smoothing": 0.1}),
     ("loss/triplet", {"hinge": False, "cross_modal": True}),
     ("sampler/semi-hard-triplet", {"normalise": False, "positive": "hard", "empty": "closest"}),

@@ -169,6 +169,45 @@ def test_all_modalities_and_the_teacher_see_one_crop(tmp_path):
         assert torch.equal(step.pictures[0], toys.ToyTeacher().preprocess(Image.fromarray(cut)))
 
 
+class NumberedView(HalfView):
+    """Half of the image, but number 0 is all of it."""
+
+    def draw_number(self, rng, number):
+        return self.draw(rng) if number else ViewDraw()
+
+    def geometric(self, image, draw, size):
+        return image[::2, ::2] if draw == ViewDraw() else super().geometric(image, draw, size)
+
+
+def numbered(index, *views):
+    return [Pick(index=index, role=view, view=view) for view in views]
+
+
+def test_views_of_one_sample_in_a_batch_have_draws_of_their_own(tmp_path):
+    for view in (HalfView(), NumberedView()):
+        data = made(tmp_path, view=view)
+        step = data.load([*numbered(4, 0, 1, 2), *numbered(2, 0, 1)], 3, True)
+        alone = data.load(numbered(4, 2), 3, True)
+        assert torch.equal(step.images["rgb"][2], alone.images["rgb"][0])
+        assert torch.equal(step.pictures[2], alone.pictures[0])
+        pairs = [(0, 1), (0, 2), (1, 2), (3, 4)]
+        assert all(not torch.equal(step.images["depth"][a], step.images["depth"][b]) for a, b in pairs)
+        later = data.load(numbered(4, 0, 1), 4, False)
+        assert not torch.equal(later.images["rgb"][1], step.images["rgb"][1])
+        is_clean = torch.equal(later.images["rgb"][0], step.images["rgb"][0])
+        assert is_clean == isinstance(view, NumberedView)
+
+
+def test_picks_without_a_number_are_drawn_as_ever(tmp_path):
+    """Roles of a mining sampler are no views: an anchor and a positive of one sample see one draw."""
+    step = made(tmp_path, view=NumberedView()).load([Pick(index=4), Pick(index=4, role=1)], 3, True)
+    assert torch.equal(step.images["rgb"][0], step.images["rgb"][1])
+    assert torch.equal(step.pictures[0], step.pictures[1])
+    assert equal(
+        made(tmp_path, view=HalfView()).load(PICKS, 3, True), made(tmp_path, view=NumberedView()).load(PICKS, 3, True)
+    )
+
+
 def test_without_a_view_images_are_those_of_evaluation(tmp_path):
     data = made(tmp_path)
     step = data.load(PICKS, 5, True)

@@ -120,6 +120,7 @@ MUTANTS = [
     (Kind.VIEW, "inputs_are_left_alone", ("return image\n\n    def for", "image *= 0.5\n        return image\n\n    def for")),
     (Kind.VIEW, "teacher_sees_a_picture", ("return _mirrored(image, draw)", "return _mirrored(image[:, :, 0], draw)")),
     (Kind.VIEW, "recipe_names_the_view", ('f"acme-x flip={flip!r}"', "repr(object())")),
+    (Kind.VIEW, "view_zero_is_clean", ("build=build)", "build=build, provides=frozenset({'clean'}))")),
     (Kind.QUANTIZER, "level_is_declared", ('level = "onnx"', 'level = "module"')),
     (Kind.QUANTIZER, "file_is_smaller_and_source_is_kept", ("astype(np.float16)", "astype(np.float64)")),
     (Kind.QUANTIZER, "file_gives_nearly_the_same_embeddings", ("astype(np.float16)", "round().astype(np.float16)")),
