@@ -157,6 +157,9 @@ OPTIONS: list[tuple[str, Options]] = [
     ("loss/pca-attention", {"compare": "scores", "heads": "joined", "scale": "relative"}),
     ("projector/gl", {"side": 3, "dropout": 0.0}),
     ("projector/pca", {"kernel": 1, "cross": 0.0}),
+    ("loss/view-adversarial", {"against": "clean", "of": "pooled", "every": 5}),
+    ("loss/view-adversarial", {"saturating": True}),
+    ("loss/view-consistency", {"distance": "mse", "both": True, "of": "pooled"}),
     ("sampler/view-groups", {"views": 3}),
     (
         "view/multi-view",
