@@ -174,3 +174,13 @@ def test_eurosat_has_one_band_beside_rgb_and_labels_of_land() -> None:
         "swir": {"name": "multispectral", "bands": [1], "low": 0.0, "high": 0.4095},
     }
     assert recipe["curate"]["labels"].endswith("satellite.txt")
+
+
+def test_clip4retrofit_has_every_part_of_the_paper() -> None:
+    recipe = given("clip4retrofit").resolved
+    phase, student = recipe["train"][0], recipe["student"]
+    assert (student["model"], student["head"]["name"]) == ("efficientnet_b3", "mlp")
+    losses = {loss["name"]: (loss.get("projector") or {}).get("name") for loss in phase["losses"]}
+    assert losses == {"feature": None, "pca-attention": "pca", "gl-tokens": "gl", "view-adversarial": None}
+    assert phase["views"]["name"] == "multi-view" and phase["gradient_checkpointing"]
+    assert recipe["compute"]["precision"] == "bf16"
