@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from edgefw import __version__
+from edgefw.contracts.backend import refuse_unready
 from edgefw.contracts.run import RunInfo
 from edgefw.environment import environment, used_plugins
 from edgefw.errors import GateFailed, RecipeError
@@ -121,6 +122,8 @@ def _observed(context: StageContext, registry: Registry, until: str | None) -> d
         _limit_threads(context.recipe.config.compute.threads)
         if context.processes.is_main:
             describe(context, registry)
+        if until is None or STAGES.index(until) >= STAGES.index("export"):
+            refuse_unready(context.pieces.backends)
         result = _stages(context, registry, until)
         if result.get("status") == "gate-failed":
             raise GateFailed(_gate_message(context.folder))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,6 +23,7 @@ class CompileRequest:
         examples: input name -> (B, C, H, W) float32 real samples, B of at least 3, to check the result on.
         quantised: whether the network rounds its activations (a training-time quantizer converted it). Where a value
             lies on the edge of two steps, the last bit of a float sum decides; a check must allow for that.
+        keep_onnx: whether a quantizer wants the float ONNX file, see `Artefact.onnx`.
     """
 
     network: nn.Module
@@ -30,6 +31,7 @@ class CompileRequest:
     folder: Path
     examples: Mapping[str, np.ndarray]
     quantised: bool = False
+    keep_onnx: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,12 +43,15 @@ class Artefact:
         level: "onnx" where a quantizer can go on from this file, else "compiled".
         details: how it was made (exporter, opset, fusions), for the report.
         warnings: what a user should read.
+        onnx: the float ONNX file that a quantizer can go on from, where `file` is something else and `keep_onnx` was
+            asked for; whoever asked removes it.
     """
 
     file: Path
     level: str
     details: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    onnx: Path | None = None
 
 
 class Runner(Protocol):
@@ -60,7 +65,15 @@ class Runner(Protocol):
 
 
 class Backend(Protocol):
-    """Compiles and opens. Importing a backend must not import torch: the device opens artefacts without it."""
+    """Compiles and opens. Importing a backend must not import torch: the device opens artefacts without it.
+
+    A backend may also have:
+
+    - `precision`, a word: what its float artefacts compute in, where that is not "fp32" (see `float_precision`);
+    - `check_compile()`, which raises an EdgefwError that says why nothing can be compiled on this machine; it is called
+      before anything is trained (see `refuse_unready`);
+    - `compile_onnx`, see `OnnxCompiler`.
+    """
 
     name: str
     accepts: frozenset[str]
@@ -80,3 +93,33 @@ class Backend(Protocol):
             BundleError: if the file is damaged or its runtime is not installed.
         """
         ...
+
+
+@runtime_checkable
+class OnnxCompiler(Protocol):
+    """A backend whose own files are not ONNX, and that compiles the ONNX files of quantizers; it accepts "onnx"."""
+
+    def compile_onnx(self, source: Path, request: CompileRequest) -> Artefact:
+        """Compile a quantised ONNX file into the request's folder; the request's network is its float source.
+
+        Raises:
+            ExportError: if it cannot be compiled, or the compiled file is not what `source` says.
+        """
+        ...
+
+
+def float_precision(backend: Backend) -> str:
+    """What a backend's float artefacts compute in, as part of their names: "fp32", "bf16"."""
+    return str(getattr(backend, "precision", "fp32"))
+
+
+def refuse_unready(backends: Iterable[Backend]) -> None:
+    """Let every backend say now, before anything is trained, that it cannot compile on this machine.
+
+    Raises:
+        EdgefwError: the first backend's reason.
+    """
+    for backend in backends:
+        check = getattr(backend, "check_compile", None)
+        if check is not None:
+            check()

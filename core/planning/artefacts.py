@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from edgefw.contracts.backend import float_precision, refuse_unready
 from edgefw.contracts.scheme import Extending
 
 if TYPE_CHECKING:
@@ -16,19 +17,22 @@ if TYPE_CHECKING:
     from edgefw.contracts.scheme import Scheme
     from edgefw.pieces import Pieces
 
-FLOAT = "fp32"
-
 
 def planned_artefacts(pieces: Pieces, scheme: Scheme, network: nn.Module) -> list[dict[str, Any]]:
-    """One row per artefact, in the order they are made."""
+    """One row per artefact, in the order they are made.
+
+    Raises:
+        EdgefwError: if a backend cannot compile on this machine.
+    """
+    refuse_unready(pieces.backends)
     spec = network.spec.input  # type: ignore[union-attr]
     shape = [spec.channels, spec.size, spec.size]  # type: ignore[union-attr]
     beside = _beside(scheme, network)
     rows = []
     for backend in pieces.backends:
         fitting = [quantizer for quantizer in pieces.quantizers if quantizer.level in backend.accepts]
-        precisions = [FLOAT, *(quantizer.precision for quantizer in fitting)]
-        for precision in precisions:
+        precisions = [float_precision(backend), *(quantizer.precision for quantizer in fitting)]
+        for position, precision in enumerate(precisions):
             for number, signature in enumerate(scheme.signatures(tuple(pieces.modalities))):
                 name = f"{backend.name}-{precision}" + (f"-{signature.name}" if number else "")
                 rows.append(
@@ -39,7 +43,7 @@ def planned_artefacts(pieces: Pieces, scheme: Scheme, network: nn.Module) -> lis
                         "signature": signature.name,
                         "inputs": {modality: shape for modality in signature.inputs},
                         "serves": list(signature.roles),
-                        "bytes": _sizes(network, *(beside if len(signature.inputs) > 1 else ()))[precision != FLOAT],
+                        "bytes": _sizes(network, *(beside if len(signature.inputs) > 1 else ()))[position > 0],
                     }
                 )
     return rows

@@ -31,6 +31,7 @@ EXTRAS: dict[str, dict[str, str]] = {
     },
     "huggingface": {"datasets": "datasets"},
     "multispectral": {"tifffile": "tifffile"},
+    "openvino": {"openvino": "openvino"},
     "prepare": {"h5py": "h5py", "scipy": "scipy", "tifffile": "tifffile"},
     "tensorboard": {"tensorboard": "tensorboard"},
     "video": {"cv2": "opencv-python-headless"},

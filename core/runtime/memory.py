@@ -65,7 +65,7 @@ def probe(
     technique = Registry().load(Kind.BACKEND, backend)
     opener = technique.build(technique.config.model_validate(dict(options)), BuildContext())
     feeds = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
-    _import_runtime(backend)
+    _import_runtimes(technique.requires)
     before = _resident_mib()
     runner = opener.open(Path(file), threads)
     runner.run(feeds)
@@ -73,13 +73,14 @@ def probe(
     return None if before is None or after is None else after - before
 
 
-def _import_runtime(backend: str) -> None:
+def _import_runtimes(packages: Sequence[str]) -> None:
     """Count the model, not the import of its runtime."""
     from importlib import import_module
     from importlib.util import find_spec
 
-    if find_spec(backend.replace("-", "_")) is not None:
-        import_module(backend.replace("-", "_"))
+    for package in packages:
+        if find_spec(package) is not None:
+            import_module(package)
 
 
 def _resident_mib() -> float | None:

@@ -9,14 +9,14 @@ counts; how good it is, `verify` measures.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgefw.contracts.backend import CompileRequest
+from edgefw.contracts.backend import CompileRequest, OnnxCompiler, float_precision
 from edgefw.errors import EdgefwError, ExportError, RecipeError
 from edgefw.run_folder import write_json
 from edgefw.runtime.hashes import sha256_of
@@ -103,23 +103,33 @@ class _Exporter:
 
     def export(self, target: _Target) -> None:
         """The float file, and every quantised one."""
-        name, folder = self._folder(target, self.trained.precision)
+        precision = self.trained.precision if self.trained.quantizer else float_precision(target.backend)
+        name, folder = self._folder(target, precision)
         request = CompileRequest(
             network=self._graph(target.signature),
             inputs={key: values.shape[1:] for key, values in target.examples.items()},
             folder=folder,
             examples=target.examples,
             quantised=self.trained.quantizer is not None,
+            keep_onnx=self._wants_onnx(target.backend),
         )
         artefact = target.backend.compile(request)
         self._check(target, artefact.file, name)
-        self._record(target, name, artefact.file, self.trained.precision, None, artefact)
-        if artefact.level != "onnx" or artefact.level not in target.backend.accepts or self.trained.quantizer:
+        self._record(target, name, artefact.file, precision, None, artefact)
+        source = artefact.file if artefact.level == "onnx" else artefact.onnx
+        if source is None or not self._wants_onnx(target.backend):
             return
         for quantizer, chosen in zip(self.context.pieces.quantizers, self.context.composition.quantizers):
-            if quantizer.level == artefact.level:
+            if quantizer.level == "onnx":
                 self.busy.add(chosen.path)
-                self._quantise(target, quantizer, chosen, name, artefact.file)
+                self._quantise(target, quantizer, chosen, name, source, request)
+        if source != artefact.file:
+            source.unlink()
+
+    def _wants_onnx(self, backend: Backend) -> bool:
+        """Whether a quantizer goes on from the float file of a backend."""
+        levels = {quantizer.level for quantizer in self.context.pieces.quantizers}
+        return "onnx" in levels & backend.accepts and self.trained.quantizer is None
 
     def refuse_idle_quantizers(self) -> None:
         """A quantizer that fits no artefact would be accepted and ignored.
@@ -134,16 +144,26 @@ class _Exporter:
                     "float ONNX, and a training without a quantizer of its own."
                 )
 
-    def _quantise(self, target: _Target, quantizer: OnnxQuantizer, chosen: Chosen, source: str, file: Path) -> None:
+    def _quantise(
+        self,
+        target: _Target,
+        quantizer: OnnxQuantizer,
+        chosen: Chosen,
+        source: str,
+        file: Path,
+        request: CompileRequest,
+    ) -> None:
         name, folder = self._folder(target, quantizer.precision)
+        quantised = folder / file.name
         try:
-            report = quantizer.quantize(file, folder / file.name, target.images.calibration())
-            self._check(target, folder / file.name, name)
+            report = quantizer.quantize(file, quantised, target.images.calibration())
+            made, written = _made(target.backend, quantised, report, replace(request, folder=folder))
+            self._check(target, written, name)
         except EdgefwError as error:
             if str(error).startswith(chosen.path):
                 raise
             raise type(error)(f"{chosen.path}: {error}") from error
-        self._record(target, name, folder / file.name, quantizer.precision, source, report)
+        self._record(target, name, written, quantizer.precision, source, made)
 
     def _graph(self, signature: Signature) -> nn.Module:
         from edgefw.stages.graphs import graph_of
@@ -201,3 +221,15 @@ class _Exporter:
         }
         write_json(file.parent / RECORD, record)
         self.records.append(record)
+
+
+def _made(
+    backend: Backend, quantised: Path, report: QuantizationReport, request: CompileRequest
+) -> tuple[Artefact | QuantizationReport, Path]:
+    """A quantizer's file as the backend opens it: as it is, or compiled, in which case the ONNX file goes away."""
+    if not isinstance(backend, OnnxCompiler):
+        return report, quantised
+    artefact = backend.compile_onnx(quantised, request)
+    quantised.unlink()
+    details = {**report.details, "compiled": dict(artefact.details)}
+    return replace(artefact, details=details, warnings=(*report.warnings, *artefact.warnings)), artefact.file

@@ -66,8 +66,15 @@ class Difference:
         return self.cosine >= cosine and self.relative <= tolerance
 
 
-def compile_onnx(request: CompileRequest, target: Path, plan: ExportPlan, optimise: bool, runner: OpenFile) -> Artefact:
-    """Write `target` with the first exporter whose file agrees with the network.
+def compile_onnx(
+    request: CompileRequest,
+    target: Path,
+    plan: ExportPlan,
+    optimise: bool,
+    runner: OpenFile,
+    backend: str = "onnxruntime",
+) -> Artefact:
+    """Write `target` with the first exporter whose file agrees with the network, opened with `runner`.
 
     Raises:
         ExportError: if none does; the message has a line per exporter.
@@ -87,7 +94,7 @@ def compile_onnx(request: CompileRequest, target: Path, plan: ExportPlan, optimi
             continue
         details = {"exporter": exporter, "opset": plan.opset, "optimised": optimise, "check": checks, **notes.details}
         return Artefact(file=target, level="onnx", details=details, warnings=(*notes.warnings, *failures))
-    raise ExportError("backend 'onnxruntime': no exporter gave a correct file. " + " ".join(failures))
+    raise ExportError(f"backend '{backend}': no exporter gave a correct file. " + " ".join(failures))
 
 
 def _attempt(
@@ -106,7 +113,7 @@ def _attempt(
         export_file(exporter, network, request.examples, draft, plan.opset)
         if optimise:
             draft = fold_constants(draft, Path(folder) / "folded.onnx")
-        checks = _checked(runner(draft), request.examples, expected, limit)
+        checks = checked(runner(draft), request.examples, expected, limit)
         shutil.move(draft, target)
     return checks
 
@@ -125,7 +132,7 @@ def export_file(
         with _quiet(), torch.no_grad():
             write(network, arguments, list(examples), target, opset)
     except Exception as error:  # exporters raise whatever their tracing raises
-        raise ExportError(_first_line(error)) from error
+        raise ExportError(first_line(error)) from error
 
 
 def _dynamo(
@@ -183,7 +190,7 @@ def fold_constants(source: Path, target: Path) -> Path:
     try:
         onnxruntime.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
     except Exception as error:
-        raise ExportError(f"onnxruntime cannot load the exported file ({_first_line(error)})") from error
+        raise ExportError(f"onnxruntime cannot load the exported file ({first_line(error)})") from error
     return target
 
 
@@ -230,15 +237,20 @@ def compare(expected: np.ndarray, actual: np.ndarray) -> Difference:
     return Difference(cosine=float(cosine.min()), relative=float(relative.max()))
 
 
-def _checked(
+def checked(
     runner: Runner, examples: Mapping[str, np.ndarray], expected: np.ndarray, limit: Difference
 ) -> dict[str, dict[str, float]]:
+    """How far a file is from what is expected, alone and in a batch.
+
+    Raises:
+        ExportError: if it does not run, or is further off than the limit.
+    """
     checks: dict[str, dict[str, float]] = {}
     for batch in (1, len(expected)):
         try:
             actual = runner.run({name: values[:batch] for name, values in examples.items()})
         except Exception as error:
-            raise ExportError(f"the file does not run at batch {batch} ({_first_line(error)})") from error
+            raise ExportError(f"the file does not run at batch {batch} ({first_line(error)})") from error
         found = compare(expected[:batch], actual)
         if not found.within(limit.relative, limit.cosine):
             raise ExportError(
@@ -263,6 +275,7 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Type and first line of an error, for a message of ours."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

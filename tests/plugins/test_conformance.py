@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import tarfile
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +182,7 @@ OPTIONS: list[tuple[str, Options]] = [
     ("modality/multispectral", {"bands": ["B12"], "names": "eurosat"}),
     ("modality/multispectral", {"bands": "all", "names": "eurosat", "take": "bands", "encoding": "min-max"}),
     ("modality/thermal", {"encoding": "fixed-range", "low": -200, "high": 50, "stored": "centi-kelvin"}),
+    ("backend/openvino", {"exporter": "legacy"}),
     ("dataset/folder", folder),
     ("dataset/csv", table),
     ("dataset/huggingface", tables),
@@ -192,9 +194,12 @@ OPTIONS: list[tuple[str, Options]] = [
 NEEDS_OPTIONS = {
     "teacher/openclip", "teacher/transformers", "teacher/timm-conse", "student/timm", "student/dat", "scheme/mutual",
     "scheme/single-modality", "modality/multispectral", "dataset/folder", "dataset/csv", "dataset/huggingface",
-    "dataset/paired-folder", "dataset/webdataset", "dataset/sample",
+    "dataset/paired-folder", "dataset/webdataset", "dataset/sample", "backend/openvino",
 }  # fmt: skip
 """Techniques that are not tried with their defaults: a field without one, or a default too large for a test."""
+
+PACKAGES = {"backend/openvino": ("openvino",)}
+"""Techniques of an extra -> what must be installed to try them."""
 
 FIRST_PARTY = {f"{ref.kind}/{ref.name}": ref for ref in installed() if ref.kind and ref.distribution == "edgefw"}
 
@@ -207,6 +212,10 @@ def parameters() -> list[Any]:
         kind, name = technique.split("/")
         for check in make_checks(kind, f"edgefw:{name}", options):
             marks = [pytest.mark.slow] if check.name in SLOW or technique in seen else []
+            marks += [
+                pytest.mark.skipif(find_spec(package) is None, reason=f"{package} is not installed")
+                for package in PACKAGES.get(technique, ())
+            ]
             found.append(pytest.param(check, id=f"{technique}-{number}-{check.name}", marks=marks))
         seen.add(technique)
     return found

@@ -1,0 +1,139 @@
+"""From a torch network, or a quantizer's ONNX file, to a checked OpenVINO IR in one file.
+
+Knows torch, ONNX and OpenVINO's converter; how a file is opened and what it runs in, the backend `openvino` says. OpenVINO
+reads ONNX itself: nothing here needs its conversion package, which reports usage over the network.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgefw.contracts.backend import Artefact, CompileRequest
+from edgefw.errors import BundleError, ExportError
+from edgefw.plugins.backends.one_file import join_files
+from edgefw.plugins.backends.onnx_export import (
+    MIN_COSINE,
+    Difference,
+    ExportPlan,
+    allowed,
+    checked,
+    compare,
+    compile_onnx,
+    first_line,
+    reference,
+)
+from edgefw.plugins.backends.onnxruntime import OnnxRunner, open_session
+
+if TYPE_CHECKING:
+    from edgefw.plugins.backends.openvino import OpenVinoBackend, OpenVinoConfig, OpenVinoRunner
+
+FLOAT = 1e-3
+"""Largest relative error of an exporter's file in f32."""
+LIMITS = {
+    "f32": Difference(cosine=MIN_COSINE, relative=FLOAT),
+    "f16": Difference(cosine=MIN_COSINE, relative=0.01),
+    "bf16": Difference(cosine=0.998, relative=0.05),
+}
+"""What rounding to a type's mantissa (23, 10 and 7 bits) may do to an embedding, through some hundred layers."""
+SAME_FILE = 0.9
+"""Least cosine between two runtimes on one int8 file: rounding differs between them, a lost layer is far below."""
+INT8 = ("i8", "u8")
+
+
+class IrWriter:
+    """Writes IR files and compares each with what it was made from."""
+
+    def __init__(self, config: OpenVinoConfig, backend: OpenVinoBackend) -> None:
+        self._config, self._backend = config, backend
+
+    def from_network(self, request: CompileRequest) -> Artefact:
+        """The IR of a network, by the first exporter whose file OpenVINO runs as the network does.
+
+        Raises:
+            ExportError: if there is none, or the IR in its precision is too far off.
+        """
+        config = self._config
+        tolerance = config.tolerance if config.tolerance and config.precision == "f32" else FLOAT
+        plan = ExportPlan(opset=config.opset, exporter=config.exporter, tolerance=tolerance)
+        with tempfile.TemporaryDirectory(dir=request.folder) as folder:
+            draft = Path(folder) / "float.onnx"
+            inner = replace(request, folder=Path(folder))
+            exported = compile_onnx(inner, draft, plan, True, self._backend.open_float, "openvino")
+            runner, file = self._written(draft, request.folder)
+            checks = self._checked(runner, file, request)
+            onnx = Path(shutil.move(draft, request.folder / draft.name)) if request.keep_onnx else None
+        details = {**exported.details, "check": checks, **self._facts(runner)}
+        return Artefact(file=file, level="compiled", details=details, warnings=exported.warnings, onnx=onnx)
+
+    def from_onnx(self, source: Path, request: CompileRequest) -> Artefact:
+        """The IR of a quantizer's file.
+
+        Raises:
+            ExportError: if OpenVINO cannot read it, or gives other embeddings than ONNX Runtime.
+        """
+        expected = OnnxRunner(open_session(source, None)).run(request.examples)
+        runner, file = self._written(source, request.folder)
+        found = compare(expected, runner.run(request.examples))
+        if not found.cosine >= SAME_FILE:
+            file.unlink()
+            raise ExportError(
+                f"backend 'openvino': its embeddings of the quantised file are not those of ONNX Runtime (cosine "
+                f"{found.cosine:.4f}, least {SAME_FILE}). Use the backend onnxruntime with this quantizer."
+            )
+        details = {"onnxruntime": {"cosine": found.cosine, "relative_error": found.relative}, **self._facts(runner)}
+        warnings = () if any(details["layers"].get(kind) for kind in INT8) else ("OpenVINO runs no layer in int8",)
+        return Artefact(file=file, level="compiled", details=details, warnings=warnings)
+
+    def _written(self, source: Path, folder: Path) -> tuple[OpenVinoRunner, Path]:
+        """An ONNX file as IR, opened."""
+        import openvino
+
+        from edgefw.plugins.backends.openvino import FILE, PARTS
+
+        with tempfile.TemporaryDirectory(dir=folder) as place:
+            graph = Path(place) / PARTS[0]
+            try:
+                model = openvino.Core().read_model(str(source))
+                openvino.save_model(model, str(graph), compress_to_fp16=self._config.weights == "f16")
+            except Exception as error:  # whatever the converter raises
+                raise ExportError(
+                    f"backend 'openvino': the ONNX file cannot be converted ({first_line(error)})."
+                ) from error
+            file = join_files(folder / FILE, {name: graph.with_name(name) for name in PARTS})
+        try:
+            return self._backend.open(file), file
+        except BundleError as error:
+            raise ExportError(f"backend 'openvino': {error}") from error
+
+    def _checked(self, runner: OpenVinoRunner, file: Path, request: CompileRequest) -> dict[str, dict[str, float]]:
+        expected, limit = reference(request.network, request.examples), self._limit()
+        if request.quantised:
+            rounded = allowed(request.network, request, expected, limit.relative)
+            limit = Difference(cosine=min(limit.cosine, rounded.cosine), relative=max(limit.relative, rounded.relative))
+        try:
+            return checked(runner, request.examples, expected, limit)
+        except ExportError as error:
+            file.unlink()
+            raise ExportError(
+                f"backend 'openvino', precision {self._config.precision}: {error} Use precision: f32, or a larger tolerance."
+            ) from error
+
+    def _limit(self) -> Difference:
+        config = self._config
+        limit = LIMITS["f16" if config.weights == "f16" and config.precision == "f32" else config.precision]
+        if config.tolerance is None:
+            return limit
+        return Difference(cosine=min(limit.cosine, 1 - config.tolerance**2), relative=config.tolerance)
+
+    def _facts(self, runner: OpenVinoRunner) -> dict[str, Any]:
+        import openvino
+
+        return {
+            "layers": runner.layers(),
+            "openvino": openvino.__version__.split("-")[0],
+            "weights": self._config.weights,
+        }
