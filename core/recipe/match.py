@@ -172,12 +172,32 @@ def _export(composition: Composition, outer: Scope, registry: Registry) -> Itera
         yield from _unmet(chosen, scope, registry)
     for quantizer in quantizers:
         yield from _export_quantizer(quantizer, scope)
+    yield from _float_only(composition, registry)
     for pieces in (backends, quantizers):
         names = [chosen.technique.name for chosen in pieces]
         for index, chosen in enumerate(pieces):
             if names.index(chosen.technique.name) < index:
                 text = f"{chosen.kind} '{chosen.technique.name}' stands twice; their artefacts would share a folder."
                 yield Problem((*chosen.keys, "name"), text)
+
+
+def _float_only(composition: Composition, registry: Registry) -> Iterator[Problem]:
+    """A backend that cannot compile what the last phase's quantizer leaves."""
+    trained = composition.phases[-1].quantizer
+    for chosen in composition.backends:
+        if trained is not None and "backend.float-only" in chosen.provides:
+            fitting = _backends_of_any_network(registry)
+            text = (
+                f"backend '{chosen.technique.name}' compiles float networks only, and the last phase trains with quantizer "
+                f"'{trained.technique.name}'. Backends that fit: {fitting}."
+            )
+            yield Problem((*chosen.keys, "name"), text)
+
+
+def _backends_of_any_network(registry: Registry) -> str:
+    refs = [ref for ref in registry.refs(Kind.BACKEND) if ref.distribution == FIRST_PARTY]
+    techniques = [registry.load(Kind.BACKEND, f"{FIRST_PARTY}:{ref.name}") for ref in refs]
+    return ", ".join(technique.name for technique in techniques if "float-only" not in technique.provides)
 
 
 def _export_quantizer(chosen: Chosen, scope: Scope) -> Iterator[Problem]:

@@ -32,6 +32,7 @@ CAPABILITIES: dict[str, str] = {
     "backend.module": "compiles a torch module",
     "backend.program": "compiles an exported program",
     "backend.onnx": "compiles and opens an ONNX file",
+    "backend.float-only": "compiles float networks only: a last phase with a quantizer of its own is refused",
     "run.labels": "pseudo-labels of a curation stage",
     "run.texts": "text embeddings of a label list (curate.labels, or evaluate.labels)",
     "run.reference": "the frozen student of an earlier phase",

@@ -31,6 +31,7 @@ EXTRAS: dict[str, dict[str, str]] = {
     },
     "huggingface": {"datasets": "datasets"},
     "multispectral": {"tifffile": "tifffile"},
+    "ncnn": {"ncnn": "ncnn", "pnnx": "pnnx"},
     "openvino": {"openvino": "openvino"},
     "prepare": {"h5py": "h5py", "scipy": "scipy", "tifffile": "tifffile"},
     "tensorboard": {"tensorboard": "tensorboard"},

@@ -57,7 +57,9 @@ def draw(root: Path, counts: dict[str, int]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("backend", "more"), [("openvino", ["int8-static"])], ids=lambda value: value if isinstance(value, str) else ""
+    ("backend", "more"),
+    [("openvino", ["int8-static"]), ("ncnn", [])],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_run_with_a_second_backend_ends_in_a_bundle_that_labels(tmp_path, capsys, monkeypatch, backend, more):
     pytest.importorskip(backend)

@@ -198,7 +198,7 @@ NEEDS_OPTIONS = {
 }  # fmt: skip
 """Techniques that are not tried with their defaults: a field without one, or a default too large for a test."""
 
-PACKAGES = {"backend/openvino": ("openvino",)}
+PACKAGES = {"backend/ncnn": ("ncnn", "pnnx"), "backend/openvino": ("openvino",)}
 """Techniques of an extra -> what must be installed to try them."""
 
 FIRST_PARTY = {f"{ref.kind}/{ref.name}": ref for ref in installed() if ref.kind and ref.distribution == "edgefw"}

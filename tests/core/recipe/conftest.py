@@ -116,7 +116,7 @@ OFFERS = {
         offer("undeclared", build=importing),
         offer("heavy", requires=("no_such_package",), install="pip install edgefw[heavy]"),
     ],
-    "backends": [offer("file", "onnx module"), offer("sealed", "module")],
+    "backends": [offer("file", "onnx module"), offer("sealed", "module"), offer("narrow", "float-only module")],
 }
 
 def _hook(plural):

@@ -151,6 +151,13 @@ def test_all_problems_of_all_pieces_come_in_one_message(composed) -> None:
             "export.backends[1].name: backend 'file' stands twice",
         ),
         (
+            ["train.0.quantizer.name=during", "export.backends=[{name: narrow}]"],
+            (
+                "export.backends[0].name: backend 'narrow' compiles float networks only, and the last phase trains with "
+                "quantizer 'during'. Backends that fit: file, sealed."
+            ),
+        ),
+        (
             ["train.0.gradient_checkpointing=true"],
             (
                 "train[0].gradient_checkpointing: gradient checkpointing needs student.checkpointing; "
