@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import sys
 import tempfile
 from collections import Counter
@@ -42,6 +43,7 @@ def examine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "devices": devices(),
         "packages": {name: _distribution_version(name) for name in BASE},
+        "compiler": compiler(),
         "extras": {extra: _extra(extra) for extra in EXTRAS},
         "plugins": _plugins(),
         "folders": {name: _folder(path) for name, path in _folders().items()},
@@ -60,6 +62,12 @@ def devices() -> list[str]:
         return [*names, f"torch cannot be imported: {type(error).__name__}: {error}"]
     names += [f"cuda:{index} {torch.cuda.get_device_name(index)}" for index in range(torch.cuda.device_count())]
     return [*names, "mps"] if torch.backends.mps.is_available() else names
+
+
+def compiler() -> dict[str, Any]:
+    """The C++ compiler that backends of native code call: `CXX`, or the system's usual one; `path` is None without it."""
+    program = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
+    return {"program": program, "path": shutil.which(program)}
 
 
 def _distribution_version(name: str) -> str | None:
@@ -101,8 +109,6 @@ def _folder(path: Path) -> dict[str, Any]:
 
 
 def _free_gb(path: Path) -> float | None:
-    import shutil
-
     try:
         return round(shutil.disk_usage(path).free / 1e9, 1)
     except OSError:
@@ -115,6 +121,7 @@ def _text(found: dict[str, Any]) -> str:
         f"python     {sys.executable}",
         f"devices    {', '.join(found['devices'])}; {found['cores']} CPU cores",
         f"base       {_versions(found['packages'])}",
+        f"compiler   {_compiler(found['compiler'])}",
     ]
     for extra, state in found["extras"].items():
         lines.append(f"{extra:11}{_versions(state['packages'])}")
@@ -131,6 +138,15 @@ def _text(found: dict[str, Any]) -> str:
     if found["allow_list"] is not None:
         lines.append(f"note       {ALLOW_LIST}={found['allow_list']!r} limits what is seen")
     return "\n".join(lines)
+
+
+def _compiler(state: dict[str, Any]) -> str:
+    if state["path"]:
+        return str(state["path"])
+    return (
+        f"no '{state['program']}': backends of native code cannot compile. Install one (Debian, Ubuntu: apt-get install g++), "
+        "or name yours in CXX"
+    )
 
 
 def _versions(packages: dict[str, str | None]) -> str:

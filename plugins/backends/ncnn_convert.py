@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -53,7 +53,7 @@ def compile_ncnn(request: CompileRequest, config: NcnnConfig, runner: Callable[[
     except (ExportError, BundleError) as error:
         target.unlink()
         raise ExportError(f"backend 'ncnn': {error} {_ELSEWHERE}") from error
-    details = {"check": checks, "storage": config.storage, **notes.details}
+    details: dict[str, Any] = {"check": checks, "storage": config.storage, **notes.details}
     details |= {name: version(name) for name in ("ncnn", "pnnx")}
     return Artefact(file=target, level="compiled", details=details, warnings=notes.warnings)
 
@@ -62,7 +62,7 @@ def _converted(network: nn.Module, request: CompileRequest, folder: Path, half: 
     """The files of `PARTS`, written by pnnx."""
     import pnnx
 
-    trace, shapes = folder / "trace.pt", []
+    trace = folder / "trace.pt"
     images = [torch.from_numpy(np.ascontiguousarray(values[:1])) for values in request.examples.values()]
     shapes = ["[" + ",".join(map(str, image.shape)) + "]f32" for image in images]
     try:

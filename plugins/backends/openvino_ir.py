@@ -84,7 +84,10 @@ class IrWriter:
                 f"backend 'openvino': its embeddings of the quantised file are not those of ONNX Runtime (cosine "
                 f"{found.cosine:.4f}, least {SAME_FILE}). Use the backend onnxruntime with this quantizer."
             )
-        details = {"onnxruntime": {"cosine": found.cosine, "relative_error": found.relative}, **self._facts(runner)}
+        details: dict[str, Any] = {
+            "onnxruntime": {"cosine": found.cosine, "relative_error": found.relative},
+            **self._facts(runner),
+        }
         warnings = () if any(details["layers"].get(kind) for kind in INT8) else ("OpenVINO runs no layer in int8",)
         return Artefact(file=file, level="compiled", details=details, warnings=warnings)
 

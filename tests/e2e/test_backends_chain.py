@@ -11,7 +11,9 @@ import pytest
 from PIL import Image
 
 from edgefw import engine
+from edgefw.cli.doctor import compiler
 from edgefw.cli.main import run as command_line
+from edgefw.errors import MissingDependency
 from edgefw.recipe.read import read_recipe
 from edgefw.registry.loading import Registry
 
@@ -58,11 +60,13 @@ def draw(root: Path, counts: dict[str, int]) -> None:
 
 @pytest.mark.parametrize(
     ("backend", "more"),
-    [("openvino", ["int8-static"]), ("ncnn", [])],
+    [("openvino", ["int8-static"]), ("ncnn", []), ("aoti", [])],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_run_with_a_second_backend_ends_in_a_bundle_that_labels(tmp_path, capsys, monkeypatch, backend, more):
-    pytest.importorskip(backend)
+    pytest.importorskip("torch" if backend == "aoti" else backend)
+    if backend == "aoti" and compiler()["path"] is None:
+        pytest.skip("there is no C++ compiler")
     monkeypatch.syspath_prepend(TINY)
     monkeypatch.setenv("EDGEFW_PLUGINS", "edgefw-tiny")
     monkeypatch.delenv("EDGEFW_CACHE", raising=False)
@@ -82,3 +86,18 @@ def test_a_run_with_a_second_backend_ends_in_a_bundle_that_labels(tmp_path, caps
         bundle, pictures = str(tmp_path / "run" / "bundle"), str(tmp_path / "data" / "test-red-0.png")
         assert command_line(["label", bundle, pictures, "--artefact", name, "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["counts"] == {"red": 1}
+
+
+def test_a_backend_that_cannot_compile_here_stops_the_run_before_training(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(TINY)
+    monkeypatch.setenv("EDGEFW_PLUGINS", "edgefw-tiny")
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    draw(tmp_path / "data", {"train": 6, "val": 2, "test": 4})
+    (tmp_path / "tiny.yaml").write_text(RECIPE.replace("quantizers: [{name: int8-static}], ", "") % "[{name: aoti}]")
+    recipe = read_recipe(str(tmp_path / "tiny.yaml"))
+    with pytest.raises(
+        MissingDependency, match=r"backend 'aoti': compiling needs a C\+\+ compiler, and there is no 'no-su"
+    ):
+        engine.run(recipe, Registry(), tmp_path / "run")
+    assert not (tmp_path / "run" / "train").exists()
+    assert engine.run(recipe, Registry(), tmp_path / "run", until="train", resume=True)["until"] == "train"

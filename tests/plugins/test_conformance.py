@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgefw.cli.doctor import compiler
 from edgefw.contracts.dataset import SPLITS
 from edgefw.registry.discovery import installed
 from edgefw.registry.kinds import Kind
@@ -24,6 +25,8 @@ from edgefw.testing.parametrize import make_checks
 
 SLOW = {"import_has_no_side_effects", "imports_no_torch", "checkpointing_changes_no_gradient", "exports_to_onnx"}
 """Checks of seconds: those that start an interpreter, and those that make torch load its compilers."""
+SLOW_TECHNIQUES = {"backend/aoti"}
+"""Techniques that start a C++ compiler."""
 RNG = np.random.default_rng(1)
 Options = Mapping[str, Any] | Callable[[Path], Mapping[str, Any]]
 
@@ -211,11 +214,14 @@ def parameters() -> list[Any]:
     for number, (technique, options) in enumerate([*defaults, *OPTIONS]):
         kind, name = technique.split("/")
         for check in make_checks(kind, f"edgefw:{name}", options):
-            marks = [pytest.mark.slow] if check.name in SLOW or technique in seen else []
+            slow = check.name in SLOW or technique in seen or technique in SLOW_TECHNIQUES
+            marks = [pytest.mark.slow] if slow else []
             marks += [
                 pytest.mark.skipif(find_spec(package) is None, reason=f"{package} is not installed")
                 for package in PACKAGES.get(technique, ())
             ]
+            if technique in SLOW_TECHNIQUES:
+                marks.append(pytest.mark.skipif(compiler()["path"] is None, reason="there is no C++ compiler"))
             found.append(pytest.param(check, id=f"{technique}-{number}-{check.name}", marks=marks))
         seen.add(technique)
     return found

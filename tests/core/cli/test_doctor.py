@@ -65,3 +65,12 @@ def test_every_extra_of_the_project_file_is_known_by_its_import_names() -> None:
     names = {extra: [re.split(r"[<>=!~ \[]", line)[0] for line in lines] for extra, lines in extras.items()}
     known = {extra: list(packages.values()) for extra, packages in requirements.EXTRAS.items()}
     assert {extra: sorted(lines) for extra, lines in names.items()} == {k: sorted(v) for k, v in known.items()}
+
+
+def test_the_cpp_compiler_is_named_and_a_missing_one_with_what_to_do(capsys, monkeypatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert examined(capsys)["compiler"] == {"program": "no-such-compiler", "path": None}
+    assert run(["doctor"]) == 0
+    assert (
+        "compiler   no 'no-such-compiler': backends of native code cannot compile. Install" in capsys.readouterr().out
+    )

@@ -1,0 +1,114 @@
+"""From a torch network to a checked package that torch compiled ahead of time, and back into torch.
+
+Knows torch; what a user may ask for, the backend `aoti` says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import json
+import logging
+import platform
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from edgefw.contracts.backend import Artefact, CompileRequest, Runner
+from edgefw.errors import BundleError, ExportError
+from edgefw.plugins.backends.aoti import FILE, KEY, compiler
+
+LARGEST_BATCH = 65_536
+MIN_COSINE = 0.9999
+_ELSEWHERE = "Use the backend onnxruntime or openvino for this student."
+
+
+def machine() -> str:
+    """What a package is tied to: architecture, vector instructions, and the version of torch."""
+    release = torch.__version__.split("+")[0]
+    return f"{platform.system()} {platform.machine()} {torch.backends.cpu.get_cpu_capability()}, torch {release}"
+
+
+def compile_package(request: CompileRequest, tolerance: float, runner: Callable[[Path], Runner]) -> Artefact:
+    """Write the package, open it with `runner`, and compare.
+
+    Raises:
+        ExportError: if torch cannot capture or compile the network, or the package is not the network.
+    """
+    from edgefw.plugins.backends.onnx_export import Difference, checked, reference
+    from edgefw.plugins.backends.reparameterise import reparameterised
+
+    if request.quantised:
+        raise ExportError(f"backend 'aoti': takes float networks, and this one was trained to round. {_ELSEWHERE}")
+    network, notes = reparameterised(request.network, request.examples)
+    target = request.folder / FILE
+    _write(network, request, target)
+    try:
+        limit = Difference(cosine=MIN_COSINE, relative=tolerance)
+        checks = checked(runner(target), request.examples, reference(network, request.examples), limit)
+    except (ExportError, BundleError) as error:
+        target.unlink()
+        raise ExportError(f"backend 'aoti': {error} {_ELSEWHERE}") from error
+    details = {"check": checks, "machine": machine(), "compiler": compiler(), **notes.details}
+    return Artefact(file=target, level="compiled", details=details, warnings=notes.warnings)
+
+
+def load(file: Path) -> Any:
+    """The package in torch.
+
+    Raises:
+        BundleError: if torch refuses it.
+    """
+    try:
+        return torch._inductor.aoti_load_package(str(file))
+    except Exception as error:  # RuntimeError of the loader, or what the dynamic linker says
+        raise BundleError(f"{file}: torch cannot load it ({_first_line(error)}).") from error
+
+
+def _write(network: nn.Module, request: CompileRequest, target: Path) -> None:
+    import torch._inductor
+
+    record = json.dumps({"inputs": list(request.examples), "machine": machine()})
+    settings = {"aot_inductor.metadata": {KEY: record}}
+    try:
+        with _quiet(), torch.no_grad():
+            program = _captured(network, request)
+            torch._inductor.aoti_compile_and_package(program, package_path=str(target), inductor_configs=settings)
+    except Exception as error:  # capture and compilation raise whatever they meet
+        target.unlink(missing_ok=True)
+        raise ExportError(f"backend 'aoti': torch cannot compile it ({_first_line(error)}). {_ELSEWHERE}") from error
+
+
+def _captured(network: nn.Module, request: CompileRequest) -> Any:
+    """The exported program; the batch is dynamic."""
+    images = tuple(torch.from_numpy(np.ascontiguousarray(values[:2])) for values in request.examples.values())
+    batch = torch.export.Dim("batch", min=1, max=LARGEST_BATCH)
+    shapes: tuple[Any, ...] = tuple({0: batch} for _ in images)
+    kinds = [parameter.kind for parameter in inspect.signature(network.forward).parameters.values()]
+    if inspect.Parameter.VAR_POSITIONAL in kinds:
+        shapes = (shapes,)
+    return torch.export.export(network, images, dynamic_shapes=shapes)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Compilers warn about their own insides; what counts is checked on the file."""
+    logger = logging.getLogger("torch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
