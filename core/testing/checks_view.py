@@ -111,7 +111,7 @@ def view_zero_is_clean(subject: Subject) -> None:
         clean = view.draw_number(np.random.default_rng(seed), 0)
         assert (clean.box, clean.flip) == ((0.0, 0.0, 1.0, 1.0), False), f"{clean}"
         unit = np.random.default_rng(seed).random((SIZE, SIZE, 3), np.float32)
-        assert np.array_equal(view.photometric(unit, clean, modality), unit), "view 0 has other colours"
+        assert np.array_equal(subject.piece.photometric(unit, clean, modality), unit), "view 0 has other colours"
         first, second = (view.draw_number(np.random.default_rng(seed), 1) for _ in range(2))
         assert first == second, f"{first} and {second} from one seed"
 

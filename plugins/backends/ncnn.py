@@ -102,7 +102,8 @@ class NcnnBackend:
             raise MissingDependency(
                 f"backend 'ncnn': compiling needs {error.name}. Run: pip install \"edgefw[train]\""
             ) from error
-        return compile_ncnn(request, self._config, self.open)
+        config: Any = self._config
+        return compile_ncnn(request, config, self.open)
 
     def open(self, file: Path, threads: int | None = None) -> NcnnRunner:
         """A network on the CPU; `threads` goes before the option of the recipe."""

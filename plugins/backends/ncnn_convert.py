@@ -68,7 +68,7 @@ def _converted(network: nn.Module, request: CompileRequest, folder: Path, half: 
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
-            torch.jit.trace(network, tuple(images), check_trace=False).save(str(trace))
+            torch.jit.trace(network, tuple(images), check_trace=False).save(str(trace))  # type: ignore[no-untyped-call]
     except Exception as error:  # whatever a module's forward raises while it is traced
         raise ExportError(
             f"backend 'ncnn': the network cannot be traced ({first_line(error)}). {_ELSEWHERE}"

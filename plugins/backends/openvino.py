@@ -141,7 +141,7 @@ class OpenVinoBackend:
     def _runner(
         self, core: Any, file: Path, read: Callable[[], Any], threads: int | None, precision: Precision | None = None
     ) -> OpenVinoRunner:
-        settings = {
+        settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": precision or self._config.precision,
         }
@@ -167,7 +167,9 @@ class OpenVinoBackend:
             raise MissingDependency(
                 f"backend 'openvino': compiling needs {error.name}. Run: pip install \"edgefw[train]\""
             ) from error
-        return IrWriter(self._config, self)
+        config: Any = self._config
+        backend: Any = self
+        return IrWriter(config, backend)
 
 
 def _of_one_image(model: Any) -> Any:

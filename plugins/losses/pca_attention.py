@@ -81,12 +81,14 @@ class PcaAttentionLoss(nn.Module):
     def _attended(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         if self.config.compare == "scores":
             return _scores(query, key)
-        return scaled_dot_product_attention(query, key, value)
+        attended: Tensor = scaled_dot_product_attention(query, key, value)
+        return attended
 
 
 def _scores(left: Tensor, right: Tensor) -> Tensor:
     """(R, heads, N, N)."""
-    return left @ right.mT / left.shape[-1] ** 0.5
+    scores: Tensor = left @ right.mT / left.shape[-1] ** 0.5
+    return scores
 
 
 def _joined(part: Tensor) -> Tensor:

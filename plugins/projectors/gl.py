@@ -44,13 +44,13 @@ class GroupWiseLinear(nn.Module):
     def forward(self, feature_map: Tensor) -> Tensor:
         """Each neighbourhood through its own layer."""
         cells = self.dropout(on_grid(feature_map, self._grid)).permute(0, 2, 3, 1)  # (B, rows, columns, C)
-        bands = [self._band(number, band) for number, band in enumerate(cells.split(self._side, dim=1))]
+        bands = [self._band(number, band) for number, band in enumerate(torch.split(cells, self._side, dim=1))]
         return torch.cat(bands, dim=1).permute(0, 3, 1, 2)
 
     def _band(self, number: int, band: Tensor) -> Tensor:
         """A row of neighbourhoods (B, side, columns, C) to (B, side, columns, D)."""
         first = number * self._across
-        tiles = band.split(self._side, dim=2)
+        tiles = torch.split(band, self._side, dim=2)
         return torch.cat([self.layers[first + at](tile) for at, tile in enumerate(tiles)], dim=2)
 
 

@@ -45,7 +45,7 @@ class RoundedLayer(nn.Module):
         super().__init__()
         self.layer = layer
         self.rounding = rounding
-        self.input = RoundedActivation(rounding)
+        self.input: RoundedActivation | RoundedBefore = RoundedActivation(rounding)
         self.output = RoundedActivation(rounding) if round_output else nn.Identity()
 
     def __getattr__(self, name: str) -> Any:

@@ -29,8 +29,8 @@ def jitter(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.n
 def grey(image: np.ndarray) -> np.ndarray:
     """(H, W, 1): luma of three channels, the mean of any other number."""
     if image.shape[2] != 3:
-        return image.mean(axis=2, keepdims=True)
-    return (image @ _LUMA)[:, :, None]
+        return np.asarray(image.mean(axis=2, keepdims=True))
+    return np.asarray((image @ _LUMA)[:, :, None])
 
 
 def _mixed(flat: np.ndarray | np.float32, image: np.ndarray, factor: np.float32) -> np.ndarray:
@@ -67,7 +67,7 @@ def _filtered(image: np.ndarray, weights: np.ndarray, axis: int) -> np.ndarray:
 def noise(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
     """Gaussian noise of every number, of a standard deviation of up to 0.2."""
     deviation = np.float32(rng.uniform(0, strength) * _MOST_NOISE)
-    return image + deviation * rng.standard_normal(image.shape, dtype=np.float32)
+    return np.asarray(image + deviation * rng.standard_normal(image.shape, dtype=np.float32))
 
 
 def jpeg(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:

@@ -17,7 +17,8 @@ def rotated(image: np.ndarray, degrees: float) -> np.ndarray:
         return image
     rows, columns = _sources(image.shape[0], image.shape[1], math.radians(degrees))
     if image.dtype != np.uint8:
-        return image[_inside(np.rint(rows), image.shape[0]), _inside(np.rint(columns), image.shape[1])]
+        nearest: np.ndarray = image[_inside(np.rint(rows), image.shape[0]), _inside(np.rint(columns), image.shape[1])]
+        return nearest
     return _between(image, rows, columns)
 
 
@@ -31,7 +32,8 @@ def _sources(height: int, width: int, angle: float) -> tuple[np.ndarray, np.ndar
 
 
 def _inside(places: np.ndarray, length: int) -> np.ndarray:
-    return np.clip(places, 0, length - 1).astype(np.intp)
+    inside: np.ndarray = np.clip(places, 0, length - 1).astype(np.intp)
+    return inside
 
 
 def _between(image: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
@@ -44,4 +46,5 @@ def _between(image: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.nda
     beside = (columns - left).astype(np.float32).reshape(*rows.shape, *extra)
     upper = image[top, left] * (1 - beside) + image[top, right] * beside
     lower = image[bottom, left] * (1 - beside) + image[bottom, right] * beside
-    return np.rint(upper * (1 - below) + lower * below).astype(np.uint8)
+    mixed: np.ndarray = np.rint(upper * (1 - below) + lower * below).astype(np.uint8)
+    return mixed

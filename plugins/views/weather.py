@@ -42,7 +42,7 @@ def rain(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.nda
         streaks |= np.roll(drops, (step, round(step * slant)), axis=(0, 1))
     seen = gaussian(streaks.astype(np.float32)[:, :, None], 0.5)
     dark = image * np.float32(1 - 0.3 * strength)
-    return dark + (np.float32(_HAZE) - dark) * seen * np.float32(0.6)
+    return np.asarray(dark + (np.float32(_HAZE) - dark) * seen * np.float32(0.6))
 
 
 def snow(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
