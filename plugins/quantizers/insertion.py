@@ -56,7 +56,7 @@ def rounded_copy(network: nn.Module, example: Tensor, plan: Plan, replace: Repla
         RecipeError: if a pattern matches no layer, or nothing is left to round.
     """
     made = _shared_copy(network)
-    seen = _watch(made, example)
+    seen = _watch(made, example, plan)
     names = _chosen(seen.ran, plan)
     if "" in names:  # the network is one layer
         return (replace and replace("", made)) or _rounded(made, plan, None)
@@ -66,7 +66,7 @@ def rounded_copy(network: nn.Module, example: Tensor, plan: Plan, replace: Repla
         set_module(made, name, other or _rounded(layer, plan, seen.norm_after(name)))
         follower = seen.follower.get(name)
         if follower is not None and other is None:
-            set_module(made, follower, _after_norm(seen.norms[follower]))
+            set_module(made, follower, _after_norm(seen.norms[follower], plan))
     _round_once(made, seen.source)
     return made
 
@@ -137,7 +137,7 @@ class _Made:
         return name if values._version == version else None
 
 
-def _watch(network: nn.Module, example: Tensor) -> _Seen:
+def _watch(network: nn.Module, example: Tensor, plan: Plan) -> _Seen:
     seen, calls, made, hooks = _Seen(), dict[str, int](), _Made(), list[Any]()
 
     def after_layer(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
@@ -164,7 +164,7 @@ def _watch(network: nn.Module, example: Tensor) -> _Seen:
     def after_norm(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
         def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
             source = next((conv for conv, norm in seen.follower.items() if norm == name), None)
-            if source is not None and not _after_norm(cast(nn.BatchNorm2d, module)):
+            if source is not None and not _after_norm(cast(nn.BatchNorm2d, module), plan):
                 made.add(source, output)
 
         return hook
@@ -227,11 +227,24 @@ def _chosen(ran: dict[str, nn.Module], plan: Plan) -> list[str]:
 
 def _rounded(layer: nn.Module, plan: Plan, norm: nn.BatchNorm2d | None) -> nn.Module:
     if isinstance(layer, nn.Conv2d):
-        return RoundedConv(layer, plan.rounding, plan.outputs != "none", norm, plan.freeze_norms)
+        rectify = None if norm is None else _rectify(norm, plan)
+        return RoundedConv(layer, plan.rounding, plan.outputs != "none", norm, plan.freeze_norms, rectify)
     return RoundedLinear(layer, plan.rounding, plan.outputs == "all")
 
 
-def _after_norm(norm: nn.BatchNorm2d) -> nn.Sequential:
-    """What a batch norm does besides: nothing, or timm's drop and activation."""
+def _after_norm(norm: nn.BatchNorm2d, plan: Plan) -> nn.Sequential:
+    """What a batch norm does besides: nothing, or timm's drop and activation, but for a ReLU that the convolution takes."""
+    rest = _rest(norm)
+    return nn.Sequential(*([] if _rectify(norm, plan) is not None else rest))
+
+
+def _rest(norm: nn.BatchNorm2d) -> list[nn.Module]:
     rest = [getattr(norm, name) for name in ("drop", "act") if hasattr(norm, name)]
-    return nn.Sequential(*(module for module in rest if not isinstance(module, nn.Identity)))
+    return [module for module in rest if not isinstance(module, nn.Identity)]
+
+
+def _rectify(norm: nn.BatchNorm2d, plan: Plan) -> nn.Module | None:
+    """The ReLU or ReLU6 that is all a batch norm does besides, where results are rounded."""
+    rest = _rest(norm)
+    taken = len(rest) == 1 and type(rest[0]) in (nn.ReLU, nn.ReLU6) and plan.outputs != "none"
+    return rest[0] if taken else None

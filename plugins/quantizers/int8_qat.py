@@ -3,7 +3,9 @@
 Every linear layer and convolution sees its input and its weights rounded to int8 (weights symmetric per output channel,
 activations per tensor), from the first step of the phase on; gradients pass straight through. In training the range of
 an activation is that of the batch at hand, so nothing is calibrated first; what evaluation and export use is remembered
-on the way. A batch norm is folded into the convolution before it, as on the device. Formulas: `fake_quantise.py`.
+on the way. A batch norm is folded into the convolution before it, as on the device; a ReLU or ReLU6 inside the norm (as in
+timm's networks) goes along, and its result is rounded to 0..255. What one layer rounded the next one does not round
+again, and biases have the step of the products that they are added to. Formulas: `fake_quantise.py`.
 
 Source: Jacob et al. 2018, arXiv:1712.05877, sections 2 and 3; Krishnamoorthi 2018, arXiv:1806.08342. EdgeVL (Cai et al.
 2024, arXiv:2403.04908, stage 2) trains its students so.

@@ -8,6 +8,7 @@ Krishnamoorthi 2018, arXiv:1806.08342, section 7). Which layers of a network are
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -110,14 +111,25 @@ class RoundedConv(RoundedLayer):
     Args:
         norm: the batch norm, or None.
         freeze: normalise with the running statistics in training too.
+        rectify: a ReLU or ReLU6 that follows the norm, or None. Its result is rounded instead, to whole numbers from 0
+            on: on the device their lower bound is the ReLU.
     """
 
     def __init__(
-        self, layer: nn.Conv2d, rounding: Rounding, round_output: bool, norm: nn.BatchNorm2d | None, freeze: bool
+        self,
+        layer: nn.Conv2d,
+        rounding: Rounding,
+        round_output: bool,
+        norm: nn.BatchNorm2d | None,
+        freeze: bool,
+        rectify: nn.Module | None = None,
     ) -> None:
         super().__init__(layer, rounding, round_output)
         self.norm = norm
         self.freeze = freeze
+        self.rectify = rectify or nn.Identity()
+        if rectify is not None:
+            self.output = RoundedActivation(replace(rounding, affine=True))
 
     def forward(self, values: Tensor) -> Tensor:
         """(B, C, H, W) to (B, O, H', W')."""
@@ -129,7 +141,7 @@ class RoundedConv(RoundedLayer):
             found = self._with_batch_statistics(layer, values, self.norm, limit)
         else:
             found = convolve(layer, values, *self.rounded(*folded(layer, self.norm)))
-        output: Tensor = self.output(found)
+        output: Tensor = self.output(self.rectify(found))
         return output
 
     def _with_batch_statistics(self, layer: nn.Conv2d, values: Tensor, norm: nn.BatchNorm2d, limit: int) -> Tensor:

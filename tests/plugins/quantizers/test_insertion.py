@@ -114,3 +114,49 @@ def test_a_dead_channel_gets_steps_in_which_its_bias_still_fits_32_bits() -> Non
 
 def test_the_least_step_leaves_ordinary_channels_alone() -> None:
     assert torch.equal(smallest_weight_step(torch.tensor([0.0, 1e-9]), torch.tensor(0.1)), torch.full((2,), 1e-12))
+
+
+class Rectified(nn.Module):
+    """Two convolutions with timm's batch norm, whose activation is ReLU6, and a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        timm_norms = pytest.importorskip("timm.layers")
+        self.first = nn.Conv2d(3, 8, 3, padding=1, bias=False)
+        self.one = timm_norms.BatchNormAct2d(8, act_layer=nn.ReLU6)
+        self.second = nn.Conv2d(8, 8, 1, bias=False)
+        self.two = timm_norms.BatchNormAct2d(8, act_layer=nn.ReLU6)
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.head(self.two(self.second(self.one(self.first(pixels)))).mean((2, 3)))
+
+
+def test_a_relu_is_taken_along_and_its_result_is_what_is_rounded() -> None:
+    torch.manual_seed(4)
+    made = trained(Rectified())
+    assert isinstance(made.second.input, RoundedBefore)
+    assert len(made.one) == len(made.two) == 0
+    step = made.first.output.step()
+    assert int(step.zero) == 0
+    assert float(step.scale) * 255 <= 6.0
+    values = made.first(torch.randn(2, 3, 8, 8) * 9)
+    whole = values / step.scale
+    torch.testing.assert_close(whole, whole.round(), atol=1e-3, rtol=0)
+    assert float(values.min()) == 0.0 and float(whole.max()) <= 255.001
+
+
+def test_on_the_device_the_lower_bound_is_the_relu(export: Callable[[nn.Module, Tensor], onnx.ModelProto]) -> None:
+    torch.manual_seed(5)
+    made, pixels = trained(Rectified()), torch.randn(6, 3, 8, 8) * 3
+    whole = integer_copy(made)
+    torch.testing.assert_close(whole(pixels), made(pixels), atol=1e-5, rtol=1e-5)
+    operators = [node.op_type for node in export(whole, torch.randn(2, 3, 8, 8)).graph.node]
+    assert "Clip" not in operators and "Relu" not in operators
+    assert operators.count("QuantizeLinear") == 4  # the pixels, two results, the head's input
+
+
+def test_results_that_are_not_rounded_keep_their_relu() -> None:
+    made = rounded_copy(Rectified(), torch.randn(2, 3, 8, 8), Plan(rounding=Rounding(), outputs="none"))
+    assert [type(module) for module in made.one] == [nn.ReLU6]
+    assert not isinstance(made.second.input, RoundedBefore)
