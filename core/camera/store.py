@@ -8,11 +8,12 @@ that was stored is touched.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -44,13 +45,15 @@ class FrameStore:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._lines = folder / LINES
-            known = _whole_lines(self._lines)
+            _cut(self._lines)
+            known = [line["file"] for line in read_lines(folder) if _OWN.fullmatch(line["file"])]
             self.removed = _put_right(folder, known)
             self._lines.touch()
+            own = [path for path in folder.iterdir() if _OWN.fullmatch(path.name)]
+            self.bytes = sum(path.stat().st_size for path in own)
         except OSError as error:
             raise DataError(f"{folder}: frames cannot be stored here ({error.strerror or error}).") from error
-        self.bytes = sum((folder / name).stat().st_size for name in known)
-        self._number = 1 + max((int(name.split("-")[1].split(".")[0]) for name in known), default=-1)
+        self._number = 1 + max(map(_number_of, [*known, *(path.name for path in own)]), default=-1)
 
     def add(self, picture: bytes, ending: str, time: datetime, about: Mapping[str, Any]) -> Stored:
         """Store one picture and its line.
@@ -66,11 +69,12 @@ class FrameStore:
         stamp = time.strftime("%Y%m%dT%H%M%S.") + f"{time.microsecond // 1000:03d}Z"
         name = f"{stamp}-{self._number:06d}.{ending}"
         facts = {"file": name, "time": time.isoformat(), "bytes": len(picture)}
-        line = json.dumps({**facts, "sha256": hashlib.sha256(picture).hexdigest(), **about}, ensure_ascii=False)
+        line = json.dumps({**facts, "sha256": hashlib.sha256(picture).hexdigest(), **about})
+        length = self._lines.stat().st_size
         try:
             self._write(self.folder / name, picture, line)
         except OSError:
-            self._undo(self.folder / name)
+            self._undo(self.folder / name, length)
             return "disk full"
         self._number += 1
         self.bytes += len(picture)
@@ -88,14 +92,12 @@ class FrameStore:
             file.flush()
             os.fsync(file.fileno())
 
-    def _undo(self, path: Path) -> None:
-        """After a write that failed: no half picture, no half line. A disk that refuses this too is put right later."""
-        try:
+    def _undo(self, path: Path, length: int) -> None:
+        """After a write that failed: no half line, no half picture; this needs no space."""
+        with contextlib.suppress(OSError):
+            os.truncate(self._lines, length)
             path.with_name(path.name + _PART).unlink(missing_ok=True)
             path.unlink(missing_ok=True)
-            _whole_lines(self._lines, without=path.name)
-        except OSError:
-            pass
 
 
 def read_lines(folder: Path) -> list[dict[str, Any]]:
@@ -113,36 +115,27 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
     return value if isinstance(value, dict) and isinstance(value.get("file"), str) else None
 
 
-def _whole_lines(path: Path, without: str | None = None) -> dict[str, dict[str, Any]]:
-    """Lines by file name, of pictures that are there; the file is cut or rewritten if it holds anything else."""
-    if not path.is_file():
-        return {}
-    data = path.read_bytes()
-    found = [_parsed(line) for line in data.split(b"\n")]
-    kept = {line["file"]: line for line in found if line and line["file"] != without and _is_whole(path.parent, line)}
-    clean = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept.values()).encode()
-    if clean != data:
-        part = path.with_name(path.name + _PART)
-        with part.open("wb") as file:
-            file.write(clean)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    return kept
+def _cut(path: Path) -> None:
+    """Cut off a last line that was not finished."""
+    data = path.read_bytes() if path.is_file() else b""
+    if data and not data.endswith(b"\n"):
+        os.truncate(path, data.rfind(b"\n") + 1)
 
 
-def _is_whole(folder: Path, line: Mapping[str, Any]) -> bool:
-    path = folder / Path(line["file"]).name
-    return path.is_file() and path.stat().st_size == line.get("bytes")
+def _number_of(name: str) -> int:
+    return int(name.split("-")[1].split(".")[0])
 
 
-def _put_right(folder: Path, known: Mapping[str, Any]) -> int:
-    """Remove pictures of ours without a line, and unfinished files; how many."""
-    removed = 0
-    for path in folder.iterdir():
-        own = path.name.removesuffix(_PART)
-        unfinished = path.name.endswith(_PART) and (_OWN.fullmatch(own) or own == LINES)
-        if unfinished or (_OWN.fullmatch(path.name) and path.name not in known):
-            path.unlink()
-            removed += 1
-    return removed
+def _put_right(folder: Path, known: Sequence[str]) -> int:
+    """Remove unfinished files, and the picture that was in flight: the one after the last line. How many.
+
+    Two pictures or more without a line are no remains of a kill: somebody took the lines away, and they stay.
+    """
+    names = [path.name for path in folder.iterdir()]
+    parts = [name for name in names if name.endswith(_PART) and _OWN.fullmatch(name.removesuffix(_PART))]
+    last = max(map(_number_of, known), default=-1)
+    loose = [name for name in names if _OWN.fullmatch(name) and name not in known and _number_of(name) > last]
+    removed = [*parts, *(loose if len(loose) == 1 else [])]
+    for name in removed:
+        (folder / name).unlink()
+    return len(removed)

@@ -58,9 +58,18 @@ class CameraOptions:
             raise click.UsageError("--watch is for a folder; a video or a camera needs no option.")
         if self.realtime and not is_video(sources[0]):
             raise click.UsageError("--realtime is for video files.")
+        if self.store is not None and any(_reaches(source, self.store) for source in sources):
+            raise click.UsageError(
+                "--store lies in what is looked at: its pictures would be kept again. Choose another."
+            )
         loose = [name for name in ("threshold", "score", "cool_down", "budget_mb") if getattr(self, name) is not None]
         if loose and not self.keep:
             raise click.UsageError(f"--{loose[0].replace('_', '-')} needs --keep; a pack's trigger states its own.")
+
+
+def _reaches(source: str, store: Path) -> bool:
+    folder = Path(source).expanduser()
+    return folder.is_dir() and store.absolute().is_relative_to(folder.absolute())
 
 
 def label_frames(
@@ -163,10 +172,11 @@ def _print(records: Iterator[dict[str, Any]], as_lines: bool) -> int:
         count += 1
         now = (record["label"] or "unknown", record.get("trigger", ""))
         if as_lines:
-            click.echo(json.dumps(record, ensure_ascii=False))
+            click.echo(json.dumps(record))  # ASCII: a file name may be no text
         elif now != before:
             score = "" if record["score"] is None else f"\t{record['score']:.3f}"
-            click.echo(f"{record['seconds']:.2f} s\t{record['source']}\t{now[0]}{score}\t{now[1]}".rstrip())
+            source = record["source"].encode("utf-8", "backslashreplace").decode()
+            click.echo(f"{record['seconds']:.2f} s\t{source}\t{now[0]}{score}\t{now[1]}".rstrip())
         before = now
     return count
 
@@ -177,13 +187,16 @@ def _tell(done: int, seconds: float, pipeline: Pipeline, session: Session, sourc
     Raises:
         DataError: if there was not a single frame.
     """
+    from edgefw.camera.watched_folder import WatchedFolder
     from edgefw.errors import DataError
 
     notes = {"dropped": pipeline.dropped, **source.notes()}
     counted = ", ".join(f"{name} {count}" for name, count in notes.items() if count or name == "dropped")
-    if not done:
+    if not done and not isinstance(source, WatchedFolder):
         raise DataError(f"no frame could be labelled ({counted}).")
     click.echo(f"{done} frames in {seconds:.1f} s, {done / seconds:.1f} a second; {counted}", err=True)
+    if not done:
+        return  # a folder into which nobody wrote
     click.echo(", ".join(f"{name} {count}" for name, count in session.labels.most_common(8)), err=True)
     if session.outcomes:
         said = ", ".join(f"{name} {count}" for name, count in session.outcomes.most_common())

@@ -75,9 +75,31 @@ def test_what_a_kill_left_is_put_right_and_strangers_are_not_touched(tmp_path: P
     (tmp_path / json.loads(lines.splitlines()[0])["file"]).unlink()
     again = FrameStore(tmp_path)
     assert again.removed == 2
-    assert [line["bytes"] for line in read_lines(tmp_path)] == [3]
+    assert [line["bytes"] for line in read_lines(tmp_path)] == [3, 3]  # a picture that was taken away keeps its line
     assert len(list(tmp_path.iterdir())) == 3
     assert again.add(b"three", "jpg", NOON, {}) == "stored"
+
+
+def test_pictures_whose_lines_were_taken_away_stay(tmp_path: Path):
+    store = FrameStore(tmp_path)
+    for _ in range(3):
+        store.add(b"picture", "jpg", NOON, {})
+    (tmp_path / LINES).unlink()
+    again = FrameStore(tmp_path)
+    assert (again.removed, again.bytes) == (0, 21)
+    again.add(b"next", "jpg", NOON, {})
+    assert read_lines(tmp_path)[0]["file"].endswith("-000003.jpg")
+
+
+def test_lines_of_others_are_left_alone(tmp_path: Path):
+    (tmp_path / LINES).write_text('{"id": 1}\n{"file": "a.jpg", "bytes": 1}\n')
+    FrameStore(tmp_path).add(b"x", "jpg", NOON, {})
+    assert (tmp_path / LINES).read_text().splitlines()[0] == '{"id": 1}'
+
+
+def test_a_file_name_that_is_no_text_is_told_all_the_same(tmp_path: Path):
+    assert FrameStore(tmp_path).add(b"x", "jpg", NOON, {"source": "stra\udcdf.jpg"}) == "stored"
+    assert read_lines(tmp_path)[0]["source"] == "stra\udcdf.jpg"
 
 
 def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path):

@@ -137,6 +137,9 @@ def test_a_trigger_travels_in_the_label_pack(edgefw, bundle, video, tmp_path, sm
 
 
 def test_what_does_not_go_together_is_refused(edgefw, bundle, video, tmp_path):
+    inside = tmp_path / "photos" / "kept"
+    inside.parent.mkdir()
+    assert "would be kept again" in refusal(edgefw("label", bundle, inside.parent, "--keep", "red", "--store", inside))
     assert "give one SOURCE" in refusal(edgefw("label", bundle, video, video))
     assert "--watch is for a folder" in refusal(edgefw("label", bundle, video, "--watch"))
     assert "use --jsonl instead" in refusal(edgefw("label", bundle, video, "--json"))
