@@ -167,19 +167,21 @@ def test_a_running_labeller_takes_a_new_pack_and_refuses_one_for_another_encoder
         "--pack",
         str(pack),
         "--jsonl",
+        "--frames",
+        "3",
     ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert _seen(process, folder, 0) == "red"
-        write_pack(_renamed(first, "x" * 0), pack)
+        write_pack(_renamed(first, ""), pack)
         time.sleep(1.2)
         assert _seen(process, folder, 1) == "new red"
         write_pack(_renamed(first, "f" * 64), pack)
         time.sleep(1.2)
         assert _seen(process, folder, 2) == "new red"
+        _, err = process.communicate(timeout=30)
     finally:
-        process.send_signal(2)
-        _, err = process.communicate(timeout=20)
+        process.kill()
     assert "new label pack: 3 labels" in err
     assert "new label pack refused, the old one stays" in err and "made for encoder ffffffffffff" in err
     assert "3 frames in" in err
