@@ -81,6 +81,7 @@ def command(
             options.check(sources)
             _frames(opened, sources, options, labels, pack, modality, artefact, threads, as_json, as_lines)
             return
+        options.refuse_unused()
         named = named_sources(sources, opened.modalities)
         if named and modality is not None:
             raise click.UsageError("--modality is the sensor of unnamed sources; these are named.")

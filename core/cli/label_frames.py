@@ -44,6 +44,24 @@ class CameraOptions:
 
         return self.watch or bool(self.keep) or self.store is not None or any(is_video(source) for source in sources)
 
+    def refuse_unused(self) -> None:
+        """Where images are labelled file by file, nothing of this does anything.
+
+        Raises:
+            click.UsageError: naming the first option that was given.
+        """
+        given = [
+            name
+            for name in ("threshold", "score", "cool_down", "budget_mb", "frames")
+            if getattr(self, name) is not None
+        ]
+        if self.realtime:
+            given.append("realtime")
+        if given:
+            raise click.UsageError(
+                f"--{given[0].replace('_', '-')} is for frames: a video, a camera, --watch, --keep or --store."
+            )
+
     def check(self, sources: Sequence[str]) -> None:
         """Refuse options that do not go together.
 
@@ -58,6 +76,8 @@ class CameraOptions:
             raise click.UsageError("--watch is for a folder; a video or a camera needs no option.")
         if self.realtime and not is_video(sources[0]):
             raise click.UsageError("--realtime is for video files.")
+        if self.budget_mb is not None and self.store is None:
+            raise click.UsageError("--budget-mb is the budget of --store: name its folder.")
         if self.store is not None and any(_reaches(source, self.store) for source in sources):
             raise click.UsageError(
                 "--store lies in what is looked at: its pictures would be kept again. Choose another."

@@ -137,6 +137,11 @@ def test_a_trigger_travels_in_the_label_pack(edgefw, bundle, video, tmp_path, sm
 
 
 def test_what_does_not_go_together_is_refused(edgefw, bundle, video, tmp_path):
+    for option in (("--threshold", 0.3), ("--frames", 2), ("--realtime",)):
+        assert f"{option[0]} is for frames" in refusal(edgefw("label", bundle, tmp_path, *option))
+    assert "--budget-mb is the budget of --store" in refusal(
+        edgefw("label", bundle, video, "--keep", "red", "--budget-mb", 1)
+    )
     inside = tmp_path / "photos" / "kept"
     inside.parent.mkdir()
     assert "would be kept again" in refusal(edgefw("label", bundle, inside.parent, "--keep", "red", "--store", inside))
