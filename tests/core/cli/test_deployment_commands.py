@@ -8,7 +8,6 @@ import sys
 import numpy as np
 import pytest
 
-from edgefw.cli.main import run
 from edgefw.runtime.bundle import open_bundle
 from edgefw.runtime.label_pack import write_pack
 
@@ -21,18 +20,6 @@ def bundle(tmp_path_factory, small_bundle):
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory, small_bundle):
     return small_bundle.write_pictures(tmp_path_factory.mktemp("pictures"))
-
-
-@pytest.fixture
-def edgefw(capsys):
-    """Run a command line: (exit code, stdout, stderr)."""
-
-    def call(*arguments):
-        code = run([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 def refusal(result) -> str:

@@ -15,7 +15,6 @@ import pytest
 from PIL import Image
 
 from edgefw.camera.store import read_lines
-from edgefw.cli.main import run
 from edgefw.runtime.bundle import open_bundle
 from edgefw.runtime.label_pack import Label, LabelPack, write_pack
 
@@ -37,18 +36,6 @@ def video(tmp_path_factory) -> Path:
         writer.write(np.full((48, 64, 3), BLUE if 10 <= number < 20 else RED, np.uint8))
     writer.release()
     return path
-
-
-@pytest.fixture
-def edgefw(capsys):
-    """Run a command line: (exit code, stdout, stderr)."""
-
-    def call(*arguments):
-        code = run([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 def refusal(result) -> str:

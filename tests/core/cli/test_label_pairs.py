@@ -6,8 +6,6 @@ import sys
 
 import pytest
 
-from edgefw.cli.main import run
-
 SINGLE, JOINT = "onnxruntime-fp32", "onnxruntime-fp32-rgb+depth"
 
 
@@ -24,18 +22,6 @@ def scenes(tmp_path, pair_bundle, monkeypatch):
     pair_bundle.write_depth(tmp_path / "depth" / "lone.png", 400)
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-@pytest.fixture
-def edgefw(capsys):
-    """Run a command line: (exit code, stdout, stderr)."""
-
-    def call(*arguments):
-        code = run([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 def refusal(result) -> str:
