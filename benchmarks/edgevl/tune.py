@@ -40,6 +40,10 @@ VARIANTS: dict[str, list[tuple[str, Change]]] = {
         ),
     ],
     "texts, then qat": [("distil", {"losses": TEXTS}), ("qat", {"losses": TEXTS})],
+    "texts at 3e-3, averaged, then qat": [
+        ("distil", {"losses": TEXTS, "ema": 0.95, "optimiser": {"lr": 3e-3}}),
+        ("qat", {"losses": TEXTS}),
+    ],
     "feature and texts, then qat": [
         ("distil", {"losses": [{**FEATURE, "weight": 20.0}, *TEXTS]}),
         ("qat", {"losses": [{**FEATURE, "weight": 20.0}, *TEXTS]}),

@@ -56,7 +56,7 @@ class Job:
 
 
 TOY = Job("toy", side=8, batch=16, steps=130, warm=30, blocks=30, samples=8_000, convolutional=False)
-REAL = Job("real", side=96, batch=16, steps=30, warm=10, blocks=8, samples=512, convolutional=True)
+REAL = Job("real", side=96, batch=16, steps=50, warm=10, blocks=8, samples=512, convolutional=True)
 
 
 class PlainTrunk(nn.Module):
