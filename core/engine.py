@@ -24,6 +24,7 @@ from edgefw.contracts.backend import refuse_unready
 from edgefw.contracts.run import RunInfo
 from edgefw.environment import environment, used_plugins
 from edgefw.errors import GateFailed, RecipeError
+from edgefw.evaluation.budget import failures, missing
 from edgefw.pieces import Pieces
 from edgefw.processes import Processes, launched
 from edgefw.recipe.compose import compose
@@ -222,13 +223,15 @@ def summary(context: StageContext, stages: Sequence[Mapping[str, Any]], until: s
     done = {name: context.folder.result(name) for name in names if context.folder.completed(name)}
     verify = done.get("verify", {})
     failed = [row for row in verify.get("budget", []) if not row["ok"]]
+    unjudged = verify.get("unjudged", [])
     return {
         "edgefw": __version__,
         "recipe": context.recipe.source,
-        "status": "gate-failed" if failed else "ok",
+        "status": "gate-failed" if failed or unjudged else "ok",
         "until": until,
         "evaluation": verify.get("evaluation", []),
         "artefacts": verify.get("artefacts", []),
+        "unjudged": unjudged,
         "budget": verify.get("budget", []),
         "best": verify.get("best"),
         "stages": [dict(row) for row in stages],
@@ -253,8 +256,7 @@ def _provenance(context: StageContext, done: Mapping[str, Mapping[str, Any]]) ->
 
 
 def _gate_message(folder: RunFolder) -> str:
-    rows = [row for row in folder.result("verify")["budget"] if not row["ok"]]
-    lines = [
-        f"  {row['artefact']}: {row['check']} is {row['value']:.4g}, the budget is {row['limit']:.4g}" for row in rows
-    ]
-    return "\n".join([f"The budget of verify was not met ({folder.path / 'verify' / 'result.json'}):", *lines])
+    verified, where = folder.result("verify"), folder.path / "verify" / "result.json"
+    failed, unjudged = failures(verified["budget"]), missing(verified["unjudged"])
+    parts = [f"The budget of verify was not met ({where}):\n{failed}"] if failed else []
+    return "\n".join([*parts, *([f"Not everything was judged ({where}):\n{unjudged}"] if unjudged else [])])

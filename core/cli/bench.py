@@ -20,7 +20,8 @@ from edgefw.cli.finite import FiniteRange
 def command(bundle: Path, seconds: float, batch: int, threads: int | None, no_memory: bool, as_json: bool) -> None:
     """Measure latency (batch 1, artefacts turn by turn), throughput and memory of BUNDLE.
 
-    BUNDLE is a bundle folder, an .edgefw file, or a run folder.
+    BUNDLE is a bundle folder, an .edgefw file, or a run folder. An artefact whose runtime is not installed is named with
+    the reason, and the others are measured.
     """
     from edgefw.runtime.bundle import open_bundle
     from edgefw.runtime.bundle_bench import bench_bundle
@@ -34,6 +35,9 @@ def command(bundle: Path, seconds: float, batch: int, threads: int | None, no_me
     wide = max(32, *(len(row["name"]) + 2 for row in rows))
     click.echo(f"{'artefact':<{wide}}{'p50 ms':>9}{'p95 ms':>9}{'images/s':>10}{'MB':>8}{'memory MiB':>12}")
     for row in rows:
+        if row["why"] is not None:
+            click.echo(f"{row['name']:<{wide}}not measured: {row['why']}")
+            continue
         memory = "-" if row["memory_mib"] is None else f"{row['memory_mib']:.1f}"
         click.echo(
             f"{row['name']:<{wide}}{row['latency_ms_p50']:>9.2f}{row['latency_ms_p95']:>9.2f}"

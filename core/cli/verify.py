@@ -19,6 +19,7 @@ import click
 )
 @click.option("--pack", type=click.Path(path_type=Path), help="A label pack to use instead of the bundle's own.")
 @click.option("--batch", type=click.IntRange(min=1), default=16, show_default=True, help="Images in memory at a time.")
+@click.option("--without", multiple=True, metavar="ARTEFACT", help="Leave an artefact of a bundle out of the verdict.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads; default: as the recipe said.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
 def command(
@@ -28,6 +29,7 @@ def command(
     data: Sequence[str],
     pack: Path | None,
     batch: int,
+    without: Sequence[str],
     threads: int | None,
     as_json: bool,
 ) -> None:
@@ -36,24 +38,33 @@ def command(
     A RUN folder is verified again on its recipe's held-out split, with teacher and student (needs edgefw[train]). With
     KEY=VALUE, of the recipe's sections data, evaluate, verify and compute, a copy of it in --out is verified on other
     samples; the run stays as it is. A BUNDLE, or a run with --data, is verified on folders of images: artefacts against
-    the bundle's float file, with the base installation.
+    the bundle's float file, with the base installation. An artefact whose runtime is not installed is named, the others
+    are judged, and the exit code is 1: not everything was judged.
     """
-    from edgefw.errors import GateFailed
-    from edgefw.evaluation.budget import failures
 
     if (target / "run.json").is_file() and not data:
-        if pack is not None or threads is not None:
-            raise click.UsageError("--pack and --threads need --data; a run is verified as its recipe says.")
+        if pack is not None or threads is not None or without:
+            raise click.UsageError("--pack, --threads and --without need --data; a run is verified as its recipe says.")
         if (out is None) != (not overrides):
             raise click.UsageError("a run is verified on other samples with KEY=VALUE and --out, both of them.")
         result = _run(target, overrides, out)
     elif overrides or out is not None:
         raise click.UsageError("KEY=VALUE and --out are for a RUN without --data: a bundle holds no recipe.")
     else:
-        result = _bundle(target, data, pack, batch, threads)
+        result = _bundle(target, data, pack, batch, threads, without)
     click.echo(json.dumps(result, indent=2, ensure_ascii=False)) if as_json else _print(result)
-    if failed := failures(result["budget"]):
-        raise GateFailed(f"The budget was not met:\n{failed}")
+    _judge(result)
+
+
+def _judge(result: Mapping[str, Any]) -> None:
+    from edgefw.errors import GateFailed
+    from edgefw.evaluation.budget import failures, missing
+
+    failed, unjudged = failures(result["budget"]), missing(result["unjudged"])
+    parts = [f"The budget was not met:\n{failed}"] if failed else []
+    parts += [f"Not everything was judged:\n{unjudged}"] if unjudged else []
+    if parts:
+        raise GateFailed("\n".join(parts))
 
 
 def _run(target: Path, overrides: Sequence[str], out: Path | None) -> dict[str, Any]:
@@ -61,11 +72,13 @@ def _run(target: Path, overrides: Sequence[str], out: Path | None) -> dict[str, 
     from edgefw.verifying.reverify import verify_run
 
     result = verify_run(target) if out is None else verify_elsewhere(target, overrides, out)
-    ok = all(row["ok"] for row in result["budget"])
+    ok = all(row["ok"] for row in result["budget"]) and not result["unjudged"]
     return {"target": str(out or target), "kind": "run", "ok": ok, **result}
 
 
-def _bundle(target: Path, data: Sequence[str], pack: Path | None, batch: int, threads: int | None) -> dict[str, Any]:
+def _bundle(
+    target: Path, data: Sequence[str], pack: Path | None, batch: int, threads: int | None, without: Sequence[str]
+) -> dict[str, Any]:
     from edgefw.errors import DataError
     from edgefw.labels.folders import parse_data
     from edgefw.runtime.bundle import open_bundle
@@ -84,13 +97,13 @@ def _bundle(target: Path, data: Sequence[str], pack: Path | None, batch: int, th
         elif opened.manifest.labels is not None:
             labels = opened.label_pack()
         folders = parse_data(data, opened.modalities, labels.names if labels else ())
-        result = verify_bundle(opened, folders, labels, batch=batch, threads=threads)
+        result = verify_bundle(opened, folders, labels, batch=batch, threads=threads, without=without)
     return {"target": str(target), "kind": "bundle", **result}
 
 
 def _print(result: Mapping[str, Any]) -> None:
     evaluation = [row for row in result["evaluation"] if row["metric"] == "top1"]
-    wide = max(32, *(len(row["name"]) for row in result["artefacts"]))
+    wide = max([32, *(len(row["name"]) for row in (*result["artefacts"], *result["unjudged"]))])
     for row in evaluation:
         click.echo(f"{row['model']:<{wide}} {row['modality']:<10} top-1 {100 * row['value']:6.1f} %  (n = {row['n']})")
     for artefact in result["artefacts"]:
@@ -100,10 +113,13 @@ def _print(result: Mapping[str, Any]) -> None:
             + (f", agreement {100 * agreed:.1f} %" if agreed is not None else "")
             + f", {artefact['latency_ms_p50']:.2f} ms, {artefact['bytes'] / 1e6:.2f} MB"
         )
+    for row in result["unjudged"]:
+        click.echo(f"{row['name']:<{wide}} not judged: {row['why']}")
     for row in result["budget"]:
         mark = "ok  " if row["ok"] else "FAIL"
-        click.echo(f"{mark} {row['artefact']}: {row['check']} {row['value']:.4g} (budget {row['limit']:.4g})")
-    click.echo(f"best on this machine: {result['best']}")
+        said = row.get("why") or f"{row['check']} {row['value']:.4g} (budget {row['limit']:.4g})"
+        click.echo(f"{mark} {row['artefact']}: {said}")
+    click.echo(f"best on this machine: {result['best'] or 'none, as no artefact could be judged'}")
     for text in result["warnings"]:
         click.echo(f"warning: {text}", err=True)
     unreadable = result.get("unreadable") or {"count": 0}

@@ -1,7 +1,8 @@
 """Hold measured artefacts against a budget, and choose the best of them. Pure arithmetic on numbers measured elsewhere.
 
 Accuracy limits hold for every artefact. Cost limits (milliseconds, megabytes) hold for what is deployed: where there
-are quantised artefacts, the float file is their source and its cost is measured, not judged.
+are quantised artefacts, the float file is their source and its cost is measured, not judged. Three rules are no matter
+of budget and hold always (`ALWAYS`): every embedding is finite, every file runs, a bundle answers as it was measured.
 """
 
 from __future__ import annotations
@@ -11,8 +12,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-LIMITS = ("max_drop", "min_cosine", "min_agreement", "max_ms", "max_mb")
+LIMITS = (
+    "max_drop", "min_cosine", "min_agreement", "max_ms", "max_mb", "max_error", "max_batch_error", "max_not_finite"
+)  # fmt: skip
 COSTS = ("max_ms", "max_mb")
+ALWAYS: Mapping[str, float | None] = {"max_not_finite": 0.0}
+"""Limits that no recipe can lift."""
+RUNS = "runs"
+"""Check of a file that opens and takes a batch; its row has no numbers, and says why."""
+NEED_LABELS = ("max_drop", "min_agreement")
 _ALIKE = 1.05
 """Latencies within this factor of the fastest count as equal; the smaller file then wins."""
 
@@ -24,8 +32,8 @@ class Measured:
     Attributes:
         name: of the artefact.
         quantised: whether it was made from a float artefact of the same run.
-        values: limit name -> value measured in the same unit (points, cosine, fraction, milliseconds, 10^6 bytes);
-            None where it could not be measured.
+        values: limit name -> value measured in the same unit (points, cosine, fraction, milliseconds, 10^6 bytes,
+            relative error, rows); None where it could not be measured, or does not apply.
     """
 
     name: str
@@ -53,16 +61,16 @@ def keeps(check: str, limit: float, value: float) -> bool:
 
 
 def not_judged(measured: Sequence[Measured], limits: Mapping[str, float | None]) -> list[str]:
-    """Limits that were set and could not be measured for any artefact."""
+    """Limits that were set and could not be measured for any artefact, because there are no labels or texts."""
     return [
         check
-        for check in LIMITS
+        for check in NEED_LABELS
         if limits.get(check) is not None and all(entry.values.get(check) is None for entry in measured)
     ]
 
 
-def best(measured: Sequence[Measured], limits: Mapping[str, float | None]) -> tuple[str, bool]:
-    """(name, whether it keeps every limit) of the artefact for this machine.
+def best(measured: Sequence[Measured], limits: Mapping[str, float | None]) -> tuple[str | None, bool]:
+    """(name, whether it keeps every limit) of the artefact for this machine; no name if none was measured.
 
     Of those that keep all limits the fastest, and the smallest where several are as fast. If none does, the one that
     keeps most limits.
@@ -72,6 +80,8 @@ def best(measured: Sequence[Measured], limits: Mapping[str, float | None]) -> tu
         pairs = [(check, limits.get(check), entry.values.get(check)) for check in LIMITS]
         return sum(limit is None or value is None or keeps(check, limit, value) for check, limit, value in pairs)
 
+    if not measured:
+        return None, False
     most = max(kept(entry) for entry in measured)
     fitting = [entry for entry in measured if kept(entry) == most]
     fastest = min(_or_worst(entry.values.get("max_ms")) for entry in fitting)
@@ -80,14 +90,27 @@ def best(measured: Sequence[Measured], limits: Mapping[str, float | None]) -> tu
     return chosen.name, most == len(LIMITS)
 
 
+def broken(artefact: str, why: str) -> dict[str, Any]:
+    """The row of a file that does not open, or fails on real images; it keeps no budget."""
+    return {"artefact": artefact, "check": RUNS, "limit": 1.0, "value": 0.0, "ok": False, "why": why}
+
+
 def _or_worst(value: float | None) -> float:
     return float("inf") if value is None or math.isnan(value) else value
 
 
 def failures(rows: Sequence[Mapping[str, Any]]) -> str:
     """The rows that do not keep their limit, a line each; empty if all do."""
-    return "\n".join(
-        f"  {row['artefact']}: {row['check']} is {row['value']:.4g}, the budget is {row['limit']:.4g}"
-        for row in rows
-        if not row["ok"]
-    )
+    return "\n".join(f"  {sentence(row)}" for row in rows if not row["ok"])
+
+
+def sentence(row: Mapping[str, Any]) -> str:
+    """A row that does not keep its limit, in words."""
+    if row["check"] == RUNS:
+        return f"{row['artefact']}: does not run: {row['why']}"
+    return f"{row['artefact']}: {row['check']} is {row['value']:.4g}, the budget is {row['limit']:.4g}"
+
+
+def missing(unjudged: Sequence[Mapping[str, Any]]) -> str:
+    """The artefacts that could not be judged, a line each with the reason; empty if there are none."""
+    return "\n".join(f"  {row['name']}: {row['why']}" for row in unjudged)

@@ -183,6 +183,12 @@ class Verify(Section):
     min_agreement: Fraction | None = Field(default=None, description="smallest top-1 agreement with the source model")
     max_ms: PositiveFloat | None = Field(default=None, description="largest p50 latency at batch 1, milliseconds")
     max_mb: PositiveFloat | None = Field(default=None, description="largest file, 10^6 bytes")
+    max_error: PositiveFloat | None = Field(
+        default=0.01, description="largest relative error of an fp32 file on any sample"
+    )
+    max_batch_error: PositiveFloat | None = Field(
+        default=0.25, description="largest relative error between an image alone and in a batch"
+    )
 
 
 class Compute(Section):

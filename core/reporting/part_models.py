@@ -28,6 +28,12 @@ _CHECKS = {
     "min_agreement": "top-1 agreement with the source model, at least",
     "max_ms": "latency p50 in ms, at most",
     "max_mb": "size in MB, at most",
+    "max_error": "relative error of a float file on the worst sample, at most",
+    "max_batch_error": "relative error between an image alone and in a batch, at most",
+    "max_not_finite": "embeddings that are not finite, at most",
+    "max_reference_error": "relative error of the bundle's answers to drawn images, at most",
+    "max_label_error": "difference of the label pack's probabilities, at most",
+    "runs": "opens, and takes real images",
 }
 
 
@@ -51,11 +57,18 @@ def verdict(run: RunData) -> Part:
         return {
             "status": status,
             "word": "Budget not met",
-            "sentence": f"{len(failed)} of {len(checks)} checks fail: {names}.",
+            "sentence": f"{len(failed)} of {len(checks)} checks fail: {names}.{_unjudged(run)}",
         }
+    if _unjudged(run):
+        return {"status": status, "word": "Not everything judged", "sentence": _unjudged(run).strip()}
     if not checks:
         return {"status": status, "word": "Measured", "sentence": "The recipe sets no budget, so nothing was judged."}
     return {"status": status, "word": "Budget met", "sentence": f"All {len(checks)} checks hold on held-out samples."}
+
+
+def _unjudged(run: RunData) -> str:
+    rows = run.stage("verify").get("unjudged") or []
+    return "".join(f" Not judged: {row.get('name')} ({row.get('why')})." for row in rows)
 
 
 def tiles(run: RunData) -> list[Part]:

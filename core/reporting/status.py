@@ -6,8 +6,9 @@ from edgefw.reporting.run_data import RunData
 
 
 def status_of(run: RunData) -> str:
-    """ "ok", "gate-failed" when a check of the budget does not hold, "incomplete" when nothing was verified."""
+    """ "ok", "gate-failed" when a check does not hold or a file was not judged, "incomplete" when nothing was verified."""
     verified = run.stage("verify")
     if not verified:
         return "incomplete"
-    return "ok" if all(check.get("ok") for check in verified.get("budget") or []) else "gate-failed"
+    kept = all(check.get("ok") for check in verified.get("budget") or [])
+    return "ok" if kept and not verified.get("unjudged") else "gate-failed"

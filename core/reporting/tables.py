@@ -63,12 +63,14 @@ def rows_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]
 
 def failed_checks(result: Mapping[str, Any]) -> list[str]:
     """One sentence for each check of the budget that does not hold."""
-    return [
-        f"{check.get('artefact')}: {check.get('check')} is {plain(check.get('value'))}, "
-        f"the limit is {plain(check.get('limit'))}"
-        for check in result.get("budget") or []
-        if not check.get("ok")
-    ]
+    return [_failed(check) for check in result.get("budget") or [] if not check.get("ok")]
+
+
+def _failed(check: Mapping[str, Any]) -> str:
+    if check.get("why"):
+        return f"{check.get('artefact')} does not run: {check['why']}"
+    value, limit = plain(check.get("value")), plain(check.get("limit"))
+    return f"{check.get('artefact')}: {check.get('check')} is {value}, the limit is {limit}"
 
 
 def print_summary(result: Mapping[str, Any], stream: IO[str] | None = None) -> None:
@@ -76,6 +78,8 @@ def print_summary(result: Mapping[str, Any], stream: IO[str] | None = None) -> N
     print_tables([summary_table(result)], stream)
     for sentence in failed_checks(result):
         print(f"budget not met: {sentence}", file=stream)
+    for row in result.get("unjudged") or []:
+        print(f"not judged: {row.get('name')}: {row.get('why')}", file=stream)
 
 
 def print_tables(tables: Sequence[Table], stream: IO[str] | None = None) -> None:

@@ -132,8 +132,9 @@ def read_bundle(folder: Path, source: Path) -> Bundle:
     check_sums(folder, sums)
     manifest = _manifest(folder / MANIFEST)
     listed = {entry.file: entry for entry in manifest.artefacts}
-    if manifest.labels is not None and manifest.labels not in sums:
-        raise BundleError(f"{source}: {SUMS} does not list {manifest.labels}.")
+    for part in (manifest.labels, manifest.reference):
+        if part is not None and part not in sums:
+            raise BundleError(f"{source}: {SUMS} does not list {part}.")
     for name, entry in listed.items():
         if sums.get(name) != entry.sha256:
             raise BundleError(f"{source}: manifest and {SUMS} disagree about {name}. Copy the bundle again.")

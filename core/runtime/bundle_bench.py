@@ -1,6 +1,7 @@
 """What a bundle's artefacts cost on this machine: latency, throughput, memory, size.
 
-Inputs are noise: the time of these networks does not depend on what an image shows. Accuracy is `edgefw verify`'s.
+Inputs are noise: the time of these networks does not depend on what an image shows. Accuracy is `edgefw verify`'s. An
+artefact whose runtime is not installed has a row that says so, behind the others.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgefw.errors import BundleError
 from edgefw.runtime.benchmark import time_interleaved
 from edgefw.runtime.memory import growth_mib
 from edgefw.runtime.opening import Opener
@@ -28,7 +30,7 @@ def bench_bundle(
     seconds: float = 3.0,
     memory: bool = True,
 ) -> list[dict[str, Any]]:
-    """One row per artefact, fastest first.
+    """One row per artefact, fastest first; those that cannot be opened come last.
 
     Args:
         bundle: opened.
@@ -39,10 +41,17 @@ def bench_bundle(
         memory: start a fresh process per artefact to see what it takes.
 
     Returns:
-        name, precision, bytes, latency_ms_p50, latency_ms_p95 (batch 1), images_per_second (at `batch`), memory_mib.
+        name, precision, bytes, latency_ms_p50, latency_ms_p95 (batch 1), images_per_second (at `batch`), memory_mib, and
+        `why` it was not measured, else None.
+
+    Raises:
+        BundleError: if none of them can be opened.
     """
-    opener, entries = Opener(bundle, registry), bundle.manifest.artefacts
-    runners = {entry.name: opener.runner(entry, threads) for entry in entries}
+    runners, closed = Opener(bundle, registry).runners(threads)
+    if not runners:
+        reasons = "".join(f"\n  {name}: {why}" for name, why in closed.items())
+        raise BundleError(f"{bundle.source}: no artefact can be opened here.{reasons}")
+    entries = [entry for entry in bundle.manifest.artefacts if entry.name in runners]
     rng = np.random.default_rng(0)
     images = {
         entry.name: {key: rng.normal(size=(batch, *shape)).astype(np.float32) for key, shape in entry.inputs.items()}
@@ -60,10 +69,17 @@ def bench_bundle(
             "latency_ms_p95": single[entry.name].p95_ms,
             "images_per_second": 1000.0 * batch / many[entry.name].p50_ms,
             "memory_mib": _memory(bundle, entry, batch, threads) if memory else None,
+            "why": None,
         }
         for entry in entries
     ]
-    return sorted(rows, key=lambda row: float(row["latency_ms_p50"]))
+    unmeasured = [_unmeasured(entry, closed[entry.name]) for entry in bundle.manifest.artefacts if entry.name in closed]
+    return [*sorted(rows, key=lambda row: float(row["latency_ms_p50"])), *unmeasured]
+
+
+def _unmeasured(entry: ArtefactEntry, why: str) -> dict[str, Any]:
+    numbers = dict.fromkeys(("latency_ms_p50", "latency_ms_p95", "images_per_second", "memory_mib"))
+    return {"name": entry.name, "precision": entry.precision, "bytes": entry.bytes, **numbers, "why": why}
 
 
 def _memory(bundle: Bundle, entry: ArtefactEntry, batch: int, threads: int | None) -> float | None:

@@ -17,8 +17,10 @@ from edgefw.runtime.bundle import MANIFEST
 from edgefw.runtime.hashes import sha256_of, write_sums
 from edgefw.runtime.label_pack import Dtype, LabelPack, write_pack
 from edgefw.runtime.manifest import Manifest
+from edgefw.runtime.reference import Reference, write_reference
 
 LABELS = "labels.json"
+REFERENCE = "reference.json"
 
 
 def write_bundle(
@@ -27,6 +29,7 @@ def write_bundle(
     files: Mapping[str, Path],
     pack: LabelPack | None = None,
     dtype: Dtype = "float16",
+    reference: Reference | None = None,
 ) -> Path:
     """Write `target` from the parts; returns it.
 
@@ -36,6 +39,7 @@ def write_bundle(
         files: artefact name -> file to copy to the artefact's place.
         pack: the label pack that goes with it.
         dtype: how the pack's vectors are stored.
+        reference: answers to drawn images; the manifest's `reference` must be `REFERENCE` where there are any.
 
     Raises:
         BundleError: if a file is missing, is not the one that the manifest describes, or cannot be written.
@@ -52,6 +56,8 @@ def write_bundle(
                 raise BundleError(f"{files[entry.name]}: changed while the bundle was written. Run again.")
         if pack is not None:
             write_pack(pack, draft / LABELS, dtype)
+        if reference is not None:
+            write_reference(reference, draft / REFERENCE)
         text = json.dumps(manifest.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
         (draft / MANIFEST).write_text(text + "\n", encoding="utf-8")
         write_sums(draft)

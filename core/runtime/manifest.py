@@ -91,6 +91,7 @@ class Manifest(_Part):
         default: artefact that `label` takes, measured to be the best on the machine that verified.
         modalities: role -> sensor, in the recipe's order.
         labels: the label pack, or null.
+        reference: what the files answered to drawn images when they were verified, or null.
         budget: the recipe's `verify` limits; `edgefw verify BUNDLE` holds them.
         provenance: hashes, versions, licences.
     """
@@ -102,6 +103,7 @@ class Manifest(_Part):
     default: Name
     modalities: dict[str, ModalityEntry] = Field(min_length=1)
     labels: Relative | None = None
+    reference: Relative | None = None
     teacher: TeacherEntry | None = None
     budget: dict[str, float | None] = {}
     provenance: dict[str, Any] = {}

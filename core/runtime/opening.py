@@ -6,12 +6,12 @@ modules import no torch. This module knows no technique.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import ValidationError
 
-from edgefw.errors import BundleError, EdgefwError, MissingDependency
+from edgefw.errors import BundleError, EdgefwError, MissingDependency, PluginNotFound
 from edgefw.registry.kinds import Kind
 from edgefw.registry.loading import Registry
 from edgefw.registry.requirements import missing_requirements
@@ -77,6 +77,32 @@ class Opener:
                 f"the manifest says {', '.join(artefact.inputs)}."
             )
         return runner
+
+    def runners(
+        self, threads: int | None = None, without: Collection[str] = ()
+    ) -> tuple[dict[str, Runner], dict[str, str]]:
+        """All artefacts that can be opened, by name; and of the others the reason, where their runtime is missing.
+
+        Args:
+            threads: CPU threads of each; None: the artefact's own option.
+            without: names to leave out.
+
+        Raises:
+            BundleError: if `without` names none of them, or a runtime that is here refuses its file.
+        """
+        entries = {entry.name: entry for entry in self._bundle.manifest.artefacts}
+        if unknown := sorted(set(without) - entries.keys()):
+            raise BundleError(f"{self._bundle.source}: no artefact '{unknown[0]}'. It has: {', '.join(entries)}.")
+        opened: dict[str, Runner] = {}
+        closed: dict[str, str] = {}
+        for name, entry in entries.items():
+            if name in without:
+                continue
+            try:
+                opened[name] = self.runner(entry, threads)
+            except (MissingDependency, PluginNotFound) as error:
+                closed[name] = str(error)
+        return opened, closed
 
     def _build(self, kind: Kind, name: str, options: Mapping[str, Any], where: str) -> Any:
         place = f"{self._bundle.source}: {where}"

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from edgefw import __version__
 from edgefw.portable_paths import portable
-from edgefw.runtime.bundle_write import LABELS
+from edgefw.runtime.bundle_write import LABELS, REFERENCE
 from edgefw.runtime.bundle_write import write_bundle as write_folder
 from edgefw.runtime.label_pack import Label, LabelPack
 from edgefw.runtime.manifest import FORMAT, Manifest
+from edgefw.runtime.reference import read_reference
 from edgefw.stages.held_out import label_names
+from edgefw.stages.probing import REFERENCE as VERIFIED
 from edgefw.stages.verify import budget_limits
 
 if TYPE_CHECKING:
@@ -44,10 +46,11 @@ def write_bundle(context: StageContext) -> Path:
             "format": FORMAT,
             "edgefw": __version__,
             "encoder": export["student_sha256"],
-            "artefacts": [_artefact(record, measured[name], verify) for name, record in records.items()],
-            "default": verify["best"],
+            "artefacts": [_artefact(record, measured.get(name), verify) for name, record in records.items()],
+            "default": verify["best"] or next(iter(records)),
             "modalities": _modalities(context),
             "labels": LABELS if pack else None,
+            "reference": REFERENCE,
             "teacher": _teacher(context),
             "budget": budget_limits(context),
             "provenance": _provenance(context),
@@ -55,7 +58,8 @@ def write_bundle(context: StageContext) -> Path:
     )
     folder = context.folder.stage("export")
     files = {name: folder / name / record["file"] for name, record in records.items()}
-    return write_folder(context.folder.path / FOLDER, manifest, files, pack)
+    reference = read_reference(context.folder.stage("verify") / VERIFIED)
+    return write_folder(context.folder.path / FOLDER, manifest, files, pack, reference=reference)
 
 
 def label_pack(context: StageContext, encoder: str) -> LabelPack | None:
@@ -75,7 +79,9 @@ def label_pack(context: StageContext, encoder: str) -> LabelPack | None:
     )
 
 
-def _artefact(record: Mapping[str, Any], measured: Mapping[str, Any], verify: Mapping[str, Any]) -> dict[str, Any]:
+def _artefact(
+    record: Mapping[str, Any], measured: Mapping[str, Any] | None, verify: Mapping[str, Any]
+) -> dict[str, Any]:
     accuracy = {
         row["modality"]: row["value"]
         for row in verify["evaluation"]
@@ -85,8 +91,12 @@ def _artefact(record: Mapping[str, Any], measured: Mapping[str, Any], verify: Ma
         **{key: record[key] for key in ("name", "backend", "precision", "options", "bytes", "sha256", "inputs")},
         "file": f"artefacts/{record['name']}/{record['file']}",
         "modalities": record["signature"]["serves"],
-        "quality": {**{key: measured[key] for key in _MEASURED}, "top1": accuracy, "samples": verify["samples"]},
+        "quality": _quality(measured, accuracy, verify["samples"]) if measured else {},
     }
+
+
+def _quality(measured: Mapping[str, Any], accuracy: Mapping[str, float], samples: int) -> dict[str, Any]:
+    return {**{key: measured[key] for key in _MEASURED}, "top1": dict(accuracy), "samples": samples}
 
 
 def _modalities(context: StageContext) -> dict[str, Any]:

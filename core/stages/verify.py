@@ -2,8 +2,10 @@
 
 Nothing an earlier stage said is trusted: files are opened from disk, teacher and student are asked again. Results:
 accuracy of teacher (on every modality, through its picture), student and artefacts; each artefact's distance to the
-student it was made from; latency at batch 1, measured turn by turn; size; the same image alone and in a batch; checks.
-The result is written whether or not the budget is kept; the engine raises `GateFailed` afterwards.
+student it was made from; latency at batch 1, measured turn by turn; size; the same image alone and in a batch; what
+drawn images do (a black frame must not give NaN); checks. A file whose runtime is missing is named in `unjudged`, and
+one that fails on images is a check that does not hold: neither keeps the others from being judged. The result is
+written whether or not the budget is kept; the engine raises `GateFailed` afterwards.
 """
 
 from __future__ import annotations
@@ -15,30 +17,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgefw.errors import DataError
-from edgefw.evaluation.budget import best, checks, not_judged
+from edgefw.evaluation.budget import ALWAYS, best, broken, checks, not_judged
 from edgefw.runtime.benchmark import Latency, time_interleaved
 from edgefw.runtime.hashes import sha256_of
 from edgefw.runtime.memory import growth_mib
+from edgefw.runtime.reference import write_reference
 from edgefw.stages.fingerprints import data_state, piece
 from edgefw.stages.held_out import fingerprint_of, held_out
+from edgefw.stages.opened import OpenArtefact, open_artefacts
+from edgefw.stages.probing import REFERENCE, probe
 from edgefw.stages.trained import load_student
-from edgefw.stages.verify_models import (
-    STUDENT,
-    TEACHER,
-    Gathered,
-    OpenArtefact,
-    Pass,
-    batch_difference,
-    open_artefacts,
-    single_feeds,
-)
-from edgefw.stages.verify_numbers import cost_notes, distances, drop_points, evaluation_rows, measured
+from edgefw.stages.verify_models import STUDENT, TEACHER, Gathered, Pass, batch_errors, single_feeds
+from edgefw.stages.verify_numbers import cost_notes, distances, drop_points, evaluation_rows, measured, not_finite
 from edgefw.stages.verify_pictures import disagreements
 
 if TYPE_CHECKING:
     from edgefw.evaluation.budget import Measured
+    from edgefw.stages.answers import Answers
     from edgefw.stages.context import StageContext
     from edgefw.stages.held_out import HeldOut
+    from edgefw.stages.opened import Opened
 
 PREDICTIONS = "predictions.npz"
 IDS = "ids.json"
@@ -64,16 +62,22 @@ def fingerprint(context: StageContext) -> dict[str, Any]:
 def run(context: StageContext) -> dict[str, Any]:
     """Measure, judge, and say which artefact is the best on this machine."""
     held = held_out(context)
-    trained, artefacts = load_student(context), open_artefacts(context)
-    check_pairs(artefacts, held)
-    gathered = Pass(context, trained, artefacts, held).run()
+    trained, opened = load_student(context), open_artefacts(context)
+    check_pairs(opened.artefacts, held)
+    gathered = Pass(context, trained, opened, held).run()
+    probed = probe(context, trained, opened, held)
     eye = (TEACHER, context.pieces.teacher_modality)
-    evaluation = evaluation_rows(gathered.answers, held.labels, eye, context.pieces.teacher.spec.logit_scale)
-    records = _records(context, artefacts, gathered)
+    records = _records(context, opened, gathered)
+    answers = {key: own for key, own in gathered.answers.items() if key[0] not in opened.broken}
+    evaluation = evaluation_rows(answers, held.labels, eye, context.pieces.teacher.spec.logit_scale)
     limits = budget_limits(context)
-    numbers = [measured(record, _drop(evaluation, record)) for record in records]
-    chosen, keeps_all = best(_preferred(numbers, artefacts), limits)
-    _write_predictions(context, held, gathered)
+    numbers = [
+        measured(record, _drop(evaluation, record), not_finite(answers, record, probed.not_finite))
+        for record in records
+    ]
+    chosen, keeps_all = best(_preferred(numbers, opened.artefacts), limits)
+    _write_predictions(context, held, answers)
+    write_reference(probed.reference, context.folder.stage("verify") / REFERENCE)
     return {
         "split": context.recipe.config.verify.split,
         "samples": len(held.samples),
@@ -81,7 +85,8 @@ def run(context: StageContext) -> dict[str, Any]:
         "labels": list(held.names),
         "evaluation": evaluation,
         "artefacts": records,
-        "budget": checks(numbers, limits),
+        "unjudged": opened.unjudged,
+        "budget": [*(broken(name, why) for name, why in opened.broken.items()), *checks(numbers, limits)],
         "best": chosen,
         "predictions": f"verify/{PREDICTIONS}",
         "disagreements": disagreements(context, held, gathered, chosen),
@@ -90,17 +95,17 @@ def run(context: StageContext) -> dict[str, Any]:
 
 
 def budget_limits(context: StageContext) -> dict[str, float | None]:
-    """The recipe's limits by name."""
-    return dict(context.recipe.config.verify.model_dump(include={
-        "max_drop", "min_cosine", "min_agreement", "max_ms", "max_mb"
-    }))  # fmt: skip
+    """The recipe's limits by name, and those that always hold."""
+    stated = context.recipe.config.verify.model_dump(exclude={"split", "samples"})
+    return {**stated, **ALWAYS}
 
 
-def _records(context: StageContext, artefacts: Sequence[OpenArtefact], gathered: Gathered) -> list[dict[str, Any]]:
+def _records(context: StageContext, opened: Opened, gathered: Gathered) -> list[dict[str, Any]]:
     context.progress.say("verify: latency and memory")
-    latency = _latency(artefacts, gathered.inputs)
+    batches = batch_errors(opened, gathered.inputs)
+    latency = _latency(opened.artefacts, gathered.inputs)
     records: dict[str, dict[str, Any]] = {}
-    for artefact in artefacts:
+    for artefact in opened.artefacts:
         own, time = artefact.record, latency[artefact.name]
         record = {
             **{key: own[key] for key in ("name", "backend", "precision", "source", "path", "bytes", "sha256")},
@@ -110,7 +115,7 @@ def _records(context: StageContext, artefacts: Sequence[OpenArtefact], gathered:
             "latency_ms_p95": time.p95_ms,
             "latency_calls": time.calls,
             "memory_mib": _memory(context, own),
-            "batch_relative_error": batch_difference(artefact, gathered.inputs),
+            "batch_relative_error": batches[artefact.name],
             **distances(gathered.answers, artefact.name, artefact.roles, STUDENT),
         }
         notes = cost_notes(record, records.get(str(own["source"])))
@@ -158,20 +163,23 @@ def _preferred(numbers: Sequence[Measured], artefacts: Sequence[OpenArtefact]) -
 
 
 def _drop(evaluation: Sequence[Mapping[str, Any]], record: Mapping[str, Any]) -> float | None:
-    """Points lost against the float artefact; of a float artefact, against the student."""
-    return drop_points(evaluation, record["name"], record["source"] or STUDENT)
+    """Points lost against the float artefact; of a float artefact, or where that one is not judged, the student."""
+    judged = {row["model"] for row in evaluation}
+    return drop_points(evaluation, record["name"], record["source"] if record["source"] in judged else STUDENT)
 
 
 def _budget_notes(
-    numbers: Sequence[Measured], limits: Mapping[str, float | None], chosen: str, keeps_all: bool
+    numbers: Sequence[Measured], limits: Mapping[str, float | None], chosen: str | None, keeps_all: bool
 ) -> list[str]:
     notes = [f"verify.{check} is not judged: it needs label texts" for check in not_judged(numbers, limits)]
+    if chosen is None:
+        return [*notes, "no artefact could be judged"]
     return notes if keeps_all else [*notes, f"no artefact keeps the whole budget; {chosen} keeps most of it"]
 
 
-def _write_predictions(context: StageContext, held: HeldOut, gathered: Gathered) -> None:
+def _write_predictions(context: StageContext, held: HeldOut, answers: Mapping[tuple[str, str], Answers]) -> None:
     folder = context.folder.stage("verify")
-    arrays = {f"{model}/{modality}": own.prediction for (model, modality), own in gathered.answers.items()}
+    arrays = {f"{model}/{modality}": own.prediction for (model, modality), own in answers.items()}
     with (folder / PREDICTIONS).open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, labels=held.labels, **arrays)
     ids = json.dumps([sample.id for sample in held.samples], ensure_ascii=False)

@@ -2,80 +2,36 @@
 
 The teacher's answers come from its cache, which is filled first. The student and every artefact see the same prepared
 pixels, decoded once per modality. What takes several modalities together is asked about the samples that have all of them. Artefacts run in
-their own runtime. It collects answers; what they are worth, `verify` decides.
+their own runtime; one that fails on a batch is asked no more. It collects answers; what they are worth, `verify` decides.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgefw.contracts.scheme import Signature, together
+from edgefw.contracts.scheme import together
 from edgefw.data.loading import read_image
+from edgefw.errors import BundleError
 from edgefw.evaluation import predictions, zero_shot_scores
 from edgefw.evaluation.comparison import relative_errors
 from edgefw.stages.answers import Answers, Questions
 from edgefw.stages.teacher_answers import TeacherAnswers
 
 if TYPE_CHECKING:
-    from edgefw.contracts.backend import Runner
     from edgefw.runtime.preprocessing import Preprocessing
     from edgefw.stages.context import StageContext
     from edgefw.stages.held_out import HeldOut
+    from edgefw.stages.opened import OpenArtefact, Opened
     from edgefw.stages.trained import Trained
 
 TEACHER, STUDENT = "teacher", "student"
 _PAIRS = 8
 """So many real inputs per modality are kept, for latency and for the comparison of batch sizes."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class OpenArtefact:
-    """An exported file, opened: its record and its runner."""
-
-    record: Mapping[str, Any]
-    runner: Runner
-
-    @property
-    def name(self) -> str:
-        """Of the artefact."""
-        return str(self.record["name"])
-
-    @property
-    def signature(self) -> Signature:
-        """Of its graph."""
-        stated = self.record["signature"]
-        return Signature(name=stated["name"], inputs=tuple(stated["inputs"]), serves=tuple(stated["serves"]))
-
-    @property
-    def roles(self) -> Sequence[str]:
-        """What its answers are told under."""
-        return self.signature.roles
-
-    def feeds(self, images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Images (B, C, H, W) by modality, under the names of the graph's inputs."""
-        names = list(self.record["inputs"])
-        return dict(images) if len(names) > 1 else {names[0]: next(iter(images.values()))}
-
-
-def open_artefacts(context: StageContext) -> list[OpenArtefact]:
-    """Every artefact that export left, opened by its backend from the file on disk.
-
-    Raises:
-        BundleError: if one cannot be opened.
-    """
-    by_name = {backend.name: backend for backend in context.pieces.backends}
-    folder, threads = context.folder.stage("export"), context.recipe.config.compute.threads
-    return [
-        OpenArtefact(
-            record=record, runner=by_name[record["backend"]].open(folder / record["name"] / record["file"], threads)
-        )
-        for record in context.folder.result("export")["artefacts"]
-    ]
 
 
 @dataclass
@@ -89,17 +45,16 @@ class Gathered:
 class Pass:
     """One walk over the held-out samples."""
 
-    def __init__(
-        self, context: StageContext, trained: Trained, artefacts: Sequence[OpenArtefact], held: HeldOut
-    ) -> None:
+    def __init__(self, context: StageContext, trained: Trained, opened: Opened, held: HeldOut) -> None:
         self._context, self._pieces = context, context.pieces
-        self._trained, self._artefacts, self._held = trained, artefacts, held
+        self._trained, self._opened, self._held = trained, opened, held
         self._questions = Questions(labels=held.labels, text=held.text)
         self._contracts: dict[str, Preprocessing] = {
             name: sensor.preprocessing(self._pieces.student_spec.input)
             for name, sensor in self._pieces.modalities.items()
         }
-        self._joint = list(dict.fromkeys(a.signature.inputs for a in artefacts if len(a.signature.inputs) > 1))
+        signatures = [artefact.signature for artefact in opened.artefacts]
+        self._joint = list(dict.fromkeys(own.inputs for own in signatures if len(own.inputs) > 1))
         self._gathered = Gathered()
 
     def run(self) -> Gathered:
@@ -114,6 +69,8 @@ class Pass:
                 rows = np.arange(start, min(start + batch, total))
                 self._batch(rows)
                 bar.update(int(rows[-1]) + 1)
+        answers = self._gathered.answers
+        self._gathered.answers = {key: own for key, own in answers.items() if key[0] not in self._opened.broken}
         return self._gathered
 
     def _answers_of_teacher(self, name: str) -> TeacherAnswers:
@@ -184,32 +141,56 @@ class Pass:
         target: np.ndarray,
     ) -> None:
         """Student and artefacts on one modality, or on several together."""
-        source = self._student(images)
+        source = student_embeddings(self._trained, images)
         self._of(STUDENT, role).add(place, source, teacher=photographs, target=target)
-        for artefact in self._artefacts:
-            if role in artefact.roles:
-                embeddings = artefact.runner.run(artefact.feeds(images))
+        for artefact in self._opened.artefacts:
+            if role in artefact.roles and (embeddings := self._asked(artefact, images, source)) is not None:
                 self._of(artefact.name, role).add(place, embeddings, source, photographs, target)
         kept = self._gathered.inputs.setdefault(role, {})
         for name, own in images.items():
             if len(kept.get(name, ())) < _PAIRS:
                 kept[name] = np.concatenate([kept[name], own])[:_PAIRS] if name in kept else own[:_PAIRS]
 
-    def _student(self, images: Mapping[str, np.ndarray]) -> np.ndarray:
-        import torch
-
-        tensors = {name: torch.from_numpy(own) for name, own in images.items()}
-        with torch.inference_mode():
-            if len(tensors) > 1:
-                said = self._trained.embed_together(tensors)
-            else:
-                ((name, own),) = tensors.items()
-                said = self._trained.embed(name, own)
-        embedding: np.ndarray = said.float().numpy()
-        return embedding
+    def _asked(self, artefact: OpenArtefact, images: Mapping[str, np.ndarray], source: np.ndarray) -> np.ndarray | None:
+        """What an artefact says; None if it fails, in which case it is asked no more."""
+        try:
+            embeddings = artefact.ask(images)
+        except BundleError as error:
+            self._opened.drop(artefact, str(error))
+            return None
+        if embeddings.shape != source.shape:
+            self._opened.drop(artefact, f"gives shape {embeddings.shape}, the student {source.shape}")
+            return None
+        return embeddings
 
     def _of(self, model: str, modality: str) -> Answers:
         return self._gathered.answers.setdefault((model, modality), Answers(questions=self._questions))
+
+
+def student_embeddings(trained: Trained, images: Mapping[str, np.ndarray]) -> np.ndarray:
+    """(B, D) of the trained network, from (B, C, H, W) images by modality."""
+    import torch
+
+    tensors = {name: torch.from_numpy(own) for name, own in images.items()}
+    with torch.inference_mode():
+        if len(tensors) > 1:
+            said = trained.embed_together(tensors)
+        else:
+            ((name, own),) = tensors.items()
+            said = trained.embed(name, own)
+    embedding: np.ndarray = said.float().numpy()
+    return embedding
+
+
+def batch_errors(opened: Opened, inputs: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, float | None]:
+    """Each artefact's largest relative error between a sample in a batch and alone; one that fails alone is left out."""
+    found: dict[str, float | None] = {}
+    for artefact in list(opened.artefacts):
+        try:
+            found[artefact.name] = batch_difference(artefact, inputs)
+        except BundleError as error:
+            opened.drop(artefact, str(error))
+    return found
 
 
 def batch_difference(artefact: OpenArtefact, inputs: Mapping[str, Mapping[str, np.ndarray]]) -> float | None:
@@ -225,6 +206,7 @@ def single_feeds(artefact: OpenArtefact, images: Mapping[str, np.ndarray]) -> li
 
 
 def _alone(artefact: OpenArtefact, images: Mapping[str, np.ndarray]) -> Iterator[float]:
-    whole = artefact.runner.run(artefact.feeds(images))
-    for row, feeds in enumerate(single_feeds(artefact, images)):
-        yield float(relative_errors(artefact.runner.run(feeds), whole[row : row + 1])[0])
+    whole = artefact.ask(images)
+    for row in range(len(whole)):
+        alone = artefact.ask({name: own[row : row + 1] for name, own in images.items()})
+        yield float(relative_errors(alone, whole[row : row + 1])[0])

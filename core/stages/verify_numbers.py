@@ -23,6 +23,7 @@ from edgefw.evaluation.comparison import summary
 from edgefw.stages.answers import Answers
 
 Gathering = Mapping[tuple[str, str], Answers]
+FLOAT = "fp32"
 _FEW = 0.05
 
 
@@ -116,8 +117,19 @@ def drop_points(evaluation: Sequence[Mapping[str, Any]], name: str, source: str,
     return None
 
 
-def measured(record: Mapping[str, Any], drop: float | None) -> Measured:
-    """What the budget is held against, from an artefact's finished record."""
+def not_finite(answers: Gathering, record: Mapping[str, Any], drawn: Mapping[str, int]) -> int:
+    """Images, held-out and drawn, for which an artefact's embedding is not finite."""
+    asked = [own for (model, _), own in answers.items() if model == record["name"]]
+    return drawn.get(record["name"], 0) + sum(int(np.isnan(own.cosine[own.seen]).sum()) for own in asked)
+
+
+def measured(record: Mapping[str, Any], drop: float | None, bad: int) -> Measured:
+    """What the budget is held against, from an artefact's finished record.
+
+    A float file is a translation: how far it is from the network on the worst sample is judged, where a quantised
+    file has its mean cosine.
+    """
+    exact = record["precision"] == FLOAT
     return Measured(
         name=str(record["name"]),
         quantised=record["source"] is not None,
@@ -127,6 +139,9 @@ def measured(record: Mapping[str, Any], drop: float | None) -> Measured:
             "min_agreement": record["top1_agreement"],
             "max_ms": record["latency_ms_p50"],
             "max_mb": record["bytes"] / 1e6,
+            "max_error": record["relative_error_max"] if exact else None,
+            "max_batch_error": record["batch_relative_error"],
+            "max_not_finite": float(bad),
         },
     )
 

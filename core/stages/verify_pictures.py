@@ -23,13 +23,13 @@ _SIDE = 160
 FOLDER = "pictures"
 
 
-def disagreements(context: StageContext, held: HeldOut, gathered: Gathered, best: str) -> list[dict[str, Any]]:
+def disagreements(context: StageContext, held: HeldOut, gathered: Gathered, best: str | None) -> list[dict[str, Any]]:
     """Per modality, the samples where the artefact's best label is furthest from the right one (or the teacher's).
 
     Writes PNG files into `verify/pictures/`.
     """
     rows: list[dict[str, Any]] = []
-    if held.text is None:
+    if held.text is None or best is None:
         return rows
     for name in context.pieces.modalities:
         answers = gathered.answers.get((best, name))

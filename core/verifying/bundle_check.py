@@ -6,16 +6,18 @@ bundle carries; accuracy is measured where folders are named after labels. It me
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgefw.errors import BundleError
 from edgefw.evaluation import agreement
-from edgefw.evaluation.budget import Measured, best, checks, not_judged
+from edgefw.evaluation.budget import ALWAYS, Measured, best, broken, checks, not_judged
 from edgefw.evaluation.comparison import summary
 from edgefw.runtime.benchmark import time_interleaved
 from edgefw.runtime.opening import Opener
+from edgefw.verifying.reference_check import failing, own_reference, reference_rows
 from edgefw.verifying.sheets import Sheet, evaluation_rows, fill, folder_groups, reference_of
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ def verify_bundle(
     batch: int = 16,
     threads: int | None = None,
     seconds: float = 1.0,
+    without: Collection[str] = (),
 ) -> dict[str, Any]:
     """Measure every artefact on every folder.
 
@@ -52,35 +55,67 @@ def verify_bundle(
         batch: images in memory at a time.
         threads: CPU threads of each session; None: the artefact's own option.
         seconds: timing per artefact.
+        without: artefacts to leave out; the verdict does not wait for them.
 
     Returns:
-        JSON-able: reference, samples, evaluation, artefacts, budget, best, ok, unreadable, warnings.
+        JSON-able: reference, samples, evaluation, artefacts, unjudged, budget, best, ok, unreadable, warnings.
 
     Raises:
         DataError: if a folder has no readable image.
+        BundleError: if no artefact can be opened.
     """
     opener = Opener(bundle, registry)
-    entries = {entry.name: entry for entry in bundle.manifest.artefacts}
-    runners = {name: opener.runner(entry, threads) for name, entry in entries.items()}
+    runners, closed = opener.runners(threads, without)
+    failed = failing(bundle, runners, batch)
+    runners = {name: runner for name, runner in runners.items() if name not in failed}
+    entries, unjudged = _judged(bundle, runners, closed)
     groups, left_out = folder_groups(folders, bundle)
     sheets = [fill(opener, group, entries, runners, pack, batch) for group in groups]
     evaluation = [row for sheet in sheets for row in evaluation_rows(sheet, pack)]
     records = _records(entries, runners, sheets, seconds)
     numbers = [_measured(record, evaluation) for record in records]
-    rows = checks(numbers, bundle.manifest.budget)
+    limits = {**bundle.manifest.budget, **ALWAYS}
+    reference = own_reference(bundle)
+    rows = [broken(name, why) for name, why in failed.items()]
+    rows += [*checks(numbers, limits), *(reference_rows(bundle, reference, runners, registry) if reference else [])]
     return {
         "samples": {sheet.role: sum(map(len, sheet.labels)) for sheet in sheets},
         "evaluation": evaluation,
         "artefacts": records,
+        "unjudged": unjudged,
         "budget": rows,
-        "best": best(_preferred(numbers, entries), bundle.manifest.budget)[0],
-        "ok": all(row["ok"] for row in rows),
+        "best": best(_preferred(numbers, entries), limits)[0],
+        "ok": all(row["ok"] for row in rows) and not unjudged,
         "unreadable": _unreadable(sheets),
         "warnings": [
             *(f"{check} is not judged: no labelled image" for check in _open_checks(numbers, bundle)),
             *left_out,
+            *([] if reference else ["the bundle carries no reference answers; an older edgefw wrote it"]),
         ],
     }
+
+
+def _judged(
+    bundle: Bundle, runners: Mapping[str, Runner], closed: Mapping[str, str]
+) -> tuple[dict[str, ArtefactEntry], list[dict[str, Any]]]:
+    """Entries that can be judged, and a row for each that cannot: no runtime, or nothing to hold it against."""
+    every = {entry.name: entry for entry in bundle.manifest.artefacts}
+    opened = {name: entry for name, entry in every.items() if name in runners}
+    why = dict(closed)
+    for name, entry in opened.items():
+        alone = reference_of(entry, opened).name == name
+        if alone and (wanted := reference_of(entry, every).name) != name:
+            why[name] = f"there is nothing to hold it against: its float file {wanted} was not opened"
+    judged = {name: entry for name, entry in opened.items() if name not in why}
+    if not judged:
+        reasons = "".join(f"\n  {name}: {text}" for name, text in why.items())
+        raise BundleError(f"{bundle.source}: no artefact can be judged here.{reasons}")
+    rows = [
+        {"name": name, "backend": every[name].backend, "precision": every[name].precision, "why": why[name]}
+        for name in every
+        if name in why
+    ]
+    return judged, rows
 
 
 def _records(
@@ -104,6 +139,11 @@ def _records(
             "bytes": entry.bytes,
             "latency_ms_p50": latency[name].p50_ms,
             "latency_ms_p95": latency[name].p95_ms,
+            "not_finite": sum(
+                int(np.isnan(np.concatenate(sheet.columns[name].cosine)).sum())
+                for sheet in sheets
+                if name in sheet.columns
+            ),
             **_distance(name, reference_of(entry, entries).name, sheets),
         }
         for name, entry in used.items()
@@ -143,6 +183,7 @@ def _measured(record: Mapping[str, Any], evaluation: Sequence[Mapping[str, Any]]
             "min_agreement": record["top1_agreement"],
             "max_ms": record["latency_ms_p50"],
             "max_mb": record["bytes"] / 1e6,
+            "max_not_finite": float(record["not_finite"]),
         },
     )
 

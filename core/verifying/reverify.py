@@ -1,7 +1,7 @@
 """Verify a finished run again, from what lies in its folder: nothing is trained or exported, nothing is trusted.
 
-The recipe is read from the run itself. It runs one stage and brings `result.json` up to date; the report stays as it is
-until `edgefw report`.
+The recipe is read from the run itself. It runs one stage, asks the run's bundle about drawn images, and brings
+`result.json` up to date; the report stays as it is until `edgefw report`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from edgefw.contracts.run import RunInfo
 from edgefw.engine import cache_folder, summary
-from edgefw.errors import RunFolderError
+from edgefw.errors import EdgefwError, RunFolderError
+from edgefw.evaluation.budget import broken
 from edgefw.pieces import Pieces
 from edgefw.processes import launched
 from edgefw.recipe.compose import compose
@@ -21,8 +22,13 @@ from edgefw.recipe.read import Recipe, read_recipe
 from edgefw.registry.loading import Registry
 from edgefw.reporting.progress import Progress, make_progress
 from edgefw.run_folder import RunFolder
+from edgefw.runtime.bundle import open_bundle
+from edgefw.runtime.reference import read_reference
 from edgefw.stages import verify
+from edgefw.stages.bundle_files import FOLDER as BUNDLE
 from edgefw.stages.context import StageContext
+from edgefw.stages.probing import REFERENCE
+from edgefw.verifying.reference_check import reference_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -99,11 +105,25 @@ def verified(context: StageContext) -> dict[str, Any]:
     known = folder.completed(STAGE)
     folder.begin(STAGE)
     result = verify.run(context)
+    result["budget"] += shipped_rows(folder)
     seconds = time.monotonic() - began
     folder.finish(STAGE, known.fingerprint if known else "", result, seconds)
     rows = list(_stage_rows(folder, round(seconds, 3)))
     folder.write_json("result.json", summary(context, rows, folder.read_json("result.json").get("until")))
     return folder.result(STAGE)
+
+
+def shipped_rows(folder: RunFolder) -> list[dict[str, Any]]:
+    """Whether the run's bundle answers as the student, the preprocessing and the texts of now say; none without one."""
+    bundle = folder.path / BUNDLE
+    if not bundle.is_dir():
+        return []
+    try:
+        with open_bundle(bundle) as opened:
+            reference = read_reference(folder.stage(STAGE) / REFERENCE)
+            return reference_rows(opened, reference)
+    except EdgefwError as error:
+        return [broken(BUNDLE, str(error))]
 
 
 def _stage_rows(folder: RunFolder, seconds: float) -> Iterator[dict[str, Any]]:

@@ -221,7 +221,7 @@ def test_verify_holds_a_bundle_against_its_float_file(edgefw, bundle, pictures):
     int8 = next(row for row in document["artefacts"] if row["name"] == "onnxruntime-int8-static")
     assert int8["reference"] == "onnxruntime-fp32"
     assert 0.99 < int8["cosine_mean"] < 1.0
-    assert {row["check"] for row in document["budget"]} == {"max_drop", "min_cosine"}
+    assert {row["check"] for row in document["budget"]} == {"max_drop", "min_cosine", "max_not_finite"}
 
 
 def test_verify_exits_with_1_when_a_budget_is_not_met(edgefw, tmp_path, small_bundle, pictures):

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
 from PIL import Image
 
 from edgefw import engine
@@ -28,78 +27,6 @@ from edgefw.runtime.hashes import sha256_of
 from edgefw.runtime.labelling import Encoder, label_images
 from edgefw.runtime.opening import Opener, single_input
 from edgefw.verifying.reverify import verify_run
-
-TINY = Path(__file__).parents[2] / "fixtures" / "tiny_pieces"
-COLOURS = ("red", "green", "blue")
-RECIPE = """
-seed: 3
-data: {name: csv, file: data/samples.csv}
-modalities: {rgb: {name: rgb}, depth: {name: depth, encoding: metric-range, near: 0.0, far: 4.0}}
-teacher: {name: tiny-colours}
-student: {name: tiny-trunk, width: 96}
-train:
-  - name: distil
-    scheme: {name: dual-modality}
-    losses: [{name: feature, distance: cosine}]
-    optimiser: {lr: 3e-2}
-    steps: 40
-    batch: 12
-    select: {by: last}
-export: {backends: [{name: onnxruntime, exporter: legacy, threads: 1}], quantizers: [{name: int8-static}], calibration: 12}
-evaluate: {template: ["a photo of a {}", "a {} wall"], batch: 5}
-verify: {min_cosine: 0.9, max_drop: 40.0}
-compute: {device: cpu, log_every: 20}
-"""
-
-
-def draw(root: Path, counts: dict[str, int]) -> None:
-    """RGB noise with one strong channel; depth maps whose distance says the colour; one sample without depth."""
-    rng = np.random.default_rng(0)
-    root.mkdir()
-    rows = []
-    for split, count in counts.items():
-        for channel, name in enumerate(COLOURS):
-            for number in range(count):
-                pixels = rng.integers(0, 60, (20, 20, 3))
-                pixels[..., channel] += 150
-                depth = rng.integers(0, 200, (20, 20)) + 1200 * (channel + 1)
-                rgb_file, depth_file = f"{split}-{name}-{number}.png", f"{split}-{name}-{number}-depth.png"
-                Image.fromarray(pixels.astype(np.uint8)).save(root / rgb_file)
-                Image.fromarray(depth.astype(np.uint16)).save(root / depth_file)
-                lacks = split == "test" and number == 0 and channel == 0
-                rows.append([f"{split}-{name}-{number}", split, name, rgb_file, "" if lacks else depth_file])
-    with (root / "samples.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([["id", "split", "label", "rgb", "depth"], *rows])
-
-
-@pytest.fixture(scope="module")
-def environment():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(TINY)
-        patch.setenv("EDGEFW_PLUGINS", "edgefw-tiny")
-        patch.delenv("EDGEFW_CACHE", raising=False)
-        yield
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory, environment):
-    """A folder with data, recipe and a finished run."""
-    folder = tmp_path_factory.mktemp("project")
-    draw(folder / "data", {"train": 6, "val": 2, "test": 5})
-    (folder / "tiny.yaml").write_text(RECIPE)
-    engine.run(read_recipe(str(folder / "tiny.yaml")), Registry(), folder / "run")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def run(project):
-    return project / "run"
-
-
-@pytest.fixture
-def copy(project, tmp_path):
-    """The run, to be changed; its recipe still finds the data."""
-    return Path(shutil.copytree(project / "run", tmp_path / "run"))
 
 
 def result(run: Path, stage: str) -> dict:
@@ -224,7 +151,11 @@ def test_costs_are_measured(run):
 def test_budget_rows_follow_from_the_numbers(run):
     verify = result(run, "verify")
     rows = {(row["artefact"], row["check"]): row for row in verify["budget"]}
-    assert len(rows) == 4
+    assert [check for name, check in rows if name == "onnxruntime-int8-static"] == [
+        "max_drop", "min_cosine", "max_batch_error", "max_not_finite"
+    ]  # fmt: skip
+    assert rows["onnxruntime-fp32", "max_error"]["value"] == verify["artefacts"][0]["relative_error_max"] < 1e-4
+    assert verify["unjudged"] == []
     top1 = {(row["model"], row["modality"]): row["value"] for row in verify["evaluation"] if row["metric"] == "top1"}
     drop = max(100 * (top1["onnxruntime-fp32", m] - top1["onnxruntime-int8-static", m]) for m in ("rgb", "depth"))
     assert rows["onnxruntime-int8-static", "max_drop"]["value"] == pytest.approx(drop)
@@ -264,7 +195,7 @@ def test_at_most_so_many_samples_are_drawn_from_the_whole_split(project, tmp_pat
 @pytest.mark.slow
 def test_a_split_without_samples_is_an_error_of_one_message(project, tmp_path):
     shutil.copytree(project / "data", tmp_path / "data")
-    (tmp_path / "tiny.yaml").write_text(RECIPE)
+    shutil.copy(project / "tiny.yaml", tmp_path / "tiny.yaml")
     lines = (tmp_path / "data/samples.csv").read_text().splitlines()
     (tmp_path / "data/samples.csv").write_text("\n".join(line for line in lines if ",test," not in line) + "\n")
     recipe = read_recipe(str(tmp_path / "tiny.yaml"), ["train.0.steps=1"])
@@ -279,7 +210,7 @@ def test_without_label_texts_embeddings_are_compared_and_accuracy_is_not_judged(
     rows = list(csv.reader((tmp_path / "data/samples.csv").open()))
     with (tmp_path / "data/samples.csv").open("w", newline="") as file:
         csv.writer(file).writerows([[row[0], row[1], "label" if row[0] == "id" else "", *row[3:]] for row in rows])
-    (tmp_path / "tiny.yaml").write_text(RECIPE)
+    shutil.copy(project / "tiny.yaml", tmp_path / "tiny.yaml")
     engine.run(
         read_recipe(str(tmp_path / "tiny.yaml"), ["train.0.steps=2", "verify.min_cosine=0.1"]),
         Registry(),
@@ -287,7 +218,9 @@ def test_without_label_texts_embeddings_are_compared_and_accuracy_is_not_judged(
     )
     verify = result(tmp_path / "run", "verify")
     assert {row["metric"] for row in verify["evaluation"]} == {"cosine"}
-    assert {row["check"] for row in verify["budget"]} == {"min_cosine"}
+    assert {row["check"] for row in verify["budget"]} == {
+        "min_cosine", "max_error", "max_batch_error", "max_not_finite"
+    }  # fmt: skip
     assert "verify.max_drop is not judged: it needs label texts" in verify["warnings"]
     with open_bundle(tmp_path / "run") as opened, pytest.raises(BundleError, match="holds no label pack"):
         opened.label_pack()
@@ -299,42 +232,6 @@ def test_a_quantizer_that_refuses_says_where_and_why(project, tmp_path):
     with pytest.raises(Exception, match=r"export.quantizers\[0\]: .* of the weights are in convolutions"):
         engine.run(recipe, Registry(), out, until="export", resume=True)
     assert not (out / "export").exists()
-
-
-# ---- what verification must find -------------------------------------------------------------------------------
-
-
-def change_weights(file: Path, change) -> None:
-    """Change the weights of the first convolution of a float file."""
-    model = onnx.load(file)
-    entry = next(entry for entry in model.graph.initializer if len(entry.dims) == 4)
-    entry.CopyFrom(numpy_helper.from_array(change(numpy_helper.to_array(entry)).astype(np.float32), entry.name))
-    onnx.save(model, file)
-
-
-FAULTS = [
-    pytest.param(lambda w: w[:, ::-1], id="swapped channels"),
-    pytest.param(lambda w: w * 2, id="one layer off by two", marks=pytest.mark.slow),
-    pytest.param(lambda w: w * (np.arange(len(w)) % 2)[:, None, None, None], id="lost", marks=pytest.mark.slow),
-    pytest.param(lambda w: w * np.nan, id="not a number", marks=pytest.mark.slow),
-]
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_file_that_is_wrong_is_found_whatever_export_said(copy, fault):
-    change_weights(copy / "export/onnxruntime-fp32/model.onnx", fault)
-    found = verify_run(copy)
-    record = next(row for row in found["artefacts"] if row["name"] == "onnxruntime-fp32")
-    assert record["cosine_mean"] < 0.9999 or record["relative_error_mean"] > 0.01
-    assert record["sha256"] != sha256_of(copy / "export/onnxruntime-fp32/model.onnx")
-
-
-def test_a_file_that_does_not_open_is_an_error(copy):
-    file = copy / "export/onnxruntime-int8-static/model.onnx"
-    data = file.read_bytes()
-    file.write_bytes(data[: len(data) // 2] + bytes(len(data) - len(data) // 2))
-    with pytest.raises(BundleError, match="onnxruntime cannot load it"):
-        verify_run(copy)
 
 
 def test_verifying_again_gives_the_same_answers_from_anywhere(copy, run, tmp_path, monkeypatch):

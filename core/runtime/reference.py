@@ -1,0 +1,82 @@
+"""What a bundle's files answered to drawn images when they were verified, so that any device can ask again.
+
+    answers[artefact][sensor]       (P, D) embeddings of the P patterns of `edgefw.runtime.probes`
+    student[sensor]                 (P, D) of the trained network, which the label pack is asked about
+    probabilities[sensor]           (P, K) of the labels, from the teacher's own text embeddings
+
+A bundle whose preprocessing, file or label pack is not what was verified answers otherwise, however well its hashes
+fit. No picture of the user's is stored. It knows the document; who asks is `edgefw.verifying.reference_check`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edgefw.errors import BundleError
+from edgefw.runtime.label_pack import no_constant
+from edgefw.runtime.pack_document import first_problem
+from edgefw.runtime.probes import ProbeSpec
+
+LARGEST = 64 * 2**20
+"""A file beyond so many bytes is no reference."""
+
+
+class Reference(BaseModel):
+    """The document; arrays are base64 of little-endian float32."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
+
+    format: Literal[1] = 1
+    width: Annotated[int, Field(ge=1)]
+    probes: dict[str, ProbeSpec]
+    answers: dict[str, dict[str, str]]
+    student: dict[str, str]
+    labels: list[str] = []
+    probabilities: dict[str, list[list[float]]] = {}
+
+    def rows(self, text: str) -> np.ndarray:
+        """(P, D) float32 of one entry.
+
+        Raises:
+            BundleError: if it is no such array.
+        """
+        try:
+            data = base64.b64decode(text, validate=True)
+            return np.frombuffer(data, "<f4").reshape(-1, self.width)
+        except (binascii.Error, ValueError) as error:
+            raise BundleError(f"reference answers: an entry is no table of width {self.width} ({error}).") from error
+
+
+def encoded(rows: np.ndarray) -> str:
+    """An array of embeddings as it stands in the document."""
+    return base64.b64encode(np.ascontiguousarray(rows, "<f4").tobytes()).decode("ascii")
+
+
+def write_reference(reference: Reference, file: Path) -> None:
+    """Write the document."""
+    document: Mapping[str, Any] = reference.model_dump(mode="json")
+    file.write_text(json.dumps(document, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_reference(file: Path) -> Reference:
+    """The document in a file.
+
+    Raises:
+        BundleError: if it is none.
+    """
+    try:
+        if file.stat().st_size > LARGEST:
+            raise BundleError(f"{file}: {file.stat().st_size} bytes is too large for reference answers.")
+        return Reference.model_validate(json.loads(file.read_text(encoding="utf-8"), parse_constant=no_constant))
+    except ValidationError as error:
+        raise BundleError(f"{file}: {first_problem(error)}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise BundleError(f"{file}: cannot be read ({error}).") from error

@@ -1,0 +1,121 @@
+"""The exported files of a run, opened: those that can be judged, those whose runtime is not here, those that do not open.
+
+One artefact that cannot be opened leaves the others judged. It opens; what the files are worth, `verify` decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgefw.contracts.scheme import Signature
+from edgefw.errors import BundleError, MissingDependency
+from edgefw.recipe.compose import build
+
+if TYPE_CHECKING:
+    from edgefw.contracts.backend import Backend, Runner
+    from edgefw.stages.context import StageContext
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenArtefact:
+    """An exported file, opened: its record and its runner."""
+
+    record: Mapping[str, Any]
+    runner: Runner
+
+    @property
+    def name(self) -> str:
+        """Of the artefact."""
+        return str(self.record["name"])
+
+    @property
+    def signature(self) -> Signature:
+        """Of its graph."""
+        stated = self.record["signature"]
+        return Signature(name=stated["name"], inputs=tuple(stated["inputs"]), serves=tuple(stated["serves"]))
+
+    @property
+    def roles(self) -> Sequence[str]:
+        """What its answers are told under."""
+        return self.signature.roles
+
+    def feeds(self, images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Images (B, C, H, W) by modality, under the names of the graph's inputs."""
+        names = list(self.record["inputs"])
+        return dict(images) if len(names) > 1 else {names[0]: next(iter(images.values()))}
+
+    def ask(self, images: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Embeddings (B, D) of images by modality.
+
+        Raises:
+            BundleError: with the runtime's reason, if the file does not take them or gives something else.
+        """
+        count = len(next(iter(images.values())))
+        try:
+            embeddings = self.runner.run(self.feeds(images))
+        except Exception as error:  # every runtime has exceptions of its own; the verdict tells the reason
+            raise BundleError(f"fails on a batch of {count} ({_first_line(error)})") from error
+        if embeddings.ndim != 2 or len(embeddings) != count:
+            raise BundleError(f"gives shape {embeddings.shape} for a batch of {count}")
+        return embeddings
+
+
+@dataclass
+class Opened:
+    """What opening left.
+
+    Attributes:
+        artefacts: to be judged.
+        unjudged: {name, backend, precision, why} of those whose runtime is not installed.
+        broken: name -> why, of those that do not open, or fail later on.
+    """
+
+    artefacts: list[OpenArtefact] = field(default_factory=list)
+    unjudged: list[dict[str, Any]] = field(default_factory=list)
+    broken: dict[str, str] = field(default_factory=dict)
+
+    def drop(self, artefact: OpenArtefact, why: str) -> None:
+        """Leave out an artefact that has failed on images."""
+        self.broken[artefact.name] = why
+        self.artefacts = [own for own in self.artefacts if own.name != artefact.name]
+
+
+def open_artefacts(context: StageContext) -> Opened:
+    """Every artefact that export left, opened by its backend from the file on disk."""
+    backends, missing = _backends(context)
+    folder, threads = context.folder.stage("export"), context.recipe.config.compute.threads
+    opened = Opened()
+    for record in context.folder.result("export")["artefacts"]:
+        name, backend = record["name"], record["backend"]
+        if backend in missing:
+            why = missing[backend]
+            opened.unjudged.append({"name": name, "backend": backend, "precision": record["precision"], "why": why})
+            continue
+        try:
+            runner = backends[backend].open(folder / name / record["file"], threads)
+        except BundleError as error:
+            opened.broken[name] = str(error)
+            continue
+        opened.artefacts.append(OpenArtefact(record=record, runner=runner))
+    return opened
+
+
+def _backends(context: StageContext) -> tuple[dict[str, Backend], dict[str, str]]:
+    """Backends by name, and the reason why one is not here."""
+    found: dict[str, Backend] = {}
+    missing: dict[str, str] = {}
+    for chosen in context.composition.backends:
+        try:
+            found[chosen.technique.name] = build(chosen, context.pieces.context(chosen))
+        except MissingDependency as error:
+            missing[chosen.technique.name] = str(error)
+    return found, missing
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,121 @@
+"""Ask student and artefacts about drawn images: are all answers finite, and what should a bundle answer to them?
+
+Flat images (a black frame, a white one) are only asked for finite numbers. The answers to patterns become the reference
+that the bundle carries. It measures; `verify` judges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgefw.data.loading import read_image
+from edgefw.errors import BundleError
+from edgefw.evaluation import softmax, zero_shot_scores
+from edgefw.runtime.probes import ProbeSpec, flat_images, pattern_images, spec_of
+from edgefw.runtime.reference import Reference, encoded
+from edgefw.stages.verify_models import student_embeddings
+
+if TYPE_CHECKING:
+    from edgefw.stages.context import StageContext
+    from edgefw.stages.held_out import HeldOut
+    from edgefw.stages.opened import OpenArtefact, Opened
+    from edgefw.stages.trained import Trained
+
+REFERENCE = "reference.json"
+_LOOKED_AT = 8
+"""So many held-out images of a sensor say what its readings are like."""
+_TALLER, _WIDER = 1.37, 1.83
+"""Probes are larger than the student's input, and not square: a resize has something to do in both directions."""
+
+Images = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probed:
+    """Rows that were not finite, by artefact, and the reference."""
+
+    not_finite: dict[str, int] = field(default_factory=dict)
+    reference: Reference
+
+
+def probe(context: StageContext, trained: Trained, opened: Opened, held: HeldOut) -> Probed:
+    """Show drawn images of every sensor; an artefact that fails on them is left out of `opened`."""
+    specs = probe_specs(context, held)
+    patterns = {name: _prepared(context, name, pattern_images(spec)) for name, spec in specs.items()}
+    flats = {name: _prepared(context, name, flat_images(spec)) for name, spec in specs.items()}
+    shown = {role: _sensors(artefact, role) for artefact in opened.artefacts for role in artefact.roles}
+    student = {
+        role: student_embeddings(trained, {name: patterns[name] for name in names})
+        for role, names in shown.items()
+        if all(name in specs for name in names)
+    }
+    answers: dict[str, dict[str, str]] = {}
+    not_finite: dict[str, int] = {}
+    for artefact in list(opened.artefacts):
+        try:
+            said = {role: _asked(artefact, role, patterns) for role in artefact.roles if role in student}
+            flat = [_asked(artefact, role, flats) for role in said]
+        except BundleError as error:
+            opened.drop(artefact, str(error))
+            continue
+        not_finite[artefact.name] = sum(_bad_rows(rows) for rows in (*said.values(), *flat))
+        answers[artefact.name] = {role: encoded(rows) for role, rows in said.items() if not _bad_rows(rows)}
+    return Probed(not_finite=not_finite, reference=_reference(context, held, specs, answers, student))
+
+
+def probe_specs(context: StageContext, held: HeldOut) -> dict[str, ProbeSpec]:
+    """What probes of each sensor are like: the readings of held-out images, in a size that fits the student's."""
+    pieces, specs = context.pieces, {}
+    size = pieces.student_spec.input.size
+    for name, sensor in pieces.modalities.items():
+        samples = [sample for sample in held.samples if name in sample.images][:_LOOKED_AT]
+        if samples:
+            images = [read_image(sample, name, sensor) for sample in samples]
+            specs[name] = spec_of(images, round(size * _TALLER), round(size * _WIDER))
+    return specs
+
+
+def _prepared(context: StageContext, name: str, images: Sequence[np.ndarray]) -> np.ndarray:
+    contract = context.pieces.modalities[name].preprocessing(context.pieces.student_spec.input)
+    return np.stack([contract(image) for image in images])
+
+
+def _sensors(artefact: OpenArtefact, role: str) -> tuple[str, ...]:
+    """The sensors of a role: itself, or those that the artefact takes together."""
+    return artefact.signature.inputs if len(artefact.signature.inputs) > 1 else (role,)
+
+
+def _asked(artefact: OpenArtefact, role: str, images: Images) -> np.ndarray:
+    return artefact.ask({name: images[name] for name in _sensors(artefact, role)})
+
+
+def _bad_rows(rows: np.ndarray) -> int:
+    return int((~np.isfinite(rows).all(axis=1)).sum())
+
+
+def _reference(
+    context: StageContext,
+    held: HeldOut,
+    specs: Mapping[str, ProbeSpec],
+    answers: dict[str, dict[str, str]],
+    student: Mapping[str, np.ndarray],
+) -> Reference:
+    finite = {role: rows for role, rows in student.items() if not _bad_rows(rows)}
+    probabilities = {}
+    if held.text is not None:
+        scale = context.pieces.teacher.spec.logit_scale
+        probabilities = {
+            role: softmax(zero_shot_scores(rows, held.text), scale).tolist() for role, rows in finite.items()
+        }
+    return Reference(
+        width=next((rows.shape[1] for rows in student.values()), 1),
+        probes=dict(specs),
+        answers=answers,
+        student={role: encoded(rows) for role, rows in finite.items()},
+        labels=list(held.names) if held.text is not None else [],
+        probabilities=probabilities,
+    )

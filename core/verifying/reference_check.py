@@ -1,0 +1,148 @@
+"""Does a bundle answer as it was measured? Drawn images go through its own preprocessing, files and label pack.
+
+Hashes say that nothing changed since the bundle was written; this says that what was written is what was verified. It
+needs the base installation, and no picture. It compares; the command line prints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgefw.errors import BundleError, EdgefwError, MissingDependency
+from edgefw.evaluation.budget import broken
+from edgefw.evaluation.comparison import relative_errors
+from edgefw.runtime.opening import Opener
+from edgefw.runtime.probes import pattern_images
+from edgefw.runtime.reference import read_reference
+from edgefw.verifying.sheets import feeds
+
+if TYPE_CHECKING:
+    from edgefw.contracts.backend import Runner
+    from edgefw.registry.loading import Registry
+    from edgefw.runtime.bundle import Bundle
+    from edgefw.runtime.manifest import ArtefactEntry
+    from edgefw.runtime.reference import Reference
+
+FLOAT_ERROR, ROUNDED_ERROR = 0.01, 0.1
+"""Largest relative error of an embedding: sums in another order, and what int8 makes of them on another processor."""
+LABEL_ERROR = 0.02
+"""Largest difference of a probability: what storing a label pack in float16 makes of it, and a margin."""
+ANSWER, LABELS = "max_reference_error", "max_label_error"
+_WORST = 1e6
+
+
+def own_reference(bundle: Bundle) -> Reference | None:
+    """The answers that a bundle carries; None for one of an older edgefw."""
+    stated = bundle.manifest.reference
+    return None if stated is None else read_reference(bundle.folder / stated)
+
+
+def reference_rows(
+    bundle: Bundle,
+    reference: Reference,
+    runners: Mapping[str, Runner] | None = None,
+    registry: Registry | None = None,
+) -> list[dict[str, Any]]:
+    """One row per artefact and one for the label pack, as rows of a budget.
+
+    Args:
+        bundle: opened.
+        reference: its own, or a fresh one of the run that made it.
+        runners: opened artefacts by name; None opens all whose runtime is here.
+        registry: where techniques come from; None reads what is installed.
+    """
+    opener = Opener(bundle, registry)
+    entries = bundle.manifest.artefacts
+    rows = []
+    for entry in entries:
+        try:
+            runner = opener.runner(entry) if runners is None else runners.get(entry.name)
+            if runner is not None:
+                rows += _artefact_row(opener, entry, runner, reference)
+        except MissingDependency:
+            continue
+        except EdgefwError as error:
+            rows.append(broken(entry.name, str(error)))
+    return [*rows, *_label_row(bundle, reference)]
+
+
+def failing(bundle: Bundle, runners: Mapping[str, Runner], batch: int) -> dict[str, str]:
+    """Why, by name, of opened artefacts that do not take one image, or a batch of `batch` (and of two at least)."""
+    found = {}
+    for entry in bundle.manifest.artefacts:
+        if entry.name not in runners:
+            continue
+        try:
+            for count in (1, max(2, batch)):
+                _run(
+                    runners[entry.name],
+                    {name: np.zeros((count, *shape), np.float32) for name, shape in entry.inputs.items()},
+                )
+        except BundleError as error:
+            found[entry.name] = str(error)
+    return found
+
+
+def _artefact_row(
+    opener: Opener, entry: ArtefactEntry, runner: Runner, reference: Reference
+) -> Iterator[dict[str, Any]]:
+    """The worst answer on any sensor; nothing if there is no answer to compare with."""
+    errors = []
+    for role, text in reference.answers.get(entry.name, {}).items():
+        names = [role] if role in reference.probes else list(entry.modalities)
+        images = {
+            name: np.stack([opener.preprocessing(name)(image) for image in pattern_images(reference.probes[name])])
+            for name in names
+        }
+        said, expected = _run(runner, feeds(entry, images)), reference.rows(text)
+        errors.append(relative_errors(said, expected).max() if said.shape == expected.shape else np.inf)
+    if errors:
+        limit = FLOAT_ERROR if entry.precision == "fp32" else ROUNDED_ERROR
+        yield _row(entry.name, ANSWER, limit, max(map(_finite, errors)))
+
+
+def _run(runner: Runner, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+    count = len(next(iter(inputs.values())))
+    try:
+        said = runner.run(inputs)
+    except Exception as error:  # every runtime has exceptions of its own
+        raise BundleError(f"fails on a batch of {count} ({_reason(error)})") from error
+    if len(said) != count:
+        raise BundleError(f"gives {len(said)} answers for a batch of {count}")
+    return said
+
+
+def _reason(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def _label_row(bundle: Bundle, reference: Reference) -> Iterator[dict[str, Any]]:
+    where = bundle.manifest.labels
+    if where is None or not reference.labels:
+        return
+    try:
+        pack = bundle.label_pack()
+    except BundleError as error:
+        yield broken(where, str(error))
+        return
+    worst = 0.0
+    for role, expected in reference.probabilities.items():
+        rows = reference.rows(reference.student[role])
+        if sorted(pack.names) != sorted(reference.labels) or rows.shape[1] != pack.width:
+            worst = 1.0
+            continue
+        order = [list(pack.names).index(name) for name in reference.labels]
+        worst = max(worst, _finite(np.abs(pack.probabilities(rows)[:, order] - np.array(expected)).max()))
+    yield _row(where, LABELS, LABEL_ERROR, worst)
+
+
+def _finite(value: float) -> float:
+    return float(value) if np.isfinite(value) else _WORST
+
+
+def _row(name: str, check: str, limit: float, value: float) -> dict[str, Any]:
+    return {"artefact": name, "check": check, "limit": limit, "value": value, "ok": bool(value <= limit)}
