@@ -119,6 +119,8 @@ def _print(result: Mapping[str, Any]) -> None:
         mark = "ok  " if row["ok"] else "FAIL"
         said = row.get("why") or f"{row['check']} {row['value']:.4g} (budget {row['limit']:.4g})"
         click.echo(f"{mark} {row['artefact']}: {said}")
+    for row in result.get("blame") or []:
+        click.echo(f"layers of {row['artefact']}: {_blamed(row)}")
     click.echo(f"best on this machine: {result['best'] or 'none, as no artefact could be judged'}")
     for text in result["warnings"]:
         click.echo(f"warning: {text}", err=True)
@@ -128,3 +130,12 @@ def _print(result: Mapping[str, Any]) -> None:
         click.echo(
             f"{unreadable['count']} files cannot be read; the first: {first['path']}: {first['error']}", err=True
         )
+
+
+def _blamed(row: Mapping[str, Any]) -> str:
+    """What looking into an artefact that failed has shown, in words."""
+    if row.get("absent"):
+        return str(row["absent"])
+    if first := row["first"]:
+        return f"{first['layer']} ({first['operator']}) departs first, relative error {first['error']:.3g}"
+    return f"no layer departs by more than {row['limit']:g}; the error builds up, or lies outside the graph"

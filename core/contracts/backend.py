@@ -72,7 +72,8 @@ class Backend(Protocol):
     - `precision`, a word: what its float artefacts compute in, where that is not "fp32" (see `float_precision`);
     - `check_compile()`, which raises an EdgefwError that says why nothing can be compiled on this machine; it is called
       before anything is trained (see `refuse_unready`);
-    - `compile_onnx`, see `OnnxCompiler`.
+    - `compile_onnx`, see `OnnxCompiler`;
+    - `layers`, see `LayerShower`.
     """
 
     name: str
@@ -104,6 +105,40 @@ class OnnxCompiler(Protocol):
 
         Raises:
             ExportError: if it cannot be compiled, or the compiled file is not what `source` says.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerOutput:
+    """What one layer gave.
+
+    Attributes:
+        layer: name of the node.
+        operator: what it computes.
+        tensor: name of its output.
+        stands_for: name of the source's tensor that it should equal.
+        inputs: names of the tensors that it read.
+        values: its output, samples first.
+    """
+
+    layer: str
+    operator: str
+    tensor: str
+    stands_for: str
+    inputs: tuple[str, ...]
+    values: np.ndarray
+
+
+@runtime_checkable
+class LayerShower(Protocol):
+    """A backend that shows what the layers inside its files give, so that a wrong one can be named."""
+
+    def layers(self, file: Path, feeds: Mapping[str, np.ndarray]) -> list[LayerOutput]:
+        """The output of every layer, in the order of the graph.
+
+        Raises:
+            ExportError: if the file cannot be looked into.
         """
         ...
 

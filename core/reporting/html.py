@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgefw import __version__
 from edgefw.errors import MissingDependency
-from edgefw.reporting import part_curation, part_models, part_pictures, part_record, part_training
+from edgefw.reporting import part_curation, part_layers, part_models, part_pictures, part_record, part_training
 from edgefw.reporting.predicted import read_predictions
 from edgefw.reporting.run_data import RunData, read_run
 
@@ -73,6 +73,7 @@ def _content(run: RunData) -> dict[str, Any]:
         "tiles": part_models.tiles(run),
         "accuracy": part_models.accuracy(run, predicted),
         "budget": part_models.budget(run),
+        "blame": part_layers.blame(run),
         "cost": part_models.cost(run),
         "classes": part_models.classes(run, predicted),
         "confusions": part_models.confusions(run, predicted),

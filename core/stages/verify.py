@@ -22,6 +22,7 @@ from edgefw.runtime.benchmark import Latency, time_interleaved
 from edgefw.runtime.hashes import sha256_of
 from edgefw.runtime.memory import growth_mib
 from edgefw.runtime.reference import write_reference
+from edgefw.stages.blame import Blamer, failing
 from edgefw.stages.fingerprints import data_state, piece
 from edgefw.stages.held_out import fingerprint_of, held_out
 from edgefw.stages.opened import OpenArtefact, open_artefacts
@@ -75,6 +76,8 @@ def run(context: StageContext) -> dict[str, Any]:
         measured(record, _drop(evaluation, record), not_finite(answers, record, probed.not_finite))
         for record in records
     ]
+    budget = [*(broken(name, why) for name, why in opened.broken.items()), *checks(numbers, limits)]
+    blamed = Blamer(context, trained, held).rows(failing(opened.artefacts, budget))
     chosen, keeps_all = best(_preferred(numbers, opened.artefacts), limits)
     _write_predictions(context, held, answers)
     write_reference(probed.reference, context.folder.stage("verify") / REFERENCE)
@@ -86,7 +89,8 @@ def run(context: StageContext) -> dict[str, Any]:
         "evaluation": evaluation,
         "artefacts": records,
         "unjudged": opened.unjudged,
-        "budget": [*(broken(name, why) for name, why in opened.broken.items()), *checks(numbers, limits)],
+        "budget": budget,
+        "blame": blamed,
         "best": chosen,
         "predictions": f"verify/{PREDICTIONS}",
         "disagreements": disagreements(context, held, gathered, chosen),

@@ -20,6 +20,7 @@ from edgefw.contracts.backend import Artefact, CompileRequest
 from edgefw.errors import BundleError, MissingDependency
 
 if TYPE_CHECKING:
+    from edgefw.contracts.backend import LayerOutput
     from edgefw.registry.technique import Register
 
 FILE = "model.onnx"
@@ -76,6 +77,12 @@ class OnnxRuntimeBackend:
     def open(self, file: Path, threads: int | None = None) -> OnnxRunner:
         """A session on the CPU; `threads` goes before the option of the recipe."""
         return OnnxRunner(open_session(file, threads or self._config.threads))
+
+    def layers(self, file: Path, feeds: Mapping[str, np.ndarray]) -> list[LayerOutput]:
+        """The output of every layer of a file; needs the package onnx."""
+        from edgefw.plugins.backends.onnx_layers import layer_outputs
+
+        return layer_outputs(file, feeds)
 
 
 def open_session(file: Path, threads: int | None) -> Any:

@@ -1,0 +1,52 @@
+"""The report's part about layers: where an artefact that failed first departs from its source."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgefw.reporting.figure_layers import layer_figure
+from edgefw.reporting.numbers import plain
+from edgefw.reporting.run_data import RunData
+
+_WORST = 12
+"""So many layers stand in the table, by what is their own."""
+
+
+def blame(run: RunData) -> dict[str, Any]:
+    """A figure and a table per artefact that was looked into, or why there is none."""
+    rows = run.stage("verify").get("blame") or []
+    if not rows:
+        return {"absent": "no artefact failed a check of its answers, so no layer was looked for."}
+    return {"artefacts": [_artefact(row) for row in rows]}
+
+
+def _artefact(row: dict[str, Any]) -> dict[str, Any]:
+    name = str(row.get("artefact"))
+    if row.get("absent"):
+        return {"artefact": name, "absent": row["absent"]}
+    layers, first = row.get("layers") or [], row.get("first")
+    places = [at for at, layer in enumerate(layers) if first and layer["tensor"] == first["tensor"]]
+    blamed = places[0] if places else None
+    worst = sorted(range(len(layers)), key=lambda at: -layers[at]["own"])[:_WORST]
+    return {
+        "artefact": name,
+        "limit": plain(row.get("limit")),
+        "first": first and {**first, "own": plain(first["own"])},
+        "figure": layer_figure(
+            [str(layer["layer"]) for layer in layers],
+            [float(layer["error"]) for layer in layers],
+            blamed,
+            f"Layers of {name}",
+        ),
+        "rows": [
+            {
+                "layer": layers[at]["layer"],
+                "operator": layers[at]["operator"],
+                "error": plain(layers[at]["error"]),
+                "own": plain(layers[at]["own"]),
+                "cosine": f"{layers[at]['cosine']:.5f}",
+                "blamed": at == blamed,
+            }
+            for at in sorted(worst)
+        ],
+    }

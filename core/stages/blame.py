@@ -1,0 +1,123 @@
+"""Which layer of an exported file first departs from the trained network? Asked of files that failed, or on demand.
+
+The source is compiled afresh from the network, by the same backend, so that its tensors have the names of the file's;
+both see the same few held-out images. It needs a backend that shows its layers (`LayerShower`). A fault outside the
+graph (preprocessing, label pack) has no layer, and an exporter that is wrong each time refuses the fresh file itself.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgefw.contracts.backend import CompileRequest, LayerOutput, LayerShower
+from edgefw.data.loading import read_image
+from edgefw.errors import EdgefwError
+from edgefw.stages.departure import FLOAT_LIMIT, ROUNDED_LIMIT, departures, first
+from edgefw.stages.graphs import graph_of
+from edgefw.stages.opened import OpenArtefact
+
+if TYPE_CHECKING:
+    from edgefw.contracts.backend import Backend
+    from edgefw.stages.context import StageContext
+    from edgefw.stages.held_out import HeldOut
+    from edgefw.stages.trained import Trained
+
+SAMPLES = 8
+ANSWERS = ("max_drop", "min_cosine", "min_agreement", "max_error", "max_batch_error", "max_not_finite")
+"""Checks that a wrong layer may break; cost has none."""
+
+
+@dataclass
+class Blamer:
+    """Looks into the artefacts of one run; a source is compiled once per backend and graph."""
+
+    context: StageContext
+    trained: Trained
+    held: HeldOut
+    _sources: dict[tuple[str, str], list[LayerOutput]] = field(default_factory=dict)
+
+    def rows(self, artefacts: Iterable[OpenArtefact]) -> list[dict[str, Any]]:
+        """For each artefact {artefact, limit, first, layers}, or {artefact, absent: why there is nothing to see}."""
+        return [self._row(artefact) for artefact in artefacts]
+
+    def _row(self, artefact: OpenArtefact) -> dict[str, Any]:
+        self.context.progress.say(f"verify: layers of {artefact.name}")
+        try:
+            return self._seen(artefact)
+        except EdgefwError as error:
+            return {"artefact": artefact.name, "absent": str(error)}
+
+    def _seen(self, artefact: OpenArtefact) -> dict[str, Any]:
+        backend = next(own for own in self.context.pieces.backends if own.name == artefact.record["backend"])
+        if not isinstance(backend, LayerShower):
+            return {"artefact": artefact.name, "absent": f"backend '{backend.name}' does not show its layers"}
+        feeds = artefact.feeds(few_images(self.context, self.held, artefact))
+        file = self.context.folder.stage("export") / artefact.name / artefact.record["file"]
+        key = backend.name, artefact.signature.name
+        if key not in self._sources:
+            self._sources[key] = self._source(backend, backend, artefact, feeds)
+        found = departures(self._sources[key], backend.layers(file, feeds))
+        limit = FLOAT_LIMIT if artefact.record["precision"] == "fp32" else ROUNDED_LIMIT
+        blamed = first(found, limit)
+        return {
+            "artefact": artefact.name,
+            "limit": limit,
+            "first": blamed.to_json() if blamed else None,
+            "layers": [row.to_json() for row in found],
+        }
+
+    def _source(
+        self, backend: Backend, shower: LayerShower, artefact: OpenArtefact, feeds: Mapping[str, np.ndarray]
+    ) -> list[LayerOutput]:
+        quantizer, network = self.trained.quantizer, self.trained.network
+        if quantizer is not None:
+            network = quantizer.convert(network)
+        with tempfile.TemporaryDirectory(prefix="edgefw-") as folder:
+            made = backend.compile(
+                CompileRequest(
+                    network=graph_of(network, self.trained.scheme, artefact.signature),
+                    inputs={name: values.shape[1:] for name, values in feeds.items()},
+                    folder=Path(folder),
+                    examples=feeds,
+                    quantised=quantizer is not None,
+                )
+            )
+            return shower.layers(made.file, feeds)
+
+
+def failing(artefacts: Iterable[OpenArtefact], budget: Iterable[Mapping[str, Any]]) -> list[OpenArtefact]:
+    """The artefacts that broke a check of their answers."""
+    names = {row["artefact"] for row in budget if not row["ok"] and row["check"] in ANSWERS}
+    return [artefact for artefact in artefacts if artefact.name in names]
+
+
+def few_images(context: StageContext, held: HeldOut, artefact: OpenArtefact) -> dict[str, np.ndarray]:
+    """A few held-out images (B, C, H, W) by the artefact's inputs; one of several sensors sees some of each."""
+    inputs = artefact.signature.inputs
+    if len(inputs) > 1:
+        return _stacked(context, held, inputs, SAMPLES)
+    roles = [role for role in artefact.roles if role in context.pieces.modalities]
+    each = max(3, SAMPLES // len(roles))
+    parts = [_stacked(context, held, (role,), each)[role] for role in roles if _has(held, (role,))]
+    return {inputs[0]: np.concatenate(parts)}
+
+
+def _has(held: HeldOut, names: Collection[str]) -> bool:
+    return any(all(name in sample.images for name in names) for sample in held.samples)
+
+
+def _stacked(context: StageContext, held: HeldOut, names: Collection[str], count: int) -> dict[str, np.ndarray]:
+    sensors, size = context.pieces.modalities, context.pieces.student_spec.input
+    fitting = [sample for sample in held.samples if all(name in sample.images for name in names)]
+    places = np.unique(np.linspace(0, len(fitting) - 1, min(count, len(fitting))).round().astype(int))
+    contracts = {name: sensors[name].preprocessing(size) for name in names}
+    return {
+        name: np.stack([contracts[name](read_image(fitting[int(at)], name, sensors[name])) for at in places])
+        for name in names
+    }
