@@ -60,7 +60,7 @@ def bench_bundle(
     alone = {name: [{key: value[:1] for key, value in feeds.items()}] for name, feeds in images.items()}
     single = time_interleaved(runners, alone, seconds * len(runners))
     many = time_interleaved(runners, {name: [feeds] for name, feeds in images.items()}, seconds * len(runners), least=5)
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "name": entry.name,
             "precision": entry.precision,

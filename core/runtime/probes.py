@@ -14,6 +14,9 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+Kind = Literal["uint8", "uint16", "int32", "float32", "float64"]
+_KINDS: dict[str, Kind] = {"uint8": "uint8", "uint16": "uint16", "int32": "int32", "float64": "float64"}
+"""Types of decoded values; any other one is drawn as float32."""
 _Pixels = Annotated[int, Field(ge=1, le=16384)]
 _STEPS = 960
 """Grey levels of a pattern, before it is stretched to a sensor's range."""
@@ -25,7 +28,7 @@ class ProbeSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
 
     shape: list[_Pixels] = Field(min_length=2, max_length=3)
-    dtype: Literal["uint8", "uint16", "int32", "float32", "float64"]
+    dtype: Kind
     low: float
     high: float
 
@@ -33,10 +36,9 @@ class ProbeSpec(BaseModel):
 def spec_of(images: Sequence[np.ndarray], height: int, width: int) -> ProbeSpec:
     """The range and the type of real decoded images, for probes of `height` x `width` pixels."""
     known = [image[np.isfinite(image)] for image in images]
-    dtype = images[0].dtype.name
     return ProbeSpec(
         shape=[height, width, *images[0].shape[2:]],
-        dtype=dtype if dtype in ("uint8", "uint16", "int32", "float64") else "float32",
+        dtype=_KINDS.get(images[0].dtype.name, "float32"),
         low=float(min((values.min() for values in known if len(values)), default=0.0)),
         high=float(max((values.max() for values in known if len(values)), default=1.0)),
     )

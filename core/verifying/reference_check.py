@@ -56,7 +56,7 @@ def reference_rows(
     """
     opener = Opener(bundle, registry)
     entries = bundle.manifest.artefacts
-    rows = []
+    rows: list[dict[str, Any]] = []
     for entry in entries:
         try:
             runner = opener.runner(entry) if runners is None else runners.get(entry.name)
