@@ -20,8 +20,8 @@ from edgefw.plugins.modalities.rgb import Rgb, RgbConfig
 from edgefw.plugins.schemes.dual_modality import DualModality
 from edgefw.stages.calibration import CalibrationImages
 from edgefw.stages.graphs import graph_of, input_names
+from edgefw.stages.opened import OpenArtefact
 from edgefw.stages.verify import check_pairs
-from edgefw.stages.verify_models import OpenArtefact
 from edgefw.testing.fakes import student_network
 
 PAIR = Signature(name="rgb+depth", inputs=("rgb", "depth"), serves=("rgb", "depth"))
