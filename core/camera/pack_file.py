@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from edgefw.errors import BundleError
 from edgefw.runtime.label_pack import LabelPack, read_pack
 
 LOOK_EVERY = 1.0
@@ -14,21 +13,29 @@ LOOK_EVERY = 1.0
 
 
 class PackFile:
-    """Watches one file.
+    """Reads one file, and watches it from then on.
 
     Args:
-        path: the label pack; it was read once already.
+        path: the label pack.
         fitting: gives a pack back if it fits the encoder, else raises BundleError.
+
+    Attributes:
+        first: the pack that was there.
+
+    Raises:
+        BundleError: if there is none, or it does not fit.
     """
 
     def __init__(self, path: Path, fitting: Callable[[LabelPack], LabelPack]) -> None:
         self._path = path
         self._fitting = fitting
-        self._mark = _mark(path)
+        self._mark = _mark(path)  # before it is read: what is written meanwhile is seen at the next look
+        self.first = fitting(read_pack(path))
+        self._taken = self.first.sha256
         self._next = LOOK_EVERY
 
     def look(self, now: float) -> LabelPack | None:
-        """The new pack, if there is one and it fits; None most of the time.
+        """The new pack, if there is one of other content and it fits; None most of the time.
 
         Args:
             now: seconds on any clock that begins at 0 and does not fall.
@@ -43,10 +50,11 @@ class PackFile:
         if mark is None or mark == self._mark:
             return None
         self._mark = mark
-        try:
-            return self._fitting(read_pack(self._path))
-        except BundleError as error:
-            raise BundleError(f"new label pack refused, the old one stays: {error}") from error
+        pack = self._fitting(read_pack(self._path))
+        if pack.sha256 == self._taken:
+            return None
+        self._taken = pack.sha256
+        return pack
 
 
 def _mark(path: Path) -> tuple[int, int, int] | None:

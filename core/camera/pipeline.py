@@ -9,6 +9,7 @@ loses none.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
@@ -22,6 +23,9 @@ T = TypeVar("T")
 QUEUE = 4
 """Frames that wait between two threads."""
 
+PATIENCE = 3.0
+"""Seconds for which the end waits for a source that is in the middle of something."""
+
 
 class Pipeline:
     """Frames with their embeddings.
@@ -31,6 +35,10 @@ class Pipeline:
         prepare: from a frame to the encoder's input (C, H, W).
         encode: from inputs (1, C, H, W) to embeddings (1, D).
         drop: what a live source loses when encoding is slower: the oldest waiting frame, or the newest.
+
+    Attributes:
+        stopped: whether the end was asked for.
+        hangs: whether the source did not come back from a read at the end; its thread is left behind.
     """
 
     def __init__(
@@ -45,6 +53,12 @@ class Pipeline:
         self._encode = encode
         self._frames: FrameQueue[Frame] = FrameQueue(QUEUE, drop if source.live else None)
         self._inputs: FrameQueue[tuple[Frame, np.ndarray]] = FrameQueue(QUEUE)
+        self.stopped = False
+        self.hangs = False
+
+    def stop(self) -> None:
+        """End `run` before its next frame; takes no lock, so that a signal handler may call it."""
+        self.stopped = True
 
     @property
     def dropped(self) -> int:
@@ -61,15 +75,20 @@ class Pipeline:
         for thread in threads:
             thread.start()
         try:
-            while (item := self._inputs.get()) is not None:
+            while (item := self._inputs.get(lambda: self.stopped)) is not None:
                 frame, pixels = item
                 yield frame, self._encode(pixels[None])[0]
         finally:
             self._source.close()
             self._inputs.abandon()
             self._frames.abandon()
-            for thread in threads:
-                thread.join()
+            self._join(threads)
+
+    def _join(self, threads: list[threading.Thread]) -> None:
+        end = time.monotonic() + PATIENCE
+        for thread in threads:
+            thread.join(max(0.0, end - time.monotonic()))
+        self.hangs = any(thread.is_alive() for thread in threads)
 
     def _thread(self, work: Callable[[], None], queue: FrameQueue[T]) -> threading.Thread:
         def body() -> None:

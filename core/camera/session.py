@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -17,12 +17,15 @@ from PIL import Image
 from edgefw.camera.frames import Frame
 from edgefw.camera.store import FrameStore
 from edgefw.camera.trigger import Decision, Trigger
+from edgefw.errors import BundleError
 from edgefw.runtime.label_pack import LabelPack
 from edgefw.runtime.trigger_rule import Rule
 
 JPEG_QUALITY = 90
 MOST_SCORES = 5
-"""So many labels stand in a record, the best first."""
+"""So many labels stand in a record unless something else is asked for, the best first."""
+
+NO_TRIGGER = "nothing says which frames to keep: give --keep LABEL, or a label pack with a trigger (edgefw labels build --trigger)."
 
 
 class Session:
@@ -33,31 +36,42 @@ class Session:
         rule: the trigger; None takes the pack's own, and without that keeps nothing.
         store: where kept frames go, or None.
         about: what every stored line says of bundle and artefact.
+        scores: labels in a record, the best first.
 
     Attributes:
         outcomes: how many frames were quiet, kept, in a cool-down, over their quota, over the budget, or met a full disk.
 
     Raises:
-        BundleError: if the rule names a label that the pack has not.
+        BundleError: if the rule names a label that the pack has not, or there is a store and no rule.
     """
 
     def __init__(
-        self, pack: LabelPack, rule: Rule | None, store: FrameStore | None, about: Mapping[str, Any] | None = None
+        self,
+        pack: LabelPack,
+        rule: Rule | None,
+        store: FrameStore | None,
+        about: Mapping[str, Any] | None = None,
+        scores: int = MOST_SCORES,
     ) -> None:
-        self._given, self._store, self._about = rule, store, dict(about or {})
+        self._given, self._store, self._about, self._scores = rule, store, dict(about or {}), scores
         self.outcomes: Counter[str] = Counter()
         self.labels: Counter[str] = Counter()
         self.use(pack)
 
     def use(self, pack: LabelPack) -> None:
-        """Go on with another pack; its trigger begins without a memory.
+        """Go on with another pack: its trigger begins without a memory, save for what the store says of quotas.
 
         Raises:
-            BundleError: if the rule names a label that the pack has not; the former pack stays in use.
+            BundleError: if the rule names a label that the pack has not, or the pack brings no rule and one is needed;
+                the former pack stays in use.
         """
         rule = self._given or pack.trigger
+        if rule is None and self._store is not None:
+            raise BundleError(NO_TRIGGER)
         trigger = None if rule is None else Trigger(rule, pack.names)
-        self._pack, self._trigger, self._hash = pack, trigger, pack.to_json()["sha256"]
+        if self._store is not None and rule is not None:
+            self._store.limit(rule.budget_mb)
+        self._pack, self._trigger, self._hash, self._counted = pack, trigger, pack.sha256, False
 
     def look(self, frame: Frame, embedding: np.ndarray) -> dict[str, Any]:
         """What is said about a frame, as a JSON object."""
@@ -65,13 +79,23 @@ class Session:
         probabilities = self._pack.probabilities(embedding[None])[0]
         record = {**_place(frame), **self._said(cosines, probabilities)}
         if self._trigger is not None:
+            self._count_stored(self._trigger, frame)
             scores = cosines if self._trigger.rule.score == "cosine" else probabilities
             decision = self._trigger.look(frame.seconds, scores)
             record |= self._kept(frame, decision, record)
         return record
 
+    def _count_stored(self, trigger: Trigger, frame: Frame) -> None:
+        """Quotas are of the store: what former runs, and former packs, stored counts too."""
+        if self._counted or self._store is None or trigger.rule.quota is None:
+            return
+        self._counted = True
+        began = frame.time - timedelta(seconds=frame.seconds)
+        for moment, holding in self._store.kept(frame.time - timedelta(hours=trigger.rule.quota_hours)):
+            trigger.count((moment - began).total_seconds(), holding)
+
     def _said(self, cosines: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
-        order = np.argsort(-np.nan_to_num(probabilities, nan=-1.0), kind="stable")[:MOST_SCORES]
+        order = np.argsort(-np.nan_to_num(probabilities, nan=-1.0), kind="stable")[: self._scores]
         best, names = int(order[0]), self._pack.names
         said = names[best] if probabilities[best] >= self._pack.labels[best].threshold else None
         self.labels[said or "unknown"] += 1
@@ -86,6 +110,8 @@ class Session:
         if decision.kept and self._store is not None:
             told = self._store.add(*_picture(frame), frame.time, self._line(decision, record))
             outcome = "kept" if told == "stored" else told
+        if outcome == "kept" and self._trigger is not None:
+            self._trigger.keep(frame.seconds, decision.holding)
         self.outcomes[outcome] += 1
         return {"trigger": outcome, "holding": list(decision.holding)}
 
@@ -124,9 +150,3 @@ def own_rule(keep: list[str], threshold: float, score: str, cool_down: float, bu
     return Rule.model_validate(
         {"any": tuple(keep), "begin": threshold, "score": score, "cool_down": cool_down, "budget_mb": budget_mb}
     )
-
-
-def store_for(folder: Path | None, rule: Rule | None, pack: LabelPack) -> FrameStore | None:
-    """The store of a folder, within the budget of the rule that applies."""
-    applies = rule or pack.trigger
-    return None if folder is None else FrameStore(folder, applies.budget_mb if applies else None)

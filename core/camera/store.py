@@ -3,21 +3,23 @@
 A picture is written beside its place, made durable, and renamed; then its line is appended and made durable. Whatever
 moment the power goes, the next start finds pictures that are whole and lines that have their picture: what was between the two
 is removed, which is the frame in flight at most. A full disk and a used-up budget drop frames and count them; nothing
-that was stored is touched.
+that was stored is touched. One labeller at a time has a store.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from edgefw.camera.folder_lock import FolderLock
 from edgefw.errors import DataError
 
 LINES = "frames.jsonl"
@@ -36,24 +38,42 @@ class FrameStore:
         budget_mb: pictures may take so many megabytes (10^6 bytes) together; None: no limit.
 
     Raises:
-        DataError: if the folder cannot be used.
+        DataError: if the folder cannot be used, or another labeller uses it.
     """
 
     def __init__(self, folder: Path, budget_mb: float | None = None) -> None:
         self.folder = folder
-        self._budget = None if budget_mb is None else int(budget_mb * 1e6)
+        self.limit(budget_mb)
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            self._lock = FolderLock(folder)
             self._lines = folder / LINES
             _cut(self._lines)
             known = [line["file"] for line in read_lines(folder) if _OWN.fullmatch(line["file"])]
             self.removed = _put_right(folder, known)
             self._lines.touch()
+            _make_durable(folder)
             own = [path for path in folder.iterdir() if _OWN.fullmatch(path.name)]
             self.bytes = sum(path.stat().st_size for path in own)
         except OSError as error:
             raise DataError(f"{folder}: frames cannot be stored here ({error.strerror or error}).") from error
         self._number = 1 + max(map(_number_of, [*known, *(path.name for path in own)]), default=-1)
+
+    def limit(self, budget_mb: float | None) -> None:
+        """From now on pictures may take so many megabytes together; None: no limit."""
+        self._budget = None if budget_mb is None else int(budget_mb * 1e6)
+
+    def close(self) -> None:
+        """Let another labeller have the folder."""
+        self._lock.release()
+
+    def kept(self, since: datetime) -> Iterator[tuple[datetime, tuple[str, ...]]]:
+        """(time, labels that held) of what was stored from a moment on, former runs included; read line by line."""
+        with self._lines.open("rb") as file:
+            for line in map(_parsed, file):
+                moment = None if line is None else _moment(line.get("time"))
+                if line is not None and moment is not None and moment > since:
+                    yield moment, tuple(name for name in line.get("holding") or () if isinstance(name, str))
 
     def add(self, picture: bytes, ending: str, time: datetime, about: Mapping[str, Any]) -> Stored:
         """Store one picture and its line.
@@ -87,6 +107,7 @@ class FrameStore:
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
+        _make_durable(self.folder)
         with self._lines.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
             file.flush()
@@ -113,6 +134,30 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     return value if isinstance(value, dict) and isinstance(value.get("file"), str) else None
+
+
+def _moment(text: Any) -> datetime | None:
+    """A time with its zone, as `add` writes it; None for anything else."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        return None
+    return moment if moment.tzinfo is not None else None
+
+
+def _make_durable(folder: Path) -> None:
+    """Names of new and renamed files survive a power cut only once their folder is on the disk."""
+    try:
+        place = os.open(folder, os.O_RDONLY)
+    except PermissionError:
+        return  # Windows opens no folders
+    try:
+        os.fsync(place)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # file systems that cannot do this for folders
+            raise
+    finally:
+        os.close(place)
 
 
 def _cut(path: Path) -> None:

@@ -6,7 +6,8 @@
     a frame is kept          when the rule fires, `cool_down` seconds have passed since the last one that was kept, and
                              one of the labels that hold has not used up its quota
 
-It knows scores and times; pictures and files it never sees.
+Cool-down and quota count what was really stored, which `keep` is told. It knows scores and times; pictures and files it
+never sees.
 """
 
 from __future__ import annotations
@@ -25,7 +26,12 @@ Outcome = Literal["quiet", "kept", "cool-down", "quota"]
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """What becomes of a frame, and the labels of `any` and `all` that hold in it."""
+    """What becomes of a frame.
+
+    Attributes:
+        outcome: whether it is worth storing, or why not.
+        holding: the labels of `any` and `all` that hold in it.
+    """
 
     outcome: Outcome
     holding: tuple[str, ...]
@@ -57,7 +63,7 @@ class Trigger:
         self._used: dict[str, deque[float]] = {name: deque() for name in rule.named}
 
     def look(self, time: float, scores: np.ndarray) -> Decision:
-        """Decide about the next frame.
+        """Decide about the next frame; if it is kept and stored, `keep` must follow.
 
         Args:
             time: seconds, never falling from frame to frame.
@@ -70,14 +76,21 @@ class Trigger:
             return Decision(outcome="quiet", holding=holding)
         if self._kept_at is not None and time < self._kept_at + self.rule.cool_down:
             return Decision(outcome="cool-down", holding=holding)
-        open_names = [name for name in holding if self._has_quota(name, time)]
-        if not open_names:
+        if not any(self._has_quota(name, time) for name in holding):
             return Decision(outcome="quota", holding=holding)
-        self._kept_at = time
-        if self.rule.quota is not None:
-            for name in open_names:
-                self._used[name].append(time)
         return Decision(outcome="kept", holding=holding)
+
+    def keep(self, time: float, holding: Sequence[str]) -> None:
+        """The frame of that time was stored: the cool-down begins, and it counts for the quota of its labels."""
+        self._kept_at = time
+        self.count(time, holding)
+
+    def count(self, time: float, holding: Sequence[str]) -> None:
+        """A frame that counts for the quota of its labels; it may be one of a former run, before time 0."""
+        if self.rule.quota is not None:
+            for name in holding:
+                if name in self._used and self._has_quota(name, time):
+                    self._used[name].append(time)
 
     def _update(self, name: str, score: float) -> None:
         end = self.rule.begin if self.rule.end is None else self.rule.end

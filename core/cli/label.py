@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from edgefw.cli.camera_options import CameraOptions
 from edgefw.cli.finite import FiniteRange
-from edgefw.cli.label_frames import CameraOptions
 
 if TYPE_CHECKING:
     from edgefw.runtime.bundle import Bundle
@@ -29,8 +29,8 @@ _TOLD = 5
 @click.option("--pack", type=click.Path(path_type=Path), help="A label pack to use instead of the bundle's own.")
 @click.option("--modality", help="Sensor that unnamed sources come from; default: the bundle's first.")
 @click.option("--artefact", help="Compiled file to run; default: the best on the machine that verified.")
-@click.option("--top", type=click.IntRange(min=1), default=1, show_default=True, help="Labels per image.")
-@click.option("--batch", type=click.IntRange(min=1), default=16, show_default=True, help="Images in memory at a time.")
+@click.option("--top", type=click.IntRange(min=1), help="Labels per image; 1, in the records of frames 5.")
+@click.option("--batch", type=click.IntRange(min=1), help="Images in memory at a time; 16. Frames go one by one.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads; default: as the recipe said.")
 @click.option("--watch", is_flag=True, help="SOURCE is a folder that images are written into: label each as it comes.")
 @click.option("--keep", multiple=True, metavar="LABEL", help="Keep frames in which this label of the pack holds.")
@@ -40,8 +40,8 @@ _TOLD = 5
 @click.option("--store", type=click.Path(path_type=Path, file_okay=False), help="Folder for kept frames.")
 @click.option("--budget-mb", type=FiniteRange(0, min_open=True), help="Megabytes that kept frames may take.")
 @click.option("--realtime", is_flag=True, help="Take a video file at its own pace, as a camera gives it.")
-@click.option("--drop", type=click.Choice(["oldest", "newest"]), default="oldest", show_default=True,
-              help="Frame that a camera loses when labelling is slower.")  # fmt: skip
+@click.option("--drop", type=click.Choice(["oldest", "newest"]),
+              help="Frame that a camera loses when labelling is slower; oldest.")  # fmt: skip
 @click.option("--frames", type=click.IntRange(min=1), help="Stop after so many frames.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of lines.")
 @click.option("--jsonl", "as_lines", is_flag=True, help="Print one JSON object per image.")
@@ -52,8 +52,8 @@ def command(
     pack: Path | None,
     modality: str | None,
     artefact: str | None,
-    top: int,
-    batch: int,
+    top: int | None,
+    batch: int | None,
     threads: int | None,
     as_json: bool,
     as_lines: bool,
@@ -76,8 +76,12 @@ def command(
     if sum((labels is not None, pack is not None)) == 2 or (as_json and as_lines):
         raise click.UsageError("--labels excludes --pack, and --json excludes --jsonl.")
     with open_bundle(bundle) as opened:
-        options = CameraOptions(**camera)
+        options = CameraOptions(**camera, top=top)
         if options.wanted(sources):
+            if batch is not None:
+                raise click.UsageError("--batch is for image files; frames are looked at one by one.")
+            if named_sources(sources, opened.modalities):
+                raise click.UsageError("frames come from one sensor: give SOURCE alone, and its sensor as --modality.")
             options.check(sources)
             _frames(opened, sources, options, labels, pack, modality, artefact, threads, as_json, as_lines)
             return
@@ -91,7 +95,7 @@ def command(
             else _images(opened, sources, modality, artefact, threads)
         )
         names = _pack(opened, labels, pack)
-        results = chosen.label(names, batch, top)
+        results = chosen.label(names, batch or 16, top or 1)
         head = {"bundle": str(bundle), **chosen.about, "labels": list(names.names)}
         tally = Tally(paired=bool(named))
         _print(tally.watch(results), head, tally, as_json, as_lines)
@@ -119,7 +123,8 @@ def _frames(
     chosen = opened.artefact(artefact, _known(opened, role))
     encoder = _encoder(opened, role, chosen.name, threads)
     about = {"bundle": opened.manifest.encoder, "artefact": chosen.name, "modality": role}
-    label_frames(opened, encoder, (_pack(opened, labels, pack), pack), sources, options, about, as_lines)
+    names = None if pack is not None else _pack(opened, labels, None)
+    label_frames(opened, encoder, names, pack, sources, options, about, as_lines)
 
 
 class Chosen(NamedTuple):

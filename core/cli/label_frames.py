@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,86 +17,19 @@ if TYPE_CHECKING:
     from edgefw.camera.pack_file import PackFile
     from edgefw.camera.pipeline import Pipeline
     from edgefw.camera.session import Session
+    from edgefw.camera.store import FrameStore
+    from edgefw.cli.camera_options import CameraOptions
     from edgefw.runtime.bundle import Bundle
     from edgefw.runtime.label_pack import LabelPack
     from edgefw.runtime.labelling import Encoder
-
-_NO_TRIGGER = "nothing says which frames to keep: give --keep LABEL, or a label pack with a trigger (edgefw labels build --trigger)."
-
-
-@dataclass(frozen=True, kw_only=True)
-class CameraOptions:
-    """The options of `edgefw label` that concern frames."""
-
-    keep: Sequence[str] = ()
-    threshold: float | None = None
-    score: str | None = None
-    cool_down: float | None = None
-    store: Path | None = None
-    budget_mb: float | None = None
-    watch: bool = False
-    realtime: bool = False
-    drop: str = "oldest"
-    frames: int | None = None
-
-    def wanted(self, sources: Sequence[str]) -> bool:
-        """Whether the sources are to be looked at frame by frame."""
-        from edgefw.camera.video import is_video
-
-        return self.watch or bool(self.keep) or self.store is not None or any(is_video(source) for source in sources)
-
-    def refuse_unused(self) -> None:
-        """Where images are labelled file by file, nothing of this does anything.
-
-        Raises:
-            click.UsageError: naming the first option that was given.
-        """
-        given = [
-            name
-            for name in ("threshold", "score", "cool_down", "budget_mb", "frames")
-            if getattr(self, name) is not None
-        ]
-        if self.realtime:
-            given.append("realtime")
-        if given:
-            raise click.UsageError(
-                f"--{given[0].replace('_', '-')} is for frames: a video, a camera, --watch, --keep or --store."
-            )
-
-    def check(self, sources: Sequence[str]) -> None:
-        """Refuse options that do not go together.
-
-        Raises:
-            click.UsageError: with the way out.
-        """
-        from edgefw.camera.video import is_video
-
-        if len(sources) > 1 and (self.watch or any(is_video(source) for source in sources)):
-            raise click.UsageError("a camera, a video or a watched folder is looked at alone: give one SOURCE.")
-        if self.watch and is_video(sources[0]):
-            raise click.UsageError("--watch is for a folder; a video or a camera needs no option.")
-        if self.realtime and not is_video(sources[0]):
-            raise click.UsageError("--realtime is for video files.")
-        if self.budget_mb is not None and self.store is None:
-            raise click.UsageError("--budget-mb is the budget of --store: name its folder.")
-        if self.store is not None and any(_reaches(source, self.store) for source in sources):
-            raise click.UsageError(
-                "--store lies in what is looked at: its pictures would be kept again. Choose another."
-            )
-        loose = [name for name in ("threshold", "score", "cool_down", "budget_mb") if getattr(self, name) is not None]
-        if loose and not self.keep:
-            raise click.UsageError(f"--{loose[0].replace('_', '-')} needs --keep; a pack's trigger states its own.")
-
-
-def _reaches(source: str, store: Path) -> bool:
-    folder = Path(source).expanduser()
-    return folder.is_dir() and store.absolute().is_relative_to(folder.absolute())
+    from edgefw.runtime.trigger_rule import Rule
 
 
 def label_frames(
     opened: Bundle,
     encoder: Encoder,
-    pack: tuple[LabelPack, Path | None],
+    pack: LabelPack | None,
+    file: Path | None,
     sources: Sequence[str],
     options: CameraOptions,
     about: Mapping[str, Any],
@@ -104,28 +38,40 @@ def label_frames(
     """Label every frame and say what changes; each frame as a JSON line with `as_lines`.
 
     Args:
-        pack: the labels, and the file they came from if that is to be watched.
+        pack: the labels, or None where they come from a file.
+        file: the label pack that is read, and watched.
         about: what a stored line says of bundle and artefact.
     """
+    from edgefw.camera.interrupts import asks_to_stop
     from edgefw.camera.pack_file import PackFile
     from edgefw.camera.pipeline import Pipeline
 
-    session = _session(pack[0], options, about)
+    watched = None if file is None else PackFile(file, lambda new: opened.fitting(new, str(file)))
+    names = pack or (watched.first if watched else opened.label_pack())
+    rule = _rule(names, options)
     source = _source(sources, encoder, options)
-    watched = None if pack[1] is None else PackFile(pack[1], lambda new: opened.fitting(new, str(pack[1])))
     pipeline = Pipeline(
         source,
         lambda frame: encoder.preprocessing(frame.values),
         lambda images: encoder.runner.run({encoder.input: images}),
-        options.drop,  # type: ignore[arg-type]
+        options.drop or "oldest",  # type: ignore[arg-type]
     )
-    began = time.monotonic()
-    done = _print(_records(pipeline, session, watched, options.frames), as_lines)
-    _tell(done, time.monotonic() - began, pipeline, session, source)
+    store = _store(options.store)
+    try:
+        session = _session(names, rule, store, about, options.top)
+        began = time.monotonic()
+        with asks_to_stop(pipeline.stop):
+            done = _print(_records(pipeline, session, watched, options.frames), as_lines, options.top or 1)
+            _tell(done, time.monotonic() - began, pipeline, session, source)
+    finally:
+        if store is not None:
+            store.close()
 
 
-def _session(pack: LabelPack, options: CameraOptions, about: Mapping[str, Any]) -> Session:
-    from edgefw.camera.session import Session, own_rule, store_for
+def _rule(pack: LabelPack, options: CameraOptions) -> Rule | None:
+    """The rule of the command line, checked against the pack; None where the pack's own applies."""
+    from edgefw.camera.session import NO_TRIGGER, own_rule
+    from edgefw.runtime.trigger_rule import check_names
 
     rule = own_rule(
         list(options.keep),
@@ -135,8 +81,24 @@ def _session(pack: LabelPack, options: CameraOptions, about: Mapping[str, Any]) 
         options.budget_mb,
     )
     if options.store is not None and rule is None and pack.trigger is None:
-        raise click.UsageError(f"--store: {_NO_TRIGGER}")
-    return Session(pack, rule, store_for(options.store, rule, pack), about)
+        raise click.UsageError(f"--store: {NO_TRIGGER}")
+    if rule is not None:
+        check_names(rule, pack.names, "trigger")
+    return rule
+
+
+def _store(folder: Path | None) -> FrameStore | None:
+    from edgefw.camera.store import FrameStore
+
+    return None if folder is None else FrameStore(folder)
+
+
+def _session(
+    pack: LabelPack, rule: Rule | None, store: FrameStore | None, about: Mapping[str, Any], top: int | None
+) -> Session:
+    from edgefw.camera.session import MOST_SCORES, Session
+
+    return Session(pack, rule, store, about, top or MOST_SCORES)
 
 
 def _source(sources: Sequence[str], encoder: Encoder, options: CameraOptions) -> FrameSource:
@@ -146,12 +108,24 @@ def _source(sources: Sequence[str], encoder: Encoder, options: CameraOptions) ->
     from edgefw.errors import DataError
 
     if options.watch:
-        return WatchedFolder(Path(sources[0]), encoder.modality)
+        return _waiting(WatchedFolder(Path(sources[0]), encoder.modality), options)
     if not is_video(sources[0]):
-        return ImageFiles(sources, encoder.modality)
+        return _waiting(ImageFiles(sources, encoder.modality), options)
     if not encoder.modality.colour:
         raise DataError(f"{sources[0]}: a video shows colours, and modality '{encoder.modality.name}' reads none.")
-    return VideoSource(sources[0], options.realtime)
+    video = VideoSource(sources[0], options.realtime)
+    if options.realtime and not video.ends:
+        raise click.UsageError("--realtime is for video files; a camera or a stream has no other pace.")
+    return _waiting(video, options)
+
+
+def _waiting(source: FrameSource, options: CameraOptions) -> FrameSource:
+    """The source, unless frames are to be dropped from one that waits."""
+    if options.drop is not None and not source.live:
+        raise click.UsageError(
+            "--drop is for a camera, a stream or --realtime: any other source waits, and loses no frame."
+        )
+    return source
 
 
 def _records(
@@ -167,8 +141,6 @@ def _records(
             yield session.look(frame, embedding)
             if number == most:
                 return
-    except KeyboardInterrupt:
-        return
     finally:
         frames.close()  # type: ignore[attr-defined]
 
@@ -182,41 +154,55 @@ def _change_pack(session: Session, watched: PackFile, now: float) -> None:
             session.use(pack)
             click.echo(f"new label pack: {len(pack.labels)} labels", err=True)
     except BundleError as error:
-        click.echo(f"warning: {error}", err=True)
+        click.echo(f"warning: new label pack refused, the old one stays: {error}", err=True)
 
 
-def _print(records: Iterator[dict[str, Any]], as_lines: bool) -> int:
+def _print(records: Iterator[dict[str, Any]], as_lines: bool, top: int) -> int:
     """Every record as a line of JSON, or what is seen whenever that changes; how many there were."""
     count, before = 0, ("", "")
-    for record in records:
-        count += 1
-        now = (record["label"] or "unknown", record.get("trigger", ""))
-        if as_lines:
-            click.echo(json.dumps(record))  # ASCII: a file name may be no text
-        elif now != before:
-            score = "" if record["score"] is None else f"\t{record['score']:.3f}"
-            source = record["source"].encode("utf-8", "backslashreplace").decode()
-            click.echo(f"{record['seconds']:.2f} s\t{source}\t{now[0]}{score}\t{now[1]}".rstrip())
-        before = now
+    try:
+        for record in records:
+            count += 1
+            now = (record["label"] or "unknown", record.get("trigger", ""))
+            if as_lines:
+                click.echo(json.dumps(record))  # ASCII: a file name may be no text
+            elif now != before:
+                click.echo(_line(record, top))
+            before = now
+    except BrokenPipeError:
+        # Ctrl-C reaches every program of a pipe, and the reader may be gone first: the totals are told all the same.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    finally:
+        records.close()  # type: ignore[attr-defined]
     return count
+
+
+def _line(record: Mapping[str, Any], top: int) -> str:
+    """Seconds, source, what is seen, the next labels where more were asked for, and what the trigger did."""
+    said = record["label"] or "unknown"
+    ranking = [said if number == 0 else entry["label"] for number, entry in enumerate(record["labels"][:top])]
+    scores = [entry["score"] for entry in record["labels"][:top]]
+    told = "".join(f"\t{name}" + ("" if score is None else f"\t{score:.3f}") for name, score in zip(ranking, scores))
+    source = record["source"].encode("utf-8", "backslashreplace").decode()
+    return f"{record['seconds']:.2f} s\t{source}{told}\t{record.get('trigger', '')}".rstrip()
 
 
 def _tell(done: int, seconds: float, pipeline: Pipeline, session: Session, source: FrameSource) -> None:
     """The summary, on stderr.
 
     Raises:
-        DataError: if there was not a single frame.
+        DataError: if there was not a single frame, and nobody ended it.
     """
     from edgefw.camera.watched_folder import WatchedFolder
     from edgefw.errors import DataError
 
-    notes = {"dropped": pipeline.dropped, **source.notes()}
+    notes = {"dropped": pipeline.dropped, **source.notes(), "read that hangs": int(pipeline.hangs)}
     counted = ", ".join(f"{name} {count}" for name, count in notes.items() if count or name == "dropped")
-    if not done and not isinstance(source, WatchedFolder):
+    if not done and not pipeline.stopped and not isinstance(source, WatchedFolder):
         raise DataError(f"no frame could be labelled ({counted}).")
     click.echo(f"{done} frames in {seconds:.1f} s, {done / seconds:.1f} a second; {counted}", err=True)
     if not done:
-        return  # a folder into which nobody wrote
+        return
     click.echo(", ".join(f"{name} {count}" for name, count in session.labels.most_common(8)), err=True)
     if session.outcomes:
         said = ", ".join(f"{name} {count}" for name, count in session.outcomes.most_common())

@@ -79,12 +79,13 @@ def show(pack: Path, as_json: bool) -> None:
         }
         for label in read.labels
     ]
-    head = {"encoder": read.encoder, "templates": list(read.templates), "width": read.width}
+    head = {"encoder": read.encoder, "sha256": read.sha256, "templates": list(read.templates), "width": read.width}
     if as_json:
         document = {**head, "logit_scale": read.logit_scale, "labels": rows}
         click.echo(json.dumps(document, indent=2, ensure_ascii=False))
         return
-    click.echo(f"encoder    {read.encoder}\ntemplates  {' | '.join(read.templates)}\nwidth      {read.width}")
+    click.echo(f"encoder    {read.encoder}\nsha256     {read.sha256}")
+    click.echo(f"templates  {' | '.join(read.templates)}\nwidth      {read.width}")
     click.echo(f"{'label':<32}{'vectors':>8}{'bias':>8}{'threshold':>11}{'temperature':>13}")
     for row in rows:
         click.echo(

@@ -56,6 +56,7 @@ def _labels(bundle: Bundle) -> dict[str, Any] | None:
         "templates": list(pack.templates),
         "logit_scale": pack.logit_scale,
         "width": pack.width,
+        "sha256": pack.sha256,
         "thresholds": {label.name: label.threshold for label in pack.labels if label.threshold > 0},
     }
 

@@ -77,6 +77,7 @@ class LabelPack:
     trigger: Rule | None = None
     _matrix: np.ndarray = field(init=False, repr=False)
     _starts: np.ndarray = field(init=False, repr=False)
+    _read_as: str = field(init=False, repr=False, default="")
 
     def __post_init__(self) -> None:
         _check(self.labels, self.logit_scale)
@@ -91,6 +92,11 @@ class LabelPack:
     def names(self) -> tuple[str, ...]:
         """Label names, in order."""
         return tuple(label.name for label in self.labels)
+
+    @property
+    def sha256(self) -> str:
+        """The hash that stands in the file the pack was read from; of a pack made here, that of its float16 form."""
+        return self._read_as or str(self.to_json()["sha256"])
 
     @property
     def width(self) -> int:
@@ -167,7 +173,7 @@ class LabelPack:
         if _digest({key: value for key, value in document.items() if key != "sha256"}) != pack.sha256:
             raise BundleError(f"{where}: the label pack is damaged (its hash differs). Copy it again.")
         try:
-            return cls(
+            read = cls(
                 labels=_labels(pack, where),
                 logit_scale=pack.logit_scale,
                 encoder=pack.encoder,
@@ -177,6 +183,8 @@ class LabelPack:
             )
         except BundleError as error:
             raise BundleError(f"{where}: {error}") from error
+        object.__setattr__(read, "_read_as", pack.sha256)
+        return read
 
 
 def write_pack(pack: LabelPack, path: Path, dtype: Dtype = "float16") -> None:

@@ -108,6 +108,39 @@ def test_an_early_end_leaves_no_thread():
     assert threading.active_count() == before
 
 
+class Hanging(Counting):
+    """A camera whose read never comes back after three frames."""
+
+    def frames(self) -> Iterator[Frame]:
+        for frame in super().frames():
+            yield frame
+            if frame.number == 2:
+                self.released = threading.Event()
+                self.released.wait(20)
+                return
+
+
+def test_a_read_that_hangs_holds_up_neither_the_wish_to_stop_nor_the_end(monkeypatch):
+    monkeypatch.setattr("edgefw.camera.pipeline.PATIENCE", 0.1)
+    source = Hanging(live=True)
+    pipeline = Pipeline(source, prepare, lambda images: images)
+    threading.Timer(0.3, pipeline.stop).start()
+    began = time.monotonic()
+    assert len(list(pipeline.run())) == 3
+    assert time.monotonic() - began < 5
+    assert pipeline.hangs
+    source.released.set()
+
+
+def test_a_wish_to_stop_is_met_before_the_next_frame():
+    pipeline = Pipeline(Counting(), prepare, lambda images: images)
+    frames = pipeline.run()
+    assert next(frames)[0].number == 0
+    pipeline.stop()
+    assert list(frames) == []
+    assert not pipeline.hangs
+
+
 def test_a_queue_that_ended_takes_nothing():
     queue: FrameQueue[int] = FrameQueue(2)
     queue.put(1)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 import signal
+import stat
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -73,6 +75,7 @@ def test_what_a_kill_left_is_put_right_and_strangers_are_not_touched(tmp_path: P
     lines = (tmp_path / LINES).read_text()
     (tmp_path / LINES).write_text(lines + '{"file": "2026')
     (tmp_path / json.loads(lines.splitlines()[0])["file"]).unlink()
+    store.close()
     again = FrameStore(tmp_path)
     assert again.removed == 2
     assert [line["bytes"] for line in read_lines(tmp_path)] == [3, 3]  # a picture that was taken away keeps its line
@@ -85,6 +88,7 @@ def test_pictures_whose_lines_were_taken_away_stay(tmp_path: Path):
     for _ in range(3):
         store.add(b"picture", "jpg", NOON, {})
     (tmp_path / LINES).unlink()
+    store.close()
     again = FrameStore(tmp_path)
     assert (again.removed, again.bytes) == (0, 21)
     again.add(b"next", "jpg", NOON, {})
@@ -106,6 +110,50 @@ def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="frames cannot be stored here"):
         FrameStore(tmp_path / "file" / "kept")
+
+
+def test_a_second_labeller_of_a_store_is_refused_until_the_first_lets_go(tmp_path: Path):
+    store = FrameStore(tmp_path)
+    with pytest.raises(DataError, match="another labeller stores its frames here. Wait for its end, or choose another"):
+        FrameStore(tmp_path)
+    store.close()
+    store.close()
+    assert FrameStore(tmp_path).add(b"x", "jpg", NOON, {}) == "stored"
+
+
+def test_a_killed_labeller_blocks_nobody(tmp_path: Path):
+    process = subprocess.Popen([sys.executable, "-c", ENDLESS, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    with pytest.raises(DataError, match="another labeller stores its frames here"):
+        FrameStore(tmp_path)
+    process.kill()
+    process.wait()
+    FrameStore(tmp_path)
+
+
+def test_the_folder_is_made_durable_between_a_picture_and_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    store, synced, real = FrameStore(tmp_path), [], os.fsync
+
+    def watched(descriptor: int) -> None:
+        lines = len((tmp_path / LINES).read_text().splitlines())
+        synced.append(("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file", lines))
+        real(descriptor)
+
+    monkeypatch.setattr("os.fsync", watched)
+    store.add(b"x", "jpg", NOON, {})
+    assert synced == [("file", 0), ("folder", 0), ("file", 1)]
+
+
+def test_what_was_kept_is_told_with_its_labels_from_a_moment_on(tmp_path: Path):
+    store = FrameStore(tmp_path)
+    for hours, holding in ((0, ["rain"]), (2, ["rain", "night"]), (3, [])):
+        store.add(b"x", "jpg", NOON + timedelta(hours=hours), {"holding": holding})
+    with (tmp_path / LINES).open("a") as file:
+        file.write('{"file": "mine.jpg", "time": "yesterday"}\n[]\n')
+    assert list(store.kept(NOON + timedelta(hours=1))) == [
+        (NOON + timedelta(hours=2), ("rain", "night")),
+        (NOON + timedelta(hours=3), ()),
+    ]
 
 
 ENDLESS = """

@@ -19,7 +19,14 @@ NAMES = ("road works", "rain", "night")
 
 def outcomes(rule: Rule, scores: list, step: float = 1.0) -> list[str]:
     trigger = Trigger(rule, NAMES)
-    return [trigger.look(at * step, np.array(row)).outcome for at, row in enumerate(scores)]
+    return [_stored(trigger, at * step, row) for at, row in enumerate(scores)]
+
+
+def _stored(trigger: Trigger, time: float, row) -> str:
+    decision = trigger.look(time, np.array(row))
+    if decision.kept:
+        trigger.keep(time, decision.holding)
+    return decision.outcome
 
 
 def one(*values: float) -> list[tuple[float, float, float]]:
@@ -62,6 +69,23 @@ def test_a_quota_is_of_each_label_and_comes_back():
     rule = Rule(any=("road works", "rain"), quota=2, quota_hours=10 / 3600)
     rows = [(0.9, 0, 0)] * 3 + [(0.9, 0.9, 0)] * 3 + [(0, 0, 0)] * 4 + [(0.9, 0, 0)]
     assert outcomes(rule, rows) == ["kept", "kept", "quota", "kept", "kept", "quota"] + ["quiet"] * 4 + ["kept"]
+
+
+def test_a_frame_that_was_not_stored_begins_no_cool_down_and_uses_no_quota():
+    trigger = Trigger(Rule(any=("road works",), cool_down=10.0, quota=1), NAMES)
+    row = np.array([0.9, 0.0, 0.0])
+    assert [trigger.look(at, row).outcome for at in (0.0, 1.0, 2.0)] == ["kept"] * 3
+    trigger.keep(2.0, ("road works",))
+    assert [trigger.look(at, row).outcome for at in (3.0, 12.0)] == ["cool-down", "quota"]
+
+
+def test_frames_of_former_runs_count_for_a_quota():
+    trigger = Trigger(Rule(any=("road works", "rain"), quota=2, quota_hours=1.0), NAMES)
+    for time in (-3700.0, -3500.0, -100.0):
+        trigger.count(time, ("road works", "gone"))
+    assert trigger.look(0.0, np.array([0.9, 0.0, 0.0])).outcome == "quota"
+    assert trigger.look(1.0, np.array([0.9, 0.9, 0.0])).outcome == "kept"
+    assert trigger.look(101.0, np.array([0.9, 0.0, 0.0])).outcome == "kept"
 
 
 def test_a_score_that_is_no_number_holds_nothing():

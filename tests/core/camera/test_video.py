@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import http.server
+import re
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +27,35 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
         writer.write(np.full((48, 64, 3), (0, 0, 200) if number < 10 else (200, 0, 0), np.uint8))  # blue, green, red
     writer.release()
     return path
+
+
+@pytest.fixture(scope="module")
+def served(video: Path) -> Iterator[str]:
+    """A server of this machine: the video as a file, and a camera that hangs up after eight frames."""
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *arguments) -> None:
+            super().__init__(*arguments, directory=str(video.parent))
+
+        def do_GET(self) -> None:
+            if self.path != "/camera":
+                return super().do_GET()
+            self.send_response(200)
+            self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+            self.end_headers()
+            for number in range(8):
+                picture = cv2.imencode(".jpg", np.full((48, 64, 3), 20 * number, np.uint8))[1].tobytes()
+                head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
+                self.wfile.write(head.encode() + picture + b"\r\n")
+
+        def log_message(self, *arguments) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
 
 
 def test_frames_have_numbers_positions_and_true_colours(video):
@@ -84,12 +117,65 @@ def test_a_folder_with_a_number_for_a_name_is_no_camera(tmp_path, monkeypatch):
     assert is_video("4")
 
 
-def test_a_stream_that_is_lost_is_opened_again_and_counted(video, monkeypatch):
+def test_a_file_that_comes_by_its_address_ends_as_it_would_by_its_name(video, served):
+    for address in (f"file://{video}", f"{served}/drive.avi"):
+        source = VideoSource(address)
+        assert (source.ends, source.live) == (True, False)
+        frames = list(source.frames())
+        assert len(frames) == 20
+        assert frames[15].seconds == pytest.approx(1.5)
+        assert source.notes() == {}
+
+
+def test_a_stream_that_is_lost_is_opened_again_and_counted(served, monkeypatch):
     monkeypatch.setattr("edgefw.camera.video.FIRST_WAIT", 0.01)
-    source = VideoSource(f"file://{video}", patience=0.05)
+    source = VideoSource(f"{served}/camera", patience=5.0)
+    assert (source.ends, source.live) == (False, True)
     frames = source.frames()
-    seen = [next(frames) for _ in range(25)]  # more than the stream has: it was opened a second time
-    assert [frame.number for frame in seen] == list(range(25))
+    seen = [next(frames) for _ in range(12)]  # more than it sends at a time: it was opened a second time
+    assert [frame.number for frame in seen] == list(range(12))
     assert source.notes() == {"camera lost": 1}
     source.close()
     assert list(frames) == []
+
+
+class Mute:
+    """What OpenCV says of a stream that opens, and gives no frame."""
+
+    def isOpened(self):
+        return True
+
+    def get(self, what):
+        return 0.0
+
+    def read(self):
+        return False, None
+
+    def release(self):
+        pass
+
+
+def test_waits_double_also_for_a_stream_that_opens_and_gives_nothing(monkeypatch):
+    opened = []
+
+    def open_mute(target):
+        opened.append(time.monotonic())
+        return Mute()
+
+    monkeypatch.setattr("cv2.VideoCapture", open_mute)
+    monkeypatch.setattr("edgefw.camera.video.FIRST_WAIT", 0.02)
+    source = VideoSource("rtsp://10.0.0.2/live", patience=0.3)
+    assert list(source.frames()) == []
+    assert 4 <= len(opened) <= 6  # after 0.02, 0.04, 0.08, ...: sixteen times in 0.3 s if waits did not grow
+    assert source.notes() == {"camera lost": 1}
+
+
+@pytest.mark.parametrize("number", ["-1", "10000", "99999999999999999999", "+3"])
+def test_a_number_that_no_camera_has_is_refused(number):
+    assert is_video(number)
+    with pytest.raises(DataError, match=f"^{re.escape(number)}: no camera has this number. Cameras count from 0"):
+        VideoSource(number)
+
+
+def test_digits_of_other_scripts_are_names():
+    assert not is_video("²")

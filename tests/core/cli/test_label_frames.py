@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from PIL import Image
@@ -76,7 +79,9 @@ def test_kept_frames_are_stored_with_what_was_seen(edgefw, bundle, video, tmp_pa
     assert "trigger: quiet 20, cool-down 7, kept 3" in err
     with open_bundle(bundle) as opened:
         assert {line["bundle"] for line in lines} == {opened.manifest.encoder}
-        assert {line["pack"] for line in lines} == {opened.label_pack().to_json()["sha256"]}
+        assert {line["pack"] for line in lines} == {opened.label_pack().sha256}
+    assert lines[0]["pack"] in edgefw("bundle", "show", bundle, "--json")[1]
+    assert lines[0]["pack"] in edgefw("labels", "show", bundle)[1]
     picture = (store / lines[0]["file"]).read_bytes()
     assert hashlib.sha256(picture).hexdigest() == lines[0]["sha256"]
     assert np.asarray(Image.open(io.BytesIO(picture))).mean((0, 1)).argmax() == 2
@@ -123,8 +128,72 @@ def test_a_trigger_travels_in_the_label_pack(edgefw, bundle, video, tmp_path, sm
     assert "quiet 14, kept 16" in err or "kept 16, quiet 14" in err
 
 
+def test_top_is_how_many_labels_are_told_of_a_frame(edgefw, bundle, video, tmp_path):
+    keep = ("--keep", "red", "--store", tmp_path, "--frames", 1)
+    code, out, _ = edgefw("label", bundle, video, "--top", 2, *keep)
+    assert code == 0
+    assert out.split("\t")[2::2] == ["red", out.split("\t")[4], "kept\n"]
+    assert len(read_lines(tmp_path)[0]["labels"]) == 2
+
+
+def test_a_store_that_another_labeller_has_is_refused(edgefw, bundle, video, tmp_path):
+    from edgefw.camera.store import FrameStore
+
+    store = FrameStore(tmp_path)
+    assert "another labeller stores its frames here" in refusal(
+        edgefw("label", bundle, video, "--keep", "red", "--store", tmp_path)
+    )
+    store.close()
+    assert edgefw("label", bundle, video, "--keep", "red", "--store", tmp_path)[0] == 0
+    FrameStore(tmp_path)  # and after its end it is free again
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_while_a_line_is_printed_ends_with_the_totals(edgefw, bundle, video, tmp_path, monkeypatch, number):
+    echo, printed = click.echo, []
+
+    def interrupted(message=None, **options):
+        if not options.get("err"):
+            printed.append(message)
+            if len(printed) == 3:
+                os.kill(os.getpid(), number)
+        echo(message, **options)
+
+    monkeypatch.setattr("click.echo", interrupted)
+    code, out, err = edgefw("label", bundle, video, "--jsonl", "--keep", "red", "--store", tmp_path)
+    assert code == 0
+    assert len(out.splitlines()) == len(read_lines(tmp_path)) == 3  # the frame in hand is done to its end
+    assert "3 frames in" in err and "trigger: kept 3" in err
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_second_ctrl_c_ends_at_once(edgefw, bundle, video, monkeypatch):
+    echo = click.echo
+
+    def interrupted(message=None, **options):
+        if not options.get("err"):
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+        echo(message, **options)
+
+    monkeypatch.setattr("click.echo", interrupted)
+    code, _, err = edgefw("label", bundle, video, "--jsonl")
+    assert (code, err.strip()) == (130, "Interrupted.")
+
+
+def test_a_reader_that_goes_away_ends_the_labeller_with_its_totals(bundle, video):
+    command = [sys.executable, "-m", "edgefw", "label", str(bundle), str(video), "--jsonl", "--realtime"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert json.loads(process.stdout.readline())["frame"] == 0
+    process.stdout.close()
+    err = process.stderr.read()
+    assert process.wait(timeout=30) == 0
+    assert "frames in" in err and "Traceback" not in err and "BrokenPipe" not in err
+    process.stderr.close()
+
+
 def test_what_does_not_go_together_is_refused(edgefw, bundle, video, tmp_path):
-    for option in (("--threshold", 0.3), ("--frames", 2), ("--realtime",)):
+    for option in (("--threshold", 0.3), ("--frames", 2), ("--realtime",), ("--drop", "newest")):
         assert f"{option[0]} is for frames" in refusal(edgefw("label", bundle, tmp_path, *option))
     assert "--budget-mb is the budget of --store" in refusal(
         edgefw("label", bundle, video, "--keep", "red", "--budget-mb", 1)
@@ -132,6 +201,14 @@ def test_what_does_not_go_together_is_refused(edgefw, bundle, video, tmp_path):
     inside = tmp_path / "photos" / "kept"
     inside.parent.mkdir()
     assert "would be kept again" in refusal(edgefw("label", bundle, inside.parent, "--keep", "red", "--store", inside))
+    assert "frames are looked at one by one" in refusal(edgefw("label", bundle, video, "--batch", 4))
+    assert "any other source waits" in refusal(edgefw("label", bundle, video, "--drop", "newest"))
+    assert "any other source waits" in refusal(edgefw("label", bundle, inside.parent, "--watch", "--drop", "oldest"))
+    assert "frames come from one sensor" in refusal(
+        edgefw("label", bundle, f"rgb={inside.parent}", "--keep", "red", "--store", tmp_path / "kept")
+    )
+    assert "no camera has this number" in refusal(edgefw("label", bundle, "99999999999999999999"))
+    assert "no camera has this number" in refusal(edgefw("label", "--", bundle, "-1"))
     assert "give one SOURCE" in refusal(edgefw("label", bundle, video, video))
     assert "--watch is for a folder" in refusal(edgefw("label", bundle, video, "--watch"))
     assert "use --jsonl instead" in refusal(edgefw("label", bundle, video, "--json"))

@@ -1,0 +1,79 @@
+"""The options of `edgefw label` that concern frames, and which of them go together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+
+@dataclass(frozen=True, kw_only=True)
+class CameraOptions:
+    """The options of `edgefw label` that concern frames."""
+
+    keep: Sequence[str] = ()
+    threshold: float | None = None
+    score: str | None = None
+    cool_down: float | None = None
+    store: Path | None = None
+    budget_mb: float | None = None
+    watch: bool = False
+    realtime: bool = False
+    drop: str | None = None
+    frames: int | None = None
+    top: int | None = None
+
+    def wanted(self, sources: Sequence[str]) -> bool:
+        """Whether the sources are to be looked at frame by frame."""
+        from edgefw.camera.video import is_video
+
+        return self.watch or bool(self.keep) or self.store is not None or any(is_video(source) for source in sources)
+
+    def refuse_unused(self) -> None:
+        """Where images are labelled file by file, nothing of this does anything.
+
+        Raises:
+            click.UsageError: naming the first option that was given.
+        """
+        given = [
+            name
+            for name in ("threshold", "score", "cool_down", "budget_mb", "frames", "drop")
+            if getattr(self, name) is not None
+        ]
+        if self.realtime:
+            given.append("realtime")
+        if given:
+            raise click.UsageError(
+                f"--{given[0].replace('_', '-')} is for frames: a video, a camera, --watch, --keep or --store."
+            )
+
+    def check(self, sources: Sequence[str]) -> None:
+        """Refuse options that do not go together.
+
+        Raises:
+            click.UsageError: with the way out.
+        """
+        from edgefw.camera.video import is_video
+
+        if len(sources) > 1 and (self.watch or any(is_video(source) for source in sources)):
+            raise click.UsageError("a camera, a video or a watched folder is looked at alone: give one SOURCE.")
+        if self.watch and is_video(sources[0]):
+            raise click.UsageError("--watch is for a folder; a video or a camera needs no option.")
+        if self.realtime and not is_video(sources[0]):
+            raise click.UsageError("--realtime is for video files.")
+        if self.budget_mb is not None and self.store is None:
+            raise click.UsageError("--budget-mb is the budget of --store: name its folder.")
+        if self.store is not None and any(_reaches(source, self.store) for source in sources):
+            raise click.UsageError(
+                "--store lies in what is looked at: its pictures would be kept again. Choose another."
+            )
+        loose = [name for name in ("threshold", "score", "cool_down", "budget_mb") if getattr(self, name) is not None]
+        if loose and not self.keep:
+            raise click.UsageError(f"--{loose[0].replace('_', '-')} needs --keep; a pack's trigger states its own.")
+
+
+def _reaches(source: str, store: Path) -> bool:
+    folder = Path(source).expanduser()
+    return folder.is_dir() and store.absolute().is_relative_to(folder.absolute())

@@ -1,0 +1,40 @@
+"""A label pack that is replaced while it is watched: what is taken, and when."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from edgefw.camera.pack_file import PackFile
+from edgefw.runtime.label_pack import Label, LabelPack, write_pack
+
+
+def pack(*names: str) -> LabelPack:
+    labels = [Label(name=name, vectors=np.eye(4, dtype=np.float32)[at][None]) for at, name in enumerate(names)]
+    return LabelPack(labels=labels, logit_scale=10.0, encoder="e" * 64)
+
+
+def test_a_pack_that_comes_while_the_first_is_read_is_taken_at_the_next_look(tmp_path: Path):
+    path = tmp_path / "pack.json"
+    write_pack(pack("red"), path)
+
+    def slow(read: LabelPack) -> LabelPack:
+        if read.names == ("red",):
+            write_pack(pack("red", "blue"), path)
+        return read
+
+    watched = PackFile(path, slow)
+    assert watched.first.names == ("red",)
+    assert watched.look(0.5) is None
+    new = watched.look(1.5)
+    assert new is not None and new.names == ("red", "blue")
+    assert watched.look(3.0) is None
+
+
+def test_the_same_pack_copied_again_changes_nothing(tmp_path: Path):
+    path = tmp_path / "pack.json"
+    write_pack(pack("red"), path)
+    watched = PackFile(path, lambda read: read)
+    write_pack(pack("red"), path)
+    assert watched.look(2.0) is None
