@@ -1,4 +1,4 @@
-"""`edgefw labels build|show|eval`: label packs."""
+"""`edgefw labels build|show|eval|refine|thresholds`: label packs."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from pathlib import Path
 import click
 
 from edgefw.cli.finite import FiniteRange
+from edgefw.cli.labels_refine import refine, thresholds
 
 
 @click.group()
 def command() -> None:
-    """Build, show and evaluate label packs: new labels for a bundle, without retraining."""
+    """Build, show, evaluate and refine label packs: new labels for a bundle, without retraining."""
 
 
 @command.command("build")
@@ -123,3 +124,7 @@ def evaluate(bundle: Path, data: Sequence[str], pack: Path | None, artefact: str
         )
         for name, value in row["recall"].items():
             click.echo(f"  {name:<32}{100 * value:>7.1f} %")
+
+
+command.add_command(refine)
+command.add_command(thresholds)

@@ -42,7 +42,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "verify": ("edgefw.cli.verify:command", "Hold compiled files against their budget, on real samples."),
     "bench": ("edgefw.cli.bench:command", "Measure latency, throughput and memory of a bundle."),
     "label": ("edgefw.cli.label:command", "Label images with a bundle."),
-    "labels": ("edgefw.cli.labels:command", "Build, show and evaluate label packs."),
+    "labels": ("edgefw.cli.labels:command", "Build, show, evaluate and refine label packs."),
     "bundle": ("edgefw.cli.bundle:command", "Show, pack, unpack and compare bundles."),
     "report": ("edgefw.cli.report:command", "Write the HTML report of a run."),
     "compare": ("edgefw.cli.compare:command", "Compare runs side by side."),

@@ -29,6 +29,7 @@ EXTRAS: dict[str, dict[str, str]] = {
         "jinja2": "jinja2",
         "matplotlib": "matplotlib",
     },
+    "few-shot": {"sklearn": "scikit-learn"},
     "huggingface": {"datasets": "datasets"},
     "multispectral": {"tifffile": "tifffile"},
     "ncnn": {"ncnn": "ncnn", "pnnx": "pnnx"},

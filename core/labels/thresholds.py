@@ -1,0 +1,101 @@
+"""Per label, the threshold that reaches a wanted precision or recall on validation images.
+
+A label is said of an image if it is the best one and its probability reaches the threshold. Of the images that label k is
+the best of, the surest j are taken:
+
+    precision_j = right among the j / j              recall_j = right among the j / all images of label k
+
+For a wanted precision the largest such j is taken, which says the label as often as it may; for a wanted recall the
+smallest, which errs least. The threshold lies half-way between the last image that is taken and the next one, 0 where
+all are. Images of no label count as wrong. It measures; whether a hundred images are enough for a promise, the user knows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from edgefw.runtime.label_pack import LabelPack
+
+Aim = Literal["precision", "recall"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Threshold:
+    """What was found for one label.
+
+    Attributes:
+        label: its name.
+        value: the threshold, 0..1.
+        n: validation images of the label.
+        precision: of what is said, on these images; None where the label is not said.
+        recall: of the label's images; None without any.
+        met: whether the aim is reached; without an image, the threshold stays as it was and this is False.
+    """
+
+    label: str
+    value: float
+    n: int
+    precision: float | None
+    recall: float | None
+    met: bool
+
+
+def choose(pack: LabelPack, probabilities: np.ndarray, labels: np.ndarray, aim: Aim, wanted: float) -> list[Threshold]:
+    """A threshold for each label of the pack.
+
+    Args:
+        pack: in whose order the columns stand.
+        probabilities: (N, K).
+        labels: (N,) int; -1 for an image of no label.
+        aim: what must be reached.
+        wanted: 0..1.
+    """
+    best = probabilities.argmax(axis=1)
+    found = []
+    for at, label in enumerate(pack.labels):
+        said, n = best == at, int((labels == at).sum())
+        if not n:
+            found.append(
+                Threshold(label=label.name, value=label.threshold, n=0, precision=None, recall=None, met=False)
+            )
+            continue
+        found.append(_of_one(label.name, probabilities[said, at], labels[said] == at, n, aim, wanted))
+    return found
+
+
+def with_thresholds(pack: LabelPack, found: list[Threshold]) -> LabelPack:
+    """The pack with these thresholds."""
+    labels = [replace(label, threshold=one.value) for label, one in zip(pack.labels, found, strict=True)]
+    return replace(pack, labels=labels)
+
+
+def _of_one(name: str, scores: np.ndarray, right: np.ndarray, n: int, aim: Aim, wanted: float) -> Threshold:
+    order = np.argsort(-scores, kind="stable")
+    scores, hits = scores[order], np.cumsum(right[order])
+    ends = [j for j in range(1, len(scores) + 1) if j == len(scores) or scores[j] < scores[j - 1]]  # ties go together
+    reached = {"precision": lambda j: hits[j - 1] / j, "recall": lambda j: hits[j - 1] / n}[aim]
+    fits = [j for j in ends if reached(j) >= wanted]
+    if not fits:  # never said, or said whenever it can be
+        value, taken = (1.0, int((scores >= 1.0).sum())) if aim == "precision" else (0.0, len(scores))
+    else:
+        taken = max(fits) if aim == "precision" else min(fits)
+        value = _between(scores, taken)
+    right_ones = int(hits[taken - 1]) if taken else 0
+    return Threshold(
+        label=name,
+        value=value,
+        n=n,
+        precision=right_ones / taken if taken else None,
+        recall=right_ones / n,
+        met=bool(fits),
+    )
+
+
+def _between(scores: np.ndarray, taken: int) -> float:
+    if taken == len(scores):
+        return 0.0
+    middle = (scores[taken - 1] + scores[taken]) / 2
+    return float(middle if middle > scores[taken] else scores[taken - 1])
