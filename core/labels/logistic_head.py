@@ -9,8 +9,8 @@ b_k; then the pack's own formula, softmax(s cos / temperature + bias), gives the
 new. scikit-learn fits; C, the inverse strength of its penalty, is that of the smallest log loss over up to five folds.
 
 Source: texts as further training samples of a linear classifier on images, Lin et al. 2023, Multimodality Helps
-Unimodality, arXiv:2301.06267, section 3. Differs: texts are moved by g, so that with other labels' images they compete
-on equal terms. Cosines to w_k are no likeness to a text: a trigger of such a pack compares probabilities.
+Unimodality, arXiv:2301.06267, section 3. Differs: texts are moved by g, among the images. A label without an example is
+refused: beside images of the others, one text never wins. Cosines to w_k are no likeness to a text: a trigger of such a pack compares probabilities.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from edgefw.errors import DataError
 from edgefw.evaluation.calibration import softmax
 from edgefw.labels.examples import Examples
 from edgefw.labels.prototypes import check_labels, gap, text_vectors
@@ -51,15 +52,20 @@ def refine(pack: LabelPack, examples: Examples, seed: int = 0) -> Head:
     """The pack with the vectors, biases and temperatures of a logistic head.
 
     Args:
-        pack: labels; those without an example are known by their text alone.
-        examples: of two labels at least.
+        pack: of two labels at least.
+        examples: of every label.
         seed: of the folds.
 
     Raises:
-        DataError: if fewer than two labels have examples.
+        DataError: if a label has no example: its text alone, among many images, would never be said.
         ModuleNotFoundError: without scikit-learn.
     """
     check_labels(pack, examples)
+    missing = [name for at, name in enumerate(pack.names) if at not in examples.labels]
+    if missing:
+        raise DataError(
+            f"no example of '{missing[0]}': a logistic head needs one of every label. Add some, or take --by prototype."
+        )
     texts, x, y = text_vectors(pack), examples.embeddings, examples.labels
     folds = np.random.default_rng(seed).permutation(len(y)) % min(FOLDS, len(y))
     best = (STRENGTHS[0], 0.0, np.inf)
