@@ -10,7 +10,8 @@ new. scikit-learn fits; C, the inverse strength of its penalty, is that of the s
 
 Source: texts as further training samples of a linear classifier on images, Lin et al. 2023, Multimodality Helps
 Unimodality, arXiv:2301.06267, section 3. Differs: texts are moved by g, among the images. A label without an example is
-refused: beside images of the others, one text never wins. Cosines to w_k are no likeness to a text: a trigger of such a pack compares probabilities.
+refused: beside images of the others, one text hardly ever wins. Cosines to w_k are no likeness to a text: a trigger of
+such a pack compares probabilities.
 """
 
 from __future__ import annotations
