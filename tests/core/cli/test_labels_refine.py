@@ -127,10 +127,8 @@ def test_what_is_wrong_is_said_in_one_message(edgefw, bundle, pictures, tmp_path
     assert "there is no folder" in refusal("refine", bundle, tmp_path / "gone")
     (tmp_path / "empty").mkdir()
     assert "no image here" in refusal("refine", bundle, tmp_path / "empty")
-    monkeypatch.setitem(sys.modules, "sklearn", None)
+    for module in ("sklearn", "sklearn.linear_model"):  # the second alone answers where it was imported before
+        monkeypatch.setitem(sys.modules, module, None)
     message = refusal("refine", bundle, pictures, "--by", "logistic")
-    assert (
-        "this needs the package 'sklearn', which is not installed. Install it: pip install \"edgefw[few-shot]\""
-        in message
-    )
+    assert "this needs the package 'sklearn" in message and 'Install it: pip install "edgefw[few-shot]"' in message
     assert not (tmp_path / "x.json").exists()
