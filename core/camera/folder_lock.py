@@ -10,6 +10,7 @@ import errno
 import os
 import warnings
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 
 from edgefw.errors import DataError, EdgefwWarning
@@ -29,7 +30,7 @@ class FolderLock:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._release = lambda: None
+        self._release: Callable[[], object] = lambda: None
         try:
             import fcntl
         except ImportError:

@@ -60,7 +60,7 @@ class VideoSource:
         self._closed = threading.Event()
         self._lost, self._wait, self._lost_at = 0, FIRST_WAIT, math.nan
         is_path = isinstance(self._target, Path)
-        if is_path and not self._target.is_file():
+        if isinstance(self._target, Path) and not self._target.is_file():
             raise DataError(f"{source}: there is no such video file.")
         self._capture = self._opened()
         if self._capture is None:

@@ -76,8 +76,7 @@ def _of_one(name: str, scores: np.ndarray, right: np.ndarray, n: int, aim: Aim, 
     order = np.argsort(-scores, kind="stable")
     scores, hits = scores[order], np.cumsum(right[order])
     ends = [j for j in range(1, len(scores) + 1) if j == len(scores) or scores[j] < scores[j - 1]]  # ties go together
-    reached = {"precision": lambda j: hits[j - 1] / j, "recall": lambda j: hits[j - 1] / n}[aim]
-    fits = [j for j in ends if reached(j) >= wanted]
+    fits = [j for j in ends if hits[j - 1] / (j if aim == "precision" else n) >= wanted]
     if not fits:  # never said, or said whenever it can be
         value, taken = (1.0, int((scores >= 1.0).sum())) if aim == "precision" else (0.0, len(scores))
     else:
