@@ -72,3 +72,13 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 def loss_source():
     """Source of a module that registers one loss of a given name."""
     return lambda name: LOSS.format(name=name)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory, small_bundle):
+    return small_bundle.write_small_bundle(tmp_path_factory.mktemp("bundles") / "bundle")
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory, small_bundle):
+    return small_bundle.write_pictures(tmp_path_factory.mktemp("pictures"))

@@ -12,16 +12,6 @@ from edgefw.runtime.bundle import open_bundle
 from edgefw.runtime.label_pack import write_pack
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory, small_bundle):
-    return small_bundle.write_small_bundle(tmp_path_factory.mktemp("bundles") / "bundle")
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory, small_bundle):
-    return small_bundle.write_pictures(tmp_path_factory.mktemp("pictures"))
-
-
 def refusal(result) -> str:
     """The one message of a refused command."""
     code, out, err = result

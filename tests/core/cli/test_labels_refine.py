@@ -15,16 +15,6 @@ from edgefw.runtime.label_pack import Label, LabelPack, read_pack, write_pack
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory, small_bundle):
-    return small_bundle.write_small_bundle(tmp_path_factory.mktemp("bundles") / "bundle")
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory, small_bundle):
-    return small_bundle.write_pictures(tmp_path_factory.mktemp("pictures"))
-
-
-@pytest.fixture(scope="module")
 def poor(tmp_path_factory, bundle):
     """A pack whose vectors say little."""
     path = tmp_path_factory.mktemp("packs") / "poor.json"

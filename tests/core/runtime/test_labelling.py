@@ -12,16 +12,6 @@ from edgefw.runtime.labelling import Encoder, Labelled, Unreadable, decide, labe
 from edgefw.runtime.opening import Opener, single_input
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory, small_bundle):
-    return small_bundle.write_small_bundle(tmp_path_factory.mktemp("bundles") / "bundle")
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory, small_bundle):
-    return small_bundle.write_pictures(tmp_path_factory.mktemp("pictures"))
-
-
 @pytest.fixture
 def opened(bundle):
     with open_bundle(bundle) as opened:
