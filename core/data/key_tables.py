@@ -12,7 +12,7 @@ It knows texts; it knows no image and no data set.
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
@@ -69,6 +69,29 @@ def looked_up(table: Mapping[str, T], key: str) -> T | None:
             return table[part]
         part = part.rpartition("/")[0]
     return None
+
+
+def differences(table: Mapping[str, T], keys: Sequence[str]) -> list[str]:
+    """What a table and the keys do not share, one sentence for rows without a key and one for keys without a row."""
+    if not table:
+        return []
+    known = {part for key in keys for part in folders_and_self(key)}
+    astray = [row for row in table if row not in known]
+    without = [key for key in keys if looked_up(table, key) is None]
+    found = []
+    if astray:
+        found.append(f"{len(astray)} of its {len(table)} rows name no sample, the first one '{astray[0]}'")
+    if without:
+        found.append(
+            f"names no label for {len(without)} of {len(keys)} samples, which stay unlabelled, the first one '{without[0]}'"
+        )
+    return found
+
+
+def folders_and_self(key: str) -> list[str]:
+    """The folders that a key lies in, from the outermost, and the key."""
+    parts = key.split("/")
+    return ["/".join(parts[: count + 1]) for count in range(len(parts))]
 
 
 def _rows(file: Path) -> list[list[str]]:

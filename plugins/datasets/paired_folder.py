@@ -25,7 +25,7 @@ import edgefw
 from edgefw.contracts.dataset import SPLITS, FileReference, Listing, Sample, Skip
 from edgefw.data.class_names import UnknownLabel, class_of, found_classes, read_classes
 from edgefw.data.file_trees import ENDINGS, printable
-from edgefw.data.key_tables import looked_up, read_keys, read_labels
+from edgefw.data.key_tables import differences, folders_and_self, looked_up, read_keys, read_labels
 from edgefw.data.pairs import Pairs, find_pairs
 from edgefw.data.splits import Fractions, drawn_split, hashed_place
 from edgefw.errors import DataError, RecipeError
@@ -126,8 +126,15 @@ class PairedFolderDataset:
             return Listing(samples=())
         found = self._splits[split]
         samples = PairedSamples(self.root, self._pairs, self._labels, found.positions)
-        refused = [self._skip(path, path, reason) for path, reason in self._pairs.refused] if split == "train" else []
-        return Listing(samples=samples, skipped=(*found.skipped, *refused))
+        beside = self._beside if split == "train" else []
+        return Listing(samples=samples, skipped=(*found.skipped, *beside))
+
+    @property
+    def _beside(self) -> list[Skip]:
+        """Files that no sample can use, and what the label table and the samples do not share."""
+        refused = [self._skip(path, path, reason) for path, reason in self._pairs.refused]
+        file = self.config.labels
+        return refused + [self._skip(file, file, reason) for reason in differences(self._table, self._pairs.keys)]
 
     @cached_property
     def _pairs(self) -> Pairs:
@@ -194,7 +201,7 @@ class PairedFolderDataset:
             DataError: if a list cannot be read, names nothing that is there, or two lists share a name.
         """
         owner: dict[str, str] = {}
-        known = Counter(part for key in self._pairs.keys for part in _folders_and_self(key))
+        known = Counter(part for key in self._pairs.keys for part in folders_and_self(key))
         for split, file in self.config.lists.items():
             keys = read_keys(self.root / file)
             for key in keys:
@@ -221,10 +228,16 @@ class PairedFolderDataset:
 
     @cached_property
     def _labels(self) -> list[str | None]:
-        if self.config.labels not in _LABEL_WORDS:
-            table = {key: self._named(label) for key, label in read_labels(self.root / self.config.labels).items()}
-            return [looked_up(table, key) for key in self._pairs.keys]
+        if self._table:
+            return [looked_up(self._table, key) for key in self._pairs.keys]
         return [self._class_folder(key) if self._by_folder else None for key in self._pairs.keys]
+
+    @cached_property
+    def _table(self) -> dict[str, str]:
+        """Key, or folder of keys -> label, of the label file; empty without one."""
+        if self.config.labels in _LABEL_WORDS:
+            return {}
+        return {key: self._named(label) for key, label in read_labels(self.root / self.config.labels).items()}
 
     def _named(self, label: str) -> str:
         """The class that a table's label means; one that is none stays as it is, and is skipped later."""
@@ -240,11 +253,6 @@ class PairedFolderDataset:
 
     def _skip(self, id: str, path: str, reason: str) -> Skip:
         return Skip(id=printable(id), where=str(self.root / printable(path)), reason=reason)
-
-
-def _folders_and_self(key: str) -> list[str]:
-    parts = key.split("/")
-    return ["/".join(parts[: count + 1]) for count in range(len(parts))]
 
 
 def build(config: PairedFolderConfig, context: edgefw.BuildContext) -> PairedFolderDataset:

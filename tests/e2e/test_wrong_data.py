@@ -25,6 +25,7 @@ RNG = np.random.default_rng(0)
 FOLDER = {"name": "folder", "root": "data"}
 CSV = {"name": "csv", "file": "data/set.csv"}
 SHARDS = {"name": "webdataset", "root": "data", "shards": {"train": "*.tar"}, "members": {"rgb": "jpg"}}
+PAIRS = {"name": "paired-folder", "root": "data", "labels": "labels.txt"}
 RGB = {"rgb": {"name": "rgb"}}
 RGBD = {**RGB, "depth": {"name": "depth"}}
 GOOD = ("train/cat/a.jpg", "train/cat/b.jpg", "train/dog/c.jpg")
@@ -59,6 +60,11 @@ def table(text: str | bytes, **more: bytes) -> Callable[[Path], None]:
     return lambda root: write(
         root, {"set.csv": text, "1.jpg": JPEG, "2.jpg": JPEG, "1.png": DEPTH, "2.png": DEPTH} | files
     )
+
+
+def labelled(text: str) -> Callable[[Path], None]:
+    """Two good photographs, and their label file."""
+    return lambda root: write(root, {"rgb/train/1.jpg": JPEG, "rgb/train/2.jpg": JPEG, "labels.txt": text})
 
 
 def shard(members: dict[str, bytes], cut: int | None = None) -> Callable[[Path], None]:
@@ -132,7 +138,13 @@ CASES = [
          skips={"b": "a colour image .mode RGB. is no depth map"}, kept=("a",)),
     Case("a sample without one of its sensors", table("id,split,rgb,depth\na,train,1.jpg,1.png\nb,train,2.jpg,\n"), CSV, RGBD,
          kept=("a", "b")),
-    Case("a label file of another length", shard({"1.jpg": JPEG, "1.cls": b"1", "2.jpg": JPEG, "2.cls": b"2"}),
+    Case("a label file that is too short", labelled("train/1 cat\n"), PAIRS,
+         skips={"labels.txt": "no label for 1 of 2 samples, .*'train/2'"}, kept=("train/1", "train/2")),
+    Case("a label file that is too long", labelled("train/1 cat\ntrain/2 dog\ntrain/3 dog\n"), PAIRS,
+         skips={"labels.txt": "1 of its 3 rows name no sample, .*'train/3'"}, kept=("train/1", "train/2")),
+    Case("a label file with half a row", labelled("train/1 cat\ntrain/2\n"), PAIRS,
+         error="labels.txt: the row 'train/2' has no label"),
+    Case("a class number beyond the class file", shard({"1.jpg": JPEG, "1.cls": b"1", "2.jpg": JPEG, "2.cls": b"2"}),
          {**SHARDS, "label": "cls", "classes": ["cat", "dog"]}, skips={"s/2": "beyond the 2 classes"}, kept=("s/1",)),
     Case("a tar cut off in the middle", shard({"1.jpg": JPEG, "2.jpg": JPEG}, cut=len(JPEG) + 900), SHARDS,
          error="s.tar: .*(is no whole tar file|cut off|damaged)"),

@@ -85,7 +85,20 @@ def test_labels_come_from_a_table_of_folders_and_samples(tmp_path: Path) -> None
         ("s0/2", "hall"),
         ("s1/1", None),
     ]
-    assert [(skip.id, skip.reason) for skip in listing.skipped] == [("s2/1", "label 'sea' is none of the 2 classes")]
+    assert [(skip.id, skip.reason) for skip in listing.skipped] == [
+        ("s2/1", "label 'sea' is none of the 2 classes"),
+        ("labels.csv", "names no label for 1 of 4 samples, which stay unlabelled, the first one 's1/1'"),
+    ]
+
+
+def test_a_label_table_that_is_longer_than_the_samples_is_listed_once(tmp_path: Path) -> None:
+    paths = [f"rgb/train/{name}.jpg" for name in ("1", "2")]
+    (tmp_path / "labels.csv").write_text("train/1,hall\ntrain/2.jpg,sea\ntrain/3,hall\ntrain/4,sea\n")
+    data = opened(tmp_path, *paths, modalities=("rgb",), labels="labels.csv")
+    listing = data.listing("train")
+    assert [(sample.id, sample.label) for sample in listing.samples] == [("train/1", "hall"), ("train/2", "sea")]
+    assert [skip.reason for skip in listing.skipped] == ["2 of its 4 rows name no sample, the first one 'train/3'"]
+    assert data.listing("test").skipped == ()
 
 
 def test_val_is_drawn_from_train_where_there_is_none(tmp_path: Path) -> None:
