@@ -43,3 +43,16 @@ def installed_plugins(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """`with installed_plugins("edgefw-acme"):` has third parties' packages in the environment, see its file."""
     source = Path(__file__).parent / "fixtures" / "installed_plugins.py"
     return runpy.run_path(str(source))["InstalledPlugins"](tmp_path_factory.mktemp("plugins"))
+
+
+@pytest.fixture(scope="session")
+def quick_quickstart() -> tuple[str, ...]:
+    """Overrides that make the quickstart a matter of seconds."""
+    return (
+        "data.train=96",
+        "data.val=24",
+        "data.test=24",
+        "train.0.epochs=1",
+        "train.0.batch=16",
+        "verify={split: test, max_drop: null, min_cosine: null}",
+    )

@@ -237,14 +237,21 @@ def moments(whole: Path, draws: random.Random) -> Iterator[tuple[int, float | No
                 yield draws.choice(steps), draws.uniform(0.0, 0.06)
 
 
+def took_seconds(folder: Path) -> dict[str, float]:
+    """Stage -> how long it took."""
+    done = {stage: RunFolder(folder).completed(stage) for stage in STAGES}
+    return {stage: record.seconds for stage, record in done.items() if record is not None}
+
+
 def left_over(folder: Path) -> str:
     """What the kill interrupted, as far as the folder shows it."""
     found = [*folder.glob("*.partial"), *folder.rglob(".*.unfinished")]
     return ", ".join(str(path.relative_to(folder)) for path in found) or "nothing half-done"
 
 
-def assert_kills_do_no_harm(warm: Warm, whole: Path, kills: int, seed: int) -> None:
-    told, killed = events(whole), 0
+def assert_kills_do_no_harm(warm: Warm, whole: Path, kills: int, seed: int) -> list[str]:
+    """Kill and resume so often; what every kill interrupted."""
+    told, killed, interrupted = events(whole), 0, list[str]()
     for event, delay_s in moments(whole, random.Random(seed)):
         folder = warm.project / f"run-{seed}-{killed}"
         if not kill_at(warm, folder, event, delay_s):
@@ -253,7 +260,8 @@ def assert_kills_do_no_harm(warm: Warm, whole: Path, kills: int, seed: int) -> N
         killed += 1
         when = "in a checkpoint" if delay_s is None else f"{delay_s:.3f} s"
         moment = f"{when} after '{told[event - 1]}'"
-        print(f"{moment}: {left_over(folder)}")
+        interrupted.append(left_over(folder))
+        print(f"{moment}: {interrupted[-1]}")
         assert_nothing_is_half_written(folder)
         warm.complete(folder, "--resume")
         assert weights(folder) == weights(whole), f"killed {moment}: other weights"
@@ -262,7 +270,8 @@ def assert_kills_do_no_harm(warm: Warm, whole: Path, kills: int, seed: int) -> N
         assert_nothing_is_half_written(folder)
         assert left_over(folder) == "nothing half-done", f"killed {moment}: something is left over"
         if killed == kills:
-            return
+            break
+    return interrupted
 
 
 def test_three_kills_in_training_do_no_harm(training: tuple[Warm, Path]) -> None:
@@ -272,7 +281,10 @@ def test_three_kills_in_training_do_no_harm(training: tuple[Warm, Path]) -> None
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_ten_kills_of_a_whole_run_do_no_harm(chain: tuple[Warm, Path], seed: int) -> None:
-    assert_kills_do_no_harm(*chain, kills=10, seed=seed)
+    assert sum(took_seconds(chain[1]).values()) < 20
+    interrupted = assert_kills_do_no_harm(*chain, kills=10, seed=seed)
+    assert any("checkpoint" in text for text in interrupted), interrupted
+    assert any("export" in text for text in interrupted), interrupted
 
 
 @pytest.mark.slow

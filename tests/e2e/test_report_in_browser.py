@@ -1,5 +1,6 @@
 """`report.html` in headless Chromium: every figure filled, nothing on the console, no request leaving the page.
 
+Reports of drawn runs, of a shortened quickstart, and of whatever run folder EDGEFW_REPORT_OF names (`runs/quickstart`).
 Chromium is spoken to over a pipe (its DevTools protocol, one JSON message per null byte), so nothing but the browser is
 needed; without one the tests are skipped. EDGEFW_KEEP_SCREENSHOTS names a folder that gets the pictures.
 """
@@ -13,6 +14,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -193,6 +195,22 @@ def test_a_comparison_is_quiet_too(browser: Browser, tmp_path: Path, write_run: 
 
     runs = [write_run(tmp_path / "one"), write_run(tmp_path / "two", fails=True)]
     check_page(browser, write_comparison(compare(runs), tmp_path / "comparison" / "compare.html"))
+
+
+@pytest.fixture
+def finished_run(tmp_path: Path, quick_quickstart: tuple[str, ...]) -> Path:
+    """A run as the command line leaves it: the one that EDGEFW_REPORT_OF names, or a shortened quickstart."""
+    named = os.environ.get("EDGEFW_REPORT_OF")
+    if named:
+        return Path(named).resolve()
+    command = [sys.executable, "-m", "edgefw", "run", "quickstart", *quick_quickstart, "--out", "run"]
+    subprocess.run(command, cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)
+    return tmp_path / "run"
+
+
+def test_the_report_of_a_finished_run_is_filled_quiet_and_alone(browser: Browser, finished_run: Path) -> None:
+    check_page(browser, finished_run / "report.html")
+    assert browser.value("document.querySelectorAll('svg.figure').length") >= 8
 
 
 def test_the_content_policy_stops_what_an_observer_slips_in(

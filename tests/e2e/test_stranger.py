@@ -19,16 +19,6 @@ from edgefw.registry.kinds import Kind
 
 pytestmark = pytest.mark.slow
 
-SHORTER = [
-    "data.train=96",
-    "data.val=24",
-    "data.test=24",
-    "train.0.epochs=1",
-    "train.0.batch=16",
-    "verify={split: test, max_drop: null, min_cosine: null}",
-]
-"""Overrides that make the quickstart a matter of seconds."""
-
 
 class Stranger:
     """A working directory, and an environment beside the real one."""
@@ -86,11 +76,11 @@ def test_the_kit_runs_without_a_test_file(stranger: Stranger) -> None:
     assert "passed" in out and "failed" not in out
 
 
-def test_the_quickstart_runs_with_the_strangers_loss(stranger: Stranger) -> None:
+def test_the_quickstart_runs_with_the_strangers_loss(stranger: Stranger, quick_quickstart: tuple[str, ...]) -> None:
     if "quickstart" not in shipped_names():
         pytest.skip("there is no quickstart recipe yet")
     loss = "train.0.losses=[{name: acme-x, power: 1}]"
-    out = stranger.run("edgefw", "run", "quickstart", loss, *SHORTER, "--out", "run", "--json")
+    out = stranger.run("edgefw", "run", "quickstart", loss, *quick_quickstart, "--out", "run", "--json")
     result: dict[str, Any] = json.loads(out)
     assert result["status"] == "ok"
     steps = [json.loads(line) for line in (stranger.folder / "run" / "metrics.jsonl").read_text().splitlines()]

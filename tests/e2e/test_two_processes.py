@@ -46,6 +46,8 @@ def start(*arguments: object, processes: int = 1) -> subprocess.CompletedProcess
 def trained(*arguments: object, processes: int = 1) -> tuple[list[dict], dict[str, torch.Tensor]]:
     done = start(*arguments, processes=processes)
     assert done.returncode == 0, done.stderr[-3000:]
+    group = f"group: gloo {processes}" if processes > 1 else "group: none 1"
+    assert [line for line in done.stdout.splitlines() if line.startswith("group:")] == [group] * processes
     folder = Path(str(arguments[0]))
     lines = (folder / "metrics.jsonl").read_text().splitlines()
     return [json.loads(line) for line in lines], load_file(folder / "student.safetensors")
