@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -99,13 +100,20 @@ def show(pack: Path, as_json: bool) -> None:
 @click.argument("data", nargs=-1, required=True, metavar="[MODALITY=]DIR...")
 @click.option("--pack", type=click.Path(path_type=Path), help="A label pack to use instead of the bundle's own.")
 @click.option("--artefact", help="Compiled file to run; default: the best on the machine that verified.")
+@click.option(
+    "--truth", type=click.Path(path_type=Path), help="CSV of image,labels where an image shows several labels."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
-def evaluate(bundle: Path, data: Sequence[str], pack: Path | None, artefact: str | None, as_json: bool) -> None:
+def evaluate(
+    bundle: Path, data: Sequence[str], pack: Path | None, artefact: str | None, truth: Path | None, as_json: bool
+) -> None:
     """Measure a label pack on folders of images, DIR/<label>/image.png.
 
-    Prints top-1, balanced top-1, how often a label was said at all (threshold), and the recall of each label.
+    Prints top-1, balanced top-1, how often a label was said at all (threshold), and the recall of each label. With --truth,
+    where images show several labels each: the ROC AUC of each label against the rest, and their mean.
     """
     from edgefw.labels.folders import parse_data
+    from edgefw.labels.label_set_evaluation import evaluate_label_sets
     from edgefw.labels.pack_evaluation import evaluate_pack
     from edgefw.runtime.bundle import open_bundle
     from edgefw.runtime.label_pack import read_pack
@@ -113,17 +121,32 @@ def evaluate(bundle: Path, data: Sequence[str], pack: Path | None, artefact: str
     with open_bundle(bundle) as opened:
         read = opened.label_pack() if pack is None else opened.fitting(read_pack(pack), str(pack))
         folders = parse_data(data, opened.modalities, read.names)
-        rows = [evaluate_pack(opened, folder, read, artefact) for folder in folders]
+        if truth is not None:
+            rows = [evaluate_label_sets(opened, folder, truth, read, artefact) for folder in folders]
+        else:
+            rows = [evaluate_pack(opened, folder, read, artefact) for folder in folders]
     if as_json:
         click.echo(json.dumps({"results": rows}, indent=2, ensure_ascii=False))
         return
     for row in rows:
+        if truth is not None:
+            _print_aucs(row)
+            continue
         click.echo(
             f"{row['modality']}: top-1 {100 * row['top1']:.1f} %, balanced {100 * row['balanced_top1']:.1f} %, "
             f"said {100 * row['said']:.1f} %, right when said {100 * row['precision']:.1f} %  (n = {row['n']})"
         )
         for name, value in row["recall"].items():
             click.echo(f"  {name:<32}{100 * value:>7.1f} %")
+
+
+def _print_aucs(row: Mapping[str, Any]) -> None:
+    mean = "-" if row["macro_auc"] is None else f"{row['macro_auc']:.4f}"
+    click.echo(f"{row['modality']}: mean AUC {mean}  (n = {row['n']})")
+    for name, value in row["auc"].items():
+        click.echo(f"  {name:<32}{'-' if value is None else f'{value:.4f}':>8}  {row['images'][name]:>7} images")
+    if row["not_in_pack"]:
+        click.echo(f"not in the pack: {', '.join(row['not_in_pack'])}", err=True)
 
 
 command.add_command(refine)

@@ -8,13 +8,14 @@ from edgefw.evaluation.accuracy import agreement, balanced_top1, confusion, per_
 from edgefw.evaluation.calibration import ReliabilityBin, expected_calibration_error, reliability, softmax
 from edgefw.evaluation.interval import bootstrap_interval
 from edgefw.evaluation.neighbours import knn_top1
-from edgefw.evaluation.ranking import auc_one_vs_rest, auc_per_class
+from edgefw.evaluation.ranking import auc_of_present, auc_one_vs_rest, auc_per_class
 from edgefw.evaluation.retrieval import retrieval_recall
 from edgefw.evaluation.similarity import unit_rows, zero_shot_scores
 
 __all__ = [
     "ReliabilityBin",
     "agreement",
+    "auc_of_present",
     "auc_one_vs_rest",
     "auc_per_class",
     "balanced_top1",

@@ -19,7 +19,19 @@ def auc_per_class(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
         raise ValueError(f"scores {scores.shape} do not fit {len(labels)} labels")
     kept = np.asarray(labels) >= 0
     truth, known = np.asarray(labels)[kept], scores[kept]
-    return np.array([_auc(known[:, k], truth == k) for k in range(scores.shape[1])], dtype=np.float64)
+    return auc_of_present(known, truth[:, None] == np.arange(scores.shape[1]))
+
+
+def auc_of_present(scores: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """AUC of each class where an image may show several, (K,) float64; NaN where all images show it, or none does.
+
+    Args:
+        scores: (N, K), higher means more like the class; finite.
+        present: (N, K) bool, whether the image shows the class.
+    """
+    if scores.ndim != 2 or scores.shape != present.shape:
+        raise ValueError(f"scores {scores.shape} do not fit classes {present.shape}")
+    return np.array([_auc(scores[:, k], present[:, k]) for k in range(scores.shape[1])], dtype=np.float64)
 
 
 def auc_one_vs_rest(scores: np.ndarray, labels: np.ndarray) -> float:

@@ -64,25 +64,36 @@ def embed_folder(
     if not any(label >= 0 for label in truth.values()):
         named = ", ".join(folder.names[:5])
         raise DataError(f"{folder.folder}: no image lies in a folder named after a label ({named}, ...).")
-    encoder = _encoder(bundle, folder.modality, artefact, registry)
+    paths, embeddings, unreadable = embed_files(bundle, folder.modality, list(truth), artefact, registry)
+    if not paths:
+        raise DataError(f"{folder.folder}: none of {unreadable} images can be read.")
+    return Examples(embeddings=embeddings, labels=np.array([truth[path] for path in paths]), unreadable=unreadable)
+
+
+def embed_files(
+    bundle: Bundle, modality: str, paths: Sequence[Path], artefact: str | None = None, registry: Registry | None = None
+) -> tuple[list[Path], np.ndarray, int]:
+    """The files that can be read, their embeddings (N, D) float64 of length 1, and how many cannot be read.
+
+    Raises:
+        DataError: if the artefact gives what is no number.
+    """
+    encoder = _encoder(bundle, modality, artefact, registry)
+    kept: list[Path] = []
     rows: list[np.ndarray] = []
-    labels: list[int] = []
     held: list[np.ndarray] = []
-    unreadable = 0
-    for item in read_inputs(encoder, truth):
+    for item in read_inputs(encoder, paths):
         if isinstance(item, Unreadable):
-            unreadable += 1
             continue
-        labels.append(truth[item[0]])
+        kept.append(item[0])
         held.append(item[1])
         if len(held) == BATCH:
             rows.append(encoder.embed(held))
             held = []
     if held:
         rows.append(encoder.embed(held))
-    if not rows:
-        raise DataError(f"{folder.folder}: none of {unreadable} images can be read.")
-    return Examples(embeddings=_unit(np.concatenate(rows)), labels=np.array(labels), unreadable=unreadable)
+    found = _unit(np.concatenate(rows)) if rows else np.zeros((0, 0))
+    return kept, found, len(paths) - len(kept)
 
 
 def _drawn(pairs: Sequence[tuple[Path, int]], each: int, seed: int) -> list[tuple[Path, int]]:

@@ -29,10 +29,10 @@ class LabelledFolder:
         Raises:
             DataError: if there is no image.
         """
-        index = {_plain(name): number for number, name in enumerate(self.names)}
+        index = {plain_name(name): number for number, name in enumerate(self.names)}
         for path in find_images([str(self.folder)]):
             parts = path.relative_to(self.folder).parts
-            yield path, index.get(_plain(parts[0]), -1) if len(parts) > 1 else -1
+            yield path, index.get(plain_name(parts[0]), -1) if len(parts) > 1 else -1
 
 
 def scenes(folders: Sequence[LabelledFolder]) -> Iterator[tuple[dict[str, Path], int]]:
@@ -72,5 +72,6 @@ def _split(text: str, modalities: Sequence[str]) -> tuple[str, Path]:
     return modalities[0], Path(text).expanduser()
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """A label's name without what does not matter: capitals, `_`, `-`, doubled blanks."""
     return " ".join(name.replace("_", " ").replace("-", " ").casefold().split())

@@ -50,12 +50,15 @@ class Item:
         split: train, val or test.
         label: its class, or None.
         images: modality -> image.
+        label_set: gives all classes that the image shows, where it may show several; else None. It is called when the
+            sample is written, and raises `Unreadable` if what it reads cannot be used.
     """
 
     name: str
     split: str
     label: str | None
     images: Mapping[str, Image]
+    label_set: Callable[[], Sequence[str]] | None = None
 
     @property
     def id(self) -> str:

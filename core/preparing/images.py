@@ -62,7 +62,7 @@ def colour(path: Path) -> np.ndarray:
     Raises:
         Unreadable: if it cannot be decoded.
     """
-    return np.asarray(_decoded(path).convert("RGB"))
+    return np.asarray(decoded(path).convert("RGB"))
 
 
 def depth_counts(path: Path) -> np.ndarray:
@@ -71,7 +71,7 @@ def depth_counts(path: Path) -> np.ndarray:
     Raises:
         Unreadable: if it cannot be decoded, or has other values.
     """
-    image = _decoded(path)
+    image = decoded(path)
     if image.mode not in _SIXTEEN_BITS:
         raise Unreadable(f"is no 16-bit depth image (mode {image.mode})")
     return np.asarray(image).astype(np.uint16)
@@ -83,7 +83,7 @@ def resized_colour(path: Path, like: Path) -> np.ndarray:
     Raises:
         Unreadable: if one of the files cannot be decoded.
     """
-    image, size = _decoded(path).convert("RGB"), _decoded(like).size
+    image, size = decoded(path).convert("RGB"), decoded(like).size
     return np.asarray(image if image.size == size else image.resize(size, Pillow.Resampling.BOX))
 
 
@@ -102,7 +102,12 @@ def file_bytes(path: Path) -> bytes:
     return data
 
 
-def _decoded(path: Path) -> Pillow.Image:
+def decoded(path: Path) -> Pillow.Image:
+    """A whole image.
+
+    Raises:
+        Unreadable: if the file cannot be read or decoded.
+    """
     try:
         image = Pillow.open(io.BytesIO(file_bytes(path)))
         image.load()

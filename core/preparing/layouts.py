@@ -12,10 +12,12 @@ from edgefw.recipe.overrides import parse_override
 from edgefw.registry.config import TechniqueConfig
 
 LAYOUTS: dict[str, tuple[str, str]] = {
+    "cityscapes": ("edgefw.preparing.cityscapes", "Cityscapes: street scenes, all of 19 classes in each."),
     "eurosat": ("edgefw.preparing.eurosat", "EuroSAT: satellite images of 10 classes, RGB and 13 bands."),
     "nyu2": ("edgefw.preparing.nyu2", "NYU Depth V2, labelled part: indoor RGB-D, 27 or 10 scene types."),
     "scannet": ("edgefw.preparing.scannet", "ScanNet: exported RGB-D frames of indoor scans, 21 scene types."),
     "sun-rgbd": ("edgefw.preparing.sun_rgbd", "SUN RGB-D: indoor RGB-D of four sensors, 19 scene types."),
+    "vistas": ("edgefw.preparing.vistas", "Mapillary Vistas: street-level photographs, all classes in each."),
 }
 """Layout -> its module, and what it is."""
 

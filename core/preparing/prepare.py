@@ -1,6 +1,6 @@
 """Write a download as a folder: `<modality>/<split>/<name>`, samples.csv, classes.txt and prepare.json, whole or not at all.
 
-`csv` reads the table; `paired-folder` reads the folders. It knows samples and files; it knows no layout.
+Where an image shows several classes, labels.csv holds them all. `csv` reads the table; `paired-folder` reads the folders. It knows samples and files; it knows no layout.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ from edgefw.preparing.download import Broken, Download, Item, Unreadable
 from edgefw.registry.options import yaml_value
 from edgefw.reporting.progress import Progress
 
-TABLE, CLASSES, SUMMARY = "samples.csv", "classes.txt", "prepare.json"
+TABLE, CLASSES, SUMMARY, LABEL_SETS = "samples.csv", "classes.txt", "prepare.json", "labels.csv"
 _EXAMPLES = 5
+Written = list[tuple[Item, Sequence[str]]]
+"""The samples that were written, in their order, each with all its labels."""
 
 
 def prepare(
@@ -49,9 +51,11 @@ def prepare(
         try:
             broken = [*download.broken]
             written = _write_images(items, folder, progress, broken)
-            _refuse(broken, written, len(items), skip_broken)
+            done = [item for item, _ in written]
+            _refuse(broken, done, len(items), skip_broken)
             summary.update(_summary(download, written, broken, dest))
-            _write_tables(folder, download, written, summary)
+            _write_tables(folder, download, done, summary)
+            _write_label_sets(folder, written)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -70,21 +74,25 @@ def refuse_existing(dest: Path) -> None:
         raise DataError(f"{dest}: exists already and is left as it is. Give a folder that is not there yet.")
 
 
-def _write_images(items: Sequence[Item], folder: Path, progress: Progress, broken: list[Broken]) -> list[Item]:
-    written = []
+def _write_images(items: Sequence[Item], folder: Path, progress: Progress, broken: list[Broken]) -> Written:
+    written: Written = []
     with progress.bar("prepare", len(items)) as bar:
         for number, item in enumerate(items, 1):
-            problem = _write_item(item, folder)
-            if problem is None:
-                written.append(item)
+            labels = _write_item(item, folder)
+            if isinstance(labels, Broken):
+                broken.append(labels)
             else:
-                broken.append(problem)
+                written.append((item, labels))
             bar.update(number)
     return written
 
 
-def _write_item(item: Item, folder: Path) -> Broken | None:
-    """Write the images of one sample; the first that cannot be used takes the whole sample away again."""
+def _write_item(item: Item, folder: Path) -> Sequence[str] | Broken:
+    """Write the images of one sample and give its labels; what cannot be used takes the whole sample away again."""
+    try:
+        labels = item.label_set() if item.label_set else [item.label] if item.label else []
+    except Unreadable as error:
+        return Broken(where=next(iter(item.images.values())).where, reason=str(error))
     targets = {name: folder / image_path(item, name) for name in item.images}
     for name, target in targets.items():
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -94,7 +102,7 @@ def _write_item(item: Item, folder: Path) -> Broken | None:
             for written in targets.values():
                 written.unlink(missing_ok=True)
             return Broken(where=item.images[name].where, reason=str(error))
-    return None
+    return labels
 
 
 def image_path(item: Item, modality: str) -> str:
@@ -126,14 +134,14 @@ def _refuse(broken: Sequence[Broken], written: Sequence[Item], total: int, skip_
         raise DataError(f"the download holds {total} samples to write; nothing was written.")
 
 
-def _summary(download: Download, items: Sequence[Item], broken: Sequence[Broken], dest: Path) -> dict[str, Any]:
-    counts = Counter(item.split for item in items)
-    labels = Counter((item.label, item.split) for item in items if item.label is not None)
+def _summary(download: Download, items: Written, broken: Sequence[Broken], dest: Path) -> dict[str, Any]:
+    counts = Counter(item.split for item, _ in items)
+    labels = Counter((label, item.split) for item, found in items for label in found)
     return {
         "dest": str(dest),
         "samples": len(items),
         "splits": {split: counts[split] for split in SPLITS},
-        "modalities": {name: sum(name in item.images for item in items) for name in download.modalities},
+        "modalities": {name: sum(name in item.images for item, _ in items) for name in download.modalities},
         "labels": {name: {split: labels[name, split] for split in SPLITS} for name in download.classes},
         "left_out": dict(download.left_out),
         "broken": [{"where": one.where, "reason": one.reason} for one in broken],
@@ -156,6 +164,17 @@ def recipe_lines(download: Download, dest: Path) -> str:
         f"modalities: {{{pieces}}}\n"
         f"evaluate: {{labels: {classes}, template: {yaml_value(download.template)}}}\n"
     )
+
+
+def _write_label_sets(folder: Path, items: Written) -> None:
+    """A line per image: its path below the folder, and its labels with `;` between, as `labels eval --truth` reads them."""
+    if not any(item.label_set for item, _ in items):
+        return
+    with (folder / LABEL_SETS).open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["image", "labels"])
+        for item, labels in items:
+            table.writerows([image_path(item, name), ";".join(labels)] for name in item.images)
 
 
 def _write_tables(folder: Path, download: Download, items: Sequence[Item], summary: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import KNeighborsClassifier
 
-from edgefw.evaluation import auc_one_vs_rest, auc_per_class, knn_top1, retrieval_recall, softmax
+from edgefw.evaluation import auc_of_present, auc_one_vs_rest, auc_per_class, knn_top1, retrieval_recall, softmax
 from edgefw.evaluation.ranking import average_ranks
 from edgefw.evaluation.similarity import unit_rows, zero_shot_scores
 
@@ -26,6 +26,19 @@ def test_auc_equals_scikit_learn(ties: bool) -> None:
     probabilities = softmax(scores)
     expected = roc_auc_score(labels, probabilities, multi_class="ovr", average="macro")
     assert auc_one_vs_rest(probabilities, labels) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_auc_of_images_with_several_classes_equals_scikit_learn(ties: bool) -> None:
+    generator = np.random.default_rng(6)
+    present = generator.random((200, 7)) < [0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98]
+    scores = generator.normal(size=(200, 7)) + 0.8 * present
+    scores = np.round(scores) if ties else scores
+    np.testing.assert_allclose(
+        auc_of_present(scores, present), roc_auc_score(present, scores, average=None), atol=1e-12
+    )
+    present[:, 0], present[:, 1] = True, False
+    assert list(np.isnan(auc_of_present(scores, present))) == [True, True, *[False] * 5]
 
 
 def test_auc_leaves_out_classes_and_rows_without_labels() -> None:

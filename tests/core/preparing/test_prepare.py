@@ -125,4 +125,7 @@ def test_a_place_that_is_taken_is_refused_before_the_download_is_read(
 
 def test_an_unknown_layout_names_the_known_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["prepare", "kitti", str(tmp_path), str(tmp_path / "out")]) == 2
-    assert "'kitti' is not one of 'eurosat', 'nyu2', 'scannet', 'sun-rgbd'" in capsys.readouterr().err
+    assert (
+        "'kitti' is not one of 'cityscapes', 'eurosat', 'nyu2', 'scannet', 'sun-rgbd', 'vistas'"
+        in capsys.readouterr().err
+    )
