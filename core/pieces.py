@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgefw.contracts.student import refuse_unmapped
 from edgefw.data.listing import scan
 from edgefw.errors import RecipeError
 from edgefw.labels.names import prompts, read_label_names
@@ -118,6 +119,8 @@ class Pieces:
         with torch.random.fork_rng(devices=[]):
             torch.random.manual_seed(seed)
             trunk = build(chosen, self.context(chosen, seed, teacher=True))
+            if self.config.export.heat:
+                refuse_unmapped(trunk)
             network = StudentNetwork(trunk, build(head, self.context(head, seed, teacher=True, student=trunk.spec)))
         self._student_spec = network.spec
         return network

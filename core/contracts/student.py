@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+
+from edgefw.errors import RecipeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,3 +95,31 @@ class Student(Protocol):
     def set_gradient_checkpointing(self, enabled: bool) -> None:
         """Trade compute for memory in the backward pass, through the backbone's own switch."""
         ...
+
+
+@runtime_checkable
+class CellPooling(Protocol):
+    """A student that says how one cell of its map is pooled; of any other, a cell counts as pooled as it is."""
+
+    def pooled_cells(self, feature_map: Tensor) -> Tensor:
+        """A map (B, channels, rows, columns) to (B * rows * columns, width), row by row of each image.
+
+        Each cell is pooled as if the whole map were like it.
+        """
+        ...
+
+
+def refuse_unmapped(student: Student) -> None:
+    """Let a student say before anything is trained that the cells of its map have no embeddings.
+
+    Raises:
+        RecipeError: if it has no map, or says nothing of how a cell becomes pooled features.
+    """
+    width, spec = student.spec.width, student.spec.map
+    if spec is None:
+        raise RecipeError("export.heat: the student has no map. Set it to false, or take a student with a map.")
+    if not isinstance(student, CellPooling) and spec.channels != width:
+        raise RecipeError(
+            f"export.heat: a cell of the student's map has {spec.channels} numbers and its pooled features {width}, and it does "
+            "not say how the one becomes the other (`pooled_cells`). Set it to false, or take another student."
+        )

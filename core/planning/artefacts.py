@@ -14,39 +14,49 @@ from edgefw.contracts.scheme import Extending
 if TYPE_CHECKING:
     from torch import nn
 
-    from edgefw.contracts.scheme import Scheme
+    from edgefw.contracts.backend import Backend
+    from edgefw.contracts.scheme import Scheme, Signature
     from edgefw.pieces import Pieces
 
 
-def planned_artefacts(pieces: Pieces, scheme: Scheme, network: nn.Module) -> list[dict[str, Any]]:
-    """One row per artefact, in the order they are made.
+def planned_artefacts(pieces: Pieces, scheme: Scheme, network: nn.Module, heat: bool = False) -> list[dict[str, Any]]:
+    """One row per artefact, in the order they are made; those of `heat` last.
 
     Raises:
         EdgefwError: if a backend cannot compile on this machine.
     """
     refuse_unready(pieces.backends)
-    spec = network.spec.input  # type: ignore[union-attr]
-    shape = [spec.channels, spec.size, spec.size]  # type: ignore[union-attr]
     beside = _beside(scheme, network)
+    signatures = list(enumerate(scheme.signatures(tuple(pieces.modalities))))
     rows = []
     for backend in pieces.backends:
         fitting = [quantizer for quantizer in pieces.quantizers if quantizer.level in backend.accepts]
         precisions = [float_precision(backend), *(quantizer.precision for quantizer in fitting)]
         for position, precision in enumerate(precisions):
-            for number, signature in enumerate(scheme.signatures(tuple(pieces.modalities))):
-                name = f"{backend.name}-{precision}" + (f"-{signature.name}" if number else "")
-                rows.append(
-                    {
-                        "name": name,
-                        "backend": backend.name,
-                        "precision": precision,
-                        "signature": signature.name,
-                        "inputs": {modality: shape for modality in signature.inputs},
-                        "serves": list(signature.roles),
-                        "bytes": _sizes(network, *(beside if len(signature.inputs) > 1 else ()))[position > 0],
-                    }
-                )
+            for number, signature in signatures:
+                size = _sizes(network, *(beside if len(signature.inputs) > 1 else ()))[position > 0]
+                rows.append(_row(backend, precision, signature, number, network, size))
+    first = pieces.backends[0]
+    for number, signature in signatures:
+        if heat and len(signature.inputs) == 1:
+            row = _row(first, float_precision(first), signature, number, network, _sizes(network)[0])
+            rows.append({**row, "name": f"map-{row['name']}"})
     return rows
+
+
+def _row(
+    backend: Backend, precision: str, signature: Signature, number: int, network: nn.Module, size: int
+) -> dict[str, Any]:
+    spec: Any = network.spec
+    return {
+        "name": f"{backend.name}-{precision}" + (f"-{signature.name}" if number else ""),
+        "backend": backend.name,
+        "precision": precision,
+        "signature": signature.name,
+        "inputs": {modality: [spec.input.channels, spec.input.size, spec.input.size] for modality in signature.inputs},
+        "serves": list(signature.roles),
+        "bytes": size,
+    }
 
 
 def _beside(scheme: Scheme, student: nn.Module) -> list[nn.Module]:

@@ -74,7 +74,7 @@ def _sections(run: PlannedRun) -> dict[str, Any]:
     want = frozenset().union(*(job.want for job in run.jobs))
     teacher = teacher_memory(run.pieces.teacher, want)
     phases = [_phase(run, job, teacher) for job in run.jobs]
-    artefacts = planned_artefacts(run.pieces, run.jobs[-1].scheme, run.student)
+    artefacts = planned_artefacts(run.pieces, run.jobs[-1].scheme, run.student, run.config.export.heat)
     counts = {"scored": run.splits["train"].visible, "kept": run.kept, "val": run.splits["val"].visible}
     largest = max(phases, key=lambda phase: phase["memory"]["peak"])
     return {

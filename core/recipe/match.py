@@ -173,12 +173,19 @@ def _export(composition: Composition, outer: Scope, registry: Registry) -> Itera
     for quantizer in quantizers:
         yield from _export_quantizer(quantizer, scope)
     yield from _float_only(composition, registry)
+    yield from _heat(composition)
     for pieces in (backends, quantizers):
         names = [chosen.technique.name for chosen in pieces]
         for index, chosen in enumerate(pieces):
             if names.index(chosen.technique.name) < index:
                 text = f"{chosen.kind} '{chosen.technique.name}' stands twice; their artefacts would share a folder."
                 yield Problem((*chosen.keys, "name"), text)
+
+
+def _heat(composition: Composition) -> Iterator[Problem]:
+    if composition.recipe.config.export.heat and "student.map" not in composition.student.provides:
+        text = f"heat maps need student.map; {_provided(composition.student)}. Set it to false, or take a student with a map."
+        yield Problem(("export", "heat"), text)
 
 
 def _float_only(composition: Composition, registry: Registry) -> Iterator[Problem]:

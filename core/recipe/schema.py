@@ -159,6 +159,9 @@ class Export(Section):
     )
     quantizers: list[Piece] = Field(default=[], description="post-training quantizers")
     calibration: Positive = Field(default=256, description="training samples that quantizers may look at")
+    heat: bool = Field(
+        default=False, description="also compile what is said of each cell, for `edgefw label --show heat`"
+    )
 
 
 class Evaluate(Section):

@@ -2,6 +2,7 @@
 
     manifest.json        what is in it
     artefacts/<name>/    compiled files
+    maps/<name>/         files that answer for every cell of an image, where there are any
     labels.json          the label pack
     SHA256SUMS           covers all of them
 
@@ -21,7 +22,7 @@ from pathlib import Path
 from edgefw.errors import BundleError
 from edgefw.runtime.hashes import SUMS, check_sums, read_sums
 from edgefw.runtime.label_pack import LabelPack, no_constant, read_pack
-from edgefw.runtime.manifest import ArtefactEntry, Manifest, parse_manifest
+from edgefw.runtime.manifest import ArtefactEntry, Manifest, MapEntry, parse_manifest
 
 MANIFEST = "manifest.json"
 SUFFIX = ".edgefw"
@@ -74,6 +75,20 @@ class Bundle:
     def serves(self, role: str) -> bool:
         """Whether any artefact takes a sensor alone, or several together."""
         return any(role in entry.roles for entry in self.manifest.artefacts)
+
+    def map(self, modality: str) -> MapEntry:
+        """The file that answers for every cell of an image of that sensor.
+
+        Raises:
+            BundleError: if there is none.
+        """
+        found = next((entry for entry in self.manifest.maps if modality in entry.artefact.roles), None)
+        if found is None:
+            raise BundleError(
+                f"{self.source}: the bundle has no map of {modality} images, which heat maps are drawn from. Export it: "
+                "edgefw run RECIPE export.heat=true --out RUN --resume (training is not done again)."
+            )
+        return found
 
     def file(self, artefact: ArtefactEntry) -> Path:
         """Where an artefact's file lies."""
@@ -131,7 +146,7 @@ def read_bundle(folder: Path, source: Path) -> Bundle:
         raise BundleError(f"{source}: {SUMS} does not list {MANIFEST}. Copy the bundle again.")
     check_sums(folder, sums)
     manifest = _manifest(folder / MANIFEST)
-    listed = {entry.file: entry for entry in manifest.artefacts}
+    listed = {entry.file: entry for entry in manifest.files}
     for part in (manifest.labels, manifest.reference):
         if part is not None and part not in sums:
             raise BundleError(f"{source}: {SUMS} does not list {part}.")

@@ -25,6 +25,11 @@ def describe(bundle: Bundle) -> list[str]:
         lines.append(f"{mark} {entry.name:<{wide}} {entry.bytes / 1e6:8.2f} MB  {', '.join(entry.roles)}")
         lines += [f"      {text}" for text in _quality(entry)]
         lines.append(f"      sha256 {entry.sha256}")
+    lines += [
+        f"  {entry.artefact.name:<{wide}} {entry.artefact.bytes / 1e6:8.2f} MB  map of {entry.grid[0]} x {entry.grid[1]} cells: "
+        f"{', '.join(entry.artefact.roles)}"
+        for entry in manifest.maps
+    ]
     lines += ["", "sensors"]
     for role, sensor in manifest.modalities.items():
         steps = ", ".join(step["name"] for step in sensor.preprocessing.get("steps", []))

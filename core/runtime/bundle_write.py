@@ -48,7 +48,7 @@ def write_bundle(
     try:
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
-        for entry in manifest.artefacts:
+        for entry in manifest.files:
             place = draft / entry.file
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(files[entry.name], place)

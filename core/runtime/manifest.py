@@ -63,6 +63,22 @@ class ArtefactEntry(_Part):
         return tuple(self.modalities) if len(self.inputs) == 1 else (together(self.modalities),)
 
 
+class MapEntry(_Part):
+    """A file that answers for every cell of the student's last map beside the whole image.
+
+    Its rows hold (1 + rows * columns) embeddings: the image's, then each cell's, row by row of the grid.
+
+    Attributes:
+        artefact: the file, as any other; it is none of `Manifest.artefacts`.
+        grid: [rows, columns] of the map.
+        mean_error: relative difference between an image's embedding and the mean of its cells', on real images.
+    """
+
+    artefact: ArtefactEntry
+    grid: list[Annotated[int, Field(ge=1)]] = Field(min_length=2, max_length=2)
+    mean_error: float
+
+
 class ModalityEntry(_Part):
     """One sensor: the technique that decodes its files, and the preprocessing contract (`Preprocessing.to_json`)."""
 
@@ -94,6 +110,7 @@ class Manifest(_Part):
         reference: what the files answered to drawn images when they were verified, or null.
         budget: the recipe's `verify` limits; `edgefw verify BUNDLE` holds them.
         provenance: hashes, versions, licences.
+        maps: files behind `label --show heat`; a manifest without any does not mention them.
     """
 
     format: int
@@ -107,15 +124,21 @@ class Manifest(_Part):
     teacher: TeacherEntry | None = None
     budget: dict[str, float | None] = {}
     provenance: dict[str, Any] = {}
+    maps: list[MapEntry] = []
+
+    @property
+    def files(self) -> tuple[ArtefactEntry, ...]:
+        """All compiled files, those of maps last."""
+        return (*self.artefacts, *(entry.artefact for entry in self.maps))
 
     @model_validator(mode="after")
     def _names_fit(self) -> Manifest:
         names = [artefact.name for artefact in self.artefacts]
-        if len(set(names)) != len(names):
+        if len({artefact.name for artefact in self.files}) != len(self.files):
             raise ValueError("two artefacts share a name")
         if self.default not in names:
             raise ValueError(f"default '{self.default}' is none of the artefacts {', '.join(names)}")
-        for artefact in self.artefacts:
+        for artefact in self.files:
             if unknown := sorted(set(artefact.modalities) - self.modalities.keys()):
                 raise ValueError(f"artefact '{artefact.name}' names unknown modalities {', '.join(unknown)}")
             if len(artefact.inputs) > 1 and list(artefact.inputs) != artefact.modalities:
@@ -127,7 +150,7 @@ class Manifest(_Part):
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return self.model_dump(mode="json")
+        return self.model_dump(mode="json", exclude=None if self.maps else {"maps"})
 
 
 def parse_manifest(document: Any, where: str) -> Manifest:

@@ -41,6 +41,7 @@ def write_bundle(context: StageContext) -> Path:
     pack = label_pack(context, export["student_sha256"])
     measured = {row["name"]: row for row in verify["artefacts"]}
     records = {record["name"]: record for record in export["artefacts"]}
+    maps = {record["name"]: record for record in export.get("maps", [])}
     manifest = Manifest.model_validate(
         {
             "format": FORMAT,
@@ -54,10 +55,11 @@ def write_bundle(context: StageContext) -> Path:
             "teacher": _teacher(context),
             "budget": budget_limits(context),
             "provenance": _provenance(context),
+            "maps": [_map(record) for record in maps.values()],
         }
     )
     folder = context.folder.stage("export")
-    files = {name: folder / name / record["file"] for name, record in records.items()}
+    files = {name: folder / name / record["file"] for name, record in {**records, **maps}.items()}
     reference = read_reference(context.folder.stage("verify") / VERIFIED)
     return write_folder(context.folder.path / FOLDER, manifest, files, pack, reference=reference)
 
@@ -87,11 +89,20 @@ def _artefact(
         for row in verify["evaluation"]
         if row["model"] == record["name"] and row["metric"] == "top1"
     }
+    quality = _quality(measured, accuracy, verify["samples"]) if measured else {}
+    return {**_entry(record, "artefacts"), "quality": quality}
+
+
+def _map(record: Mapping[str, Any]) -> dict[str, Any]:
+    details = record["details"]
+    return {"artefact": _entry(record, "maps"), "grid": details["grid"], "mean_error": details["mean_error"]}
+
+
+def _entry(record: Mapping[str, Any], folder: str) -> dict[str, Any]:
     return {
         **{key: record[key] for key in ("name", "backend", "precision", "options", "bytes", "sha256", "inputs")},
-        "file": f"artefacts/{record['name']}/{record['file']}",
+        "file": f"{folder}/{record['name']}/{record['file']}",
         "modalities": record["signature"]["serves"],
-        "quality": _quality(measured, accuracy, verify["samples"]) if measured else {},
     }
 
 

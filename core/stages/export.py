@@ -1,6 +1,7 @@
 """Export: the trained student compiled by every backend, then every post-training quantizer on top of what it fits.
 
-    export/<backend>-<precision>[-<signature>]/    the file, and artefact.json
+    export/<backend>-<precision>[-<signature>]/        the file, and artefact.json
+    export/map-<backend>-<precision>[-<signature>]/    with `heat`: what is said of every cell (`maps.py`), by the first backend
 
 Alignment projectors, schemes' training parts and teachers stay behind. Each file is opened in its own runtime before it
 counts; how good it is, `verify` measures.
@@ -42,11 +43,13 @@ RECORD = "artefact.json"
 def fingerprint(context: StageContext) -> dict[str, Any]:
     """Weights, backends, quantizers, and how many samples they calibrate on."""
     composition, base = context.composition, context.recipe.base
+    config = context.recipe.config.export
     return {
         "weights": sha256_of(weights_file(context)),
         "backends": [piece(chosen, base) for chosen in composition.backends],
         "quantizers": [piece(chosen, base) for chosen in composition.quantizers],
-        "calibration": context.recipe.config.export.calibration,
+        "calibration": config.calibration,
+        **({"heat": True} if config.heat else {}),
     }
 
 
@@ -58,7 +61,17 @@ def run(context: StageContext) -> dict[str, Any]:
     for target in _targets(context, trained, samples):
         exporter.export(target)
     exporter.refuse_idle_quantizers()
-    return {"artefacts": exporter.records, "student_sha256": trained.sha256, "calibration_samples": len(samples)}
+    made: dict[str, Any] = {
+        "artefacts": exporter.records,
+        "student_sha256": trained.sha256,
+        "calibration_samples": len(samples),
+    }
+    if not context.recipe.config.export.heat:
+        return made
+    for target in _targets(context, trained, samples):
+        if target.backend is context.pieces.backends[0] and len(target.signature.inputs) == 1:
+            exporter.export_map(target)
+    return {**made, "maps": exporter.maps}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +112,7 @@ class _Exporter:
     context: StageContext
     trained: Trained
     records: list[dict[str, Any]] = field(default_factory=list)
+    maps: list[dict[str, Any]] = field(default_factory=list)
     busy: set[str] = field(default_factory=set)
 
     def export(self, target: _Target) -> None:
@@ -115,7 +129,7 @@ class _Exporter:
         )
         artefact = target.backend.compile(request)
         self._check(target, artefact.file, name)
-        self._record(target, name, artefact.file, precision, None, artefact)
+        self.records.append(self._record(target, name, artefact.file, precision, None, artefact))
         source = artefact.file if artefact.level == "onnx" else artefact.onnx
         if source is None or not self._wants_onnx(target.backend):
             return
@@ -125,6 +139,17 @@ class _Exporter:
                 self._quantise(target, quantizer, chosen, name, source, request)
         if source != artefact.file:
             source.unlink()
+
+    def export_map(self, target: _Target) -> None:
+        """What the student says of every cell beside the image; no quantizer goes on from it."""
+        from edgefw.stages.maps import compile_map, map_graph
+
+        precision = self.trained.precision if self.trained.quantizer else float_precision(target.backend)
+        graph = map_graph(self._network(), self.trained.scheme, target.signature, target.examples)
+        name, folder = self._folder(target, precision, "map-")
+        artefact = compile_map(graph, target.backend, target.examples, folder, self.trained.quantizer is not None)
+        self._check(target, artefact.file, name)
+        self.maps.append(self._record(target, name, artefact.file, precision, None, artefact))
 
     def _wants_onnx(self, backend: Backend) -> bool:
         """Whether a quantizer goes on from the float file of a backend."""
@@ -163,20 +188,21 @@ class _Exporter:
             if str(error).startswith(chosen.path):
                 raise
             raise type(error)(f"{chosen.path}: {error}") from error
-        self._record(target, name, written, quantizer.precision, source, made)
+        self.records.append(self._record(target, name, written, quantizer.precision, source, made))
 
     def _graph(self, signature: Signature) -> nn.Module:
         from edgefw.stages.graphs import graph_of
 
-        quantizer, network = self.trained.quantizer, self.trained.network
-        if quantizer is not None:
-            network = quantizer.convert(network)
-        return graph_of(network, self.trained.scheme, signature)
+        return graph_of(self._network(), self.trained.scheme, signature)
 
-    def _folder(self, target: _Target, precision: str) -> tuple[str, Path]:
+    def _network(self) -> nn.Module:
+        quantizer = self.trained.quantizer
+        return self.trained.network if quantizer is None else quantizer.convert(self.trained.network)
+
+    def _folder(self, target: _Target, precision: str, before: str = "") -> tuple[str, Path]:
         """A new folder; a second artefact of one name gets a number."""
-        taken = {record["name"] for record in self.records}
-        wanted = f"{target.backend.name}-{precision}{target.suffix}"
+        taken = {record["name"] for record in (*self.records, *self.maps)}
+        wanted = f"{before}{target.backend.name}-{precision}{target.suffix}"
         name, number = wanted, 1
         while name in taken:
             number += 1
@@ -202,7 +228,7 @@ class _Exporter:
         precision: str,
         source: str | None,
         made: Artefact | QuantizationReport,
-    ) -> None:
+    ) -> dict[str, Any]:
         signature = target.signature
         record = {
             "name": name,
@@ -220,7 +246,7 @@ class _Exporter:
             "warnings": list(made.warnings),
         }
         write_json(file.parent / RECORD, record)
-        self.records.append(record)
+        return record
 
 
 def _made(

@@ -13,6 +13,8 @@ tf_efficientnet_lite0 and tf_efficientnet_lite2.
 `channels` other than 3 gives the first convolution so many inputs. Weights for three are inflated by timm's own rule:
 one channel gets the sum of the three; n channels get them repeated in turn and scaled by 3/n, so that an image whose
 channels are all alike gives what it gave before. Mean and std of such an input are the averages of the model's three.
+A cell of the map is pooled by the same `forward_head`, as a map of one cell; of a transformer, as a sequence of nothing
+but that cell's token, the class token's place included.
 `pool: all-tokens` takes the mean of all normed tokens, the class token too, as EdgeVL's ViT (arXiv:2403.04908, code).
 Does not: quantise, add a projection, or give a map where a backbone has none (CrossViT, EfficientViM, PiT, Hiera).
 """
@@ -79,6 +81,7 @@ class TimmStudent(nn.Module):
         self.backbone = backbone
         self._prefix = 0
         self._grid = (1, 1)
+        self._has_tokens = False
         self._has_map = not _in_families(backbone, _WITHOUT_MAP)
         self.spec = self._measure(input, licence, source)
 
@@ -87,6 +90,16 @@ class TimmStudent(nn.Module):
         features = self.backbone.forward_features(pixels)
         pooled = self.backbone.forward_head(features, pre_logits=True)
         return StudentFeatures(pooled, self._map(features))
+
+    def pooled_cells(self, feature_map: Tensor) -> Tensor:
+        """Each cell of a map, pooled as if the whole map were like it: (B * rows * columns, width)."""
+        cells = feature_map.flatten(2).transpose(1, 2).flatten(0, 1)  # (B * N, C)
+        if self._has_tokens:
+            alike = cells[:, None].repeat(1, self._prefix + 1, 1)
+        else:
+            alike = cells[:, None, None] if self._is_channels_last else cells[:, :, None, None]
+        pooled: Tensor = self.backbone.forward_head(alike, pre_logits=True)
+        return pooled
 
     def set_gradient_checkpointing(self, enabled: bool) -> None:
         """Trade compute for memory in the backward pass, through timm's own switch.
@@ -102,13 +115,16 @@ class TimmStudent(nn.Module):
                 "Set gradient_checkpointing: false."
             ) from error
 
+    @property
+    def _is_channels_last(self) -> bool:
+        return getattr(self.backbone, "output_fmt", "NCHW") == "NHWC"
+
     def _map(self, features: Any) -> Tensor | None:
         if not self._has_map:
             return None
         if features.ndim == 4:
-            channels_last = getattr(self.backbone, "output_fmt", "NCHW") == "NHWC"
-            turned: Tensor = features.permute(0, 3, 1, 2) if channels_last else features  # (B, C, rows, columns)
-            return turned
+            turned: Tensor = features.permute(0, 3, 1, 2) if self._is_channels_last else features
+            return turned  # (B, C, rows, columns)
         tokens: Tensor = features[:, self._prefix :]  # (B, N, C)
         return torch.unflatten(tokens.transpose(1, 2), 2, self._grid)
 
@@ -137,7 +153,7 @@ class TimmStudent(nn.Module):
             count = features.shape[1]
             known = getattr(self.backbone, "num_prefix_tokens", None)
             prefix = next((p for p in ((0, 1) if known is None else (known,)) if _is_square(count - p)), None)
-            self._has_map = prefix is not None
+            self._has_map = self._has_tokens = prefix is not None
             if prefix is not None:
                 self._prefix, side = prefix, math.isqrt(count - prefix)
                 self._grid = (side, side)

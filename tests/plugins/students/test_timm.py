@@ -72,6 +72,36 @@ def test_a_patch_changes_its_own_place_of_the_map_most() -> None:
     assert divmod(int(change.argmax()), 4) == (1, 3)
 
 
+@pytest.mark.parametrize(
+    "model",
+    ["resnet10t", "swin_tiny_patch4_window7_224", "mobilenetv4_conv_small_035", "deit_tiny_distilled_patch16_224",
+     "vit_pe_core_tiny_patch16_384", "mambaout_femto"],
+)  # fmt: skip
+def test_a_cell_is_pooled_as_a_map_of_nothing_else(model: str) -> None:
+    """timm's own head on a map, or a sequence, whose cells are all alike gives what one of them is pooled to."""
+    trunk = student(model, size=64)
+    rows, columns = trunk.spec.map.grid
+    with torch.no_grad():
+        feature_map = trunk(pixels(64)).map
+        cells = trunk.pooled_cells(feature_map).unflatten(0, (2, rows, columns))
+        chosen = feature_map[1, :, rows - 1, 0]
+        if isinstance(trunk.backbone.forward_features(pixels(64)), torch.Tensor) and trunk._has_tokens:
+            alike = chosen.expand(1, rows * columns + trunk._prefix, -1)
+        else:
+            alike = chosen[None, :, None, None].expand(1, -1, rows, columns)
+            alike = alike.permute(0, 2, 3, 1) if trunk.backbone.__dict__.get("output_fmt") == "NHWC" else alike
+        expected = trunk.backbone.forward_head(alike, pre_logits=True)[0]
+    torch.testing.assert_close(cells[1, rows - 1, 0], expected, atol=1e-4, rtol=1e-3)
+
+
+def test_the_mean_of_pooled_cells_is_what_average_pooling_gives() -> None:
+    trunk = student("resnet10t", size=64)
+    with torch.no_grad():
+        pooled, feature_map = trunk(pixels(64))
+        cells = trunk.pooled_cells(feature_map).unflatten(0, (2, -1))
+    torch.testing.assert_close(cells.mean(dim=1), pooled)
+
+
 @pytest.mark.parametrize("model", ["crossvit_tiny_240", "pit_ti_224"])
 def test_a_backbone_without_a_map_says_so(model: str) -> None:
     trunk = student(model)
