@@ -48,11 +48,12 @@ class VideoSource:
 
     Attributes:
         ends: whether it has an end: a file, or an address that states how long it is.
+        rate: frames a second, as it states; 25 where it states none.
         live: whether frames pass by also when nobody takes them: what has no end, and a file in real time.
     """
 
     def __init__(self, source: str, realtime: bool = False, patience: float | None = None) -> None:
-        self._cv2 = _opencv()
+        self._cv2 = opencv()
         self._source = source
         self._target = _target(source)
         self._realtime = realtime
@@ -103,12 +104,12 @@ class VideoSource:
             capture.release()
             return None
         rate = capture.get(self._cv2.CAP_PROP_FPS)
-        self._rate = rate if 0 < rate < 1000 else 25.0
+        self.rate = rate if 0 < rate < 1000 else 25.0
         self._began_at = datetime.now(UTC)
         return capture
 
     def _position(self, number: int, began: float) -> float:
-        return number / self._rate if self.ends else time.monotonic() - began
+        return number / self.rate if self.ends else time.monotonic() - began
 
     def _keep_pace(self, due: float) -> None:
         if self.ends and self._realtime:
@@ -159,7 +160,12 @@ def _target(source: str) -> int | str | Path:
     return int(source)
 
 
-def _opencv() -> Any:
+def opencv() -> Any:
+    """The package cv2.
+
+    Raises:
+        MissingDependency: if it is not installed.
+    """
     try:
         import cv2
     except ImportError as error:

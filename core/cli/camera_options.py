@@ -24,12 +24,20 @@ class CameraOptions:
     drop: str | None = None
     frames: int | None = None
     top: int | None = None
+    show: Sequence[str] = ()
+    out: Path | None = None
+    heat_of: Sequence[str] = ()
 
     def wanted(self, sources: Sequence[str]) -> bool:
         """Whether the sources are to be looked at frame by frame."""
         from edgefw.camera.video import is_video
 
-        return self.watch or bool(self.keep) or self.store is not None or any(is_video(source) for source in sources)
+        return (
+            self.watch
+            or bool(self.keep or self.show)
+            or self.store is not None
+            or any(is_video(source) for source in sources)
+        )
 
     def refuse_unused(self) -> None:
         """Where images are labelled file by file, nothing of this does anything.
@@ -39,14 +47,15 @@ class CameraOptions:
         """
         given = [
             name
-            for name in ("threshold", "score", "cool_down", "budget_mb", "frames", "drop")
+            for name in ("threshold", "score", "cool_down", "budget_mb", "frames", "drop", "out")
             if getattr(self, name) is not None
         ]
+        given += ["heat_of"] if self.heat_of else []
         if self.realtime:
             given.append("realtime")
         if given:
             raise click.UsageError(
-                f"--{given[0].replace('_', '-')} is for frames: a video, a camera, --watch, --keep or --store."
+                f"--{given[0].replace('_', '-')} is for frames: a video, a camera, --watch, --keep, --store or --show."
             )
 
     def check(self, sources: Sequence[str]) -> None:
@@ -56,7 +65,9 @@ class CameraOptions:
             click.UsageError: with the way out.
         """
         from edgefw.camera.video import is_video
+        from edgefw.cli.label_show import check_show
 
+        check_show(self, sources)
         if len(sources) > 1 and (self.watch or any(is_video(source) for source in sources)):
             raise click.UsageError("a camera, a video or a watched folder is looked at alone: give one SOURCE.")
         if self.watch and is_video(sources[0]):
@@ -65,10 +76,12 @@ class CameraOptions:
             raise click.UsageError("--realtime is for video files.")
         if self.budget_mb is not None and self.store is None:
             raise click.UsageError("--budget-mb is the budget of --store: name its folder.")
-        if self.store is not None and any(_reaches(source, self.store) for source in sources):
-            raise click.UsageError(
-                "--store lies in what is looked at: its pictures would be kept again. Choose another."
-            )
+        for name, place in (("store", self.store), ("out", self.out)):
+            if place is not None and any(_reaches(source, place) for source in sources):
+                again = "kept" if name == "store" else "drawn"
+                raise click.UsageError(
+                    f"--{name} lies in what is looked at: its pictures would be {again} again. Choose another."
+                )
         loose = [name for name in ("threshold", "score", "cool_down", "budget_mb") if getattr(self, name) is not None]
         if loose and not self.keep:
             raise click.UsageError(f"--{loose[0].replace('_', '-')} needs --keep; a pack's trigger states its own.")

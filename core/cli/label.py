@@ -42,6 +42,10 @@ _TOLD = 5
 @click.option("--realtime", is_flag=True, help="Take a video file at its own pace, as a camera gives it.")
 @click.option("--drop", type=click.Choice(["oldest", "newest"]),
               help="Frame that a camera loses when labelling is slower; oldest.")  # fmt: skip
+@click.option("--show", multiple=True, type=click.Choice(["heat", "window"]),
+              help="Draw heat maps on frames, into --out or into a window.")  # fmt: skip
+@click.option("--heat-of", multiple=True, metavar="LABEL", help="Label whose heat map is drawn; each frame's best.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of drawn pictures, or a video file.")
 @click.option("--frames", type=click.IntRange(min=1), help="Stop after so many frames.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of lines.")
 @click.option("--jsonl", "as_lines", is_flag=True, help="Print one JSON object per image.")
@@ -68,7 +72,8 @@ def command(
     labelled together where the bundle has an artefact that takes them together; all others alone.
 
     A video file, a camera (0, 1, ... or an address such as rtsp://...) and with --watch a folder are labelled frame by
-    frame, until they end or Ctrl-C. --keep LABEL, or the trigger of the label pack, says which frames go to --store.
+    frame, until they end or Ctrl-C; with --show image files too. --keep LABEL, or the trigger of the label pack, says
+    which frames go to --store.
     """
     from edgefw.runtime.bundle import open_bundle
     from edgefw.runtime.pairing import named_sources
@@ -116,6 +121,7 @@ def _frames(
 ) -> None:
     """Frame by frame, from one sensor."""
     from edgefw.cli.label_frames import label_frames
+    from edgefw.runtime.heat import heat_maps
 
     if as_json:
         raise click.UsageError("frames come one after the other: use --jsonl instead of --json.")
@@ -124,7 +130,8 @@ def _frames(
     encoder = _encoder(opened, role, chosen.name, threads)
     about = {"bundle": opened.manifest.encoder, "artefact": chosen.name, "modality": role}
     names = None if pack is not None else _pack(opened, labels, None)
-    label_frames(opened, encoder, names, pack, sources, options, about, as_lines)
+    maps = heat_maps(opened, role, threads) if "heat" in options.show else None
+    label_frames(opened, encoder, names, pack, sources, options, about, as_lines, maps)
 
 
 class Chosen(NamedTuple):

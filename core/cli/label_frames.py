@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
     from edgefw.camera.pipeline import Pipeline
     from edgefw.camera.session import Session
     from edgefw.camera.store import FrameStore
+    from edgefw.camera.viewer import Viewer
     from edgefw.cli.camera_options import CameraOptions
     from edgefw.runtime.bundle import Bundle
+    from edgefw.runtime.heat import HeatMaps
     from edgefw.runtime.label_pack import LabelPack
     from edgefw.runtime.labelling import Encoder
     from edgefw.runtime.trigger_rule import Rule
@@ -34,6 +37,7 @@ def label_frames(
     options: CameraOptions,
     about: Mapping[str, Any],
     as_lines: bool,
+    maps: HeatMaps | None = None,
 ) -> None:
     """Label every frame and say what changes; each frame as a JSON line with `as_lines`.
 
@@ -41,10 +45,12 @@ def label_frames(
         pack: the labels, or None where they come from a file.
         file: the label pack that is read, and watched.
         about: what a stored line says of bundle and artefact.
+        maps: what heat maps are drawn from.
     """
     from edgefw.camera.interrupts import asks_to_stop
     from edgefw.camera.pack_file import PackFile
     from edgefw.camera.pipeline import Pipeline
+    from edgefw.cli.label_show import viewer
 
     watched = None if file is None else PackFile(file, lambda new: opened.fitting(new, str(file)))
     names = pack or (watched.first if watched else opened.label_pack())
@@ -56,16 +62,18 @@ def label_frames(
         lambda images: encoder.runner.run({encoder.input: images}),
         options.drop or "oldest",  # type: ignore[arg-type]
     )
-    store = _store(options.store)
-    try:
+    with ExitStack() as open_things:
+        shown = viewer(options, source, encoder.modality, names, maps, pipeline.stop)
+        if shown is not None:
+            open_things.callback(shown.close)
+        store = _store(options.store)
+        if store is not None:
+            open_things.callback(store.close)
         session = _session(names, rule, store, about, options.top)
         began = time.monotonic()
         with asks_to_stop(pipeline.stop):
-            done = _print(_records(pipeline, session, watched, options.frames), as_lines, options.top or 1)
+            done = _print(_records(pipeline, session, watched, options.frames, shown), as_lines, options.top or 1)
             _tell(done, time.monotonic() - began, pipeline, session, source)
-    finally:
-        if store is not None:
-            store.close()
 
 
 def _rule(pack: LabelPack, options: CameraOptions) -> Rule | None:
@@ -129,7 +137,7 @@ def _waiting(source: FrameSource, options: CameraOptions) -> FrameSource:
 
 
 def _records(
-    pipeline: Pipeline, session: Session, watched: PackFile | None, most: int | None
+    pipeline: Pipeline, session: Session, watched: PackFile | None, most: int | None, shown: Viewer | None
 ) -> Iterator[dict[str, Any]]:
     """What is said of each frame; a new pack takes effect between two of them."""
     frames = pipeline.run()
@@ -137,21 +145,26 @@ def _records(
     try:
         for number, (frame, embedding) in enumerate(frames, 1):
             if watched is not None:
-                _change_pack(session, watched, time.monotonic() - began)
-            yield session.look(frame, embedding)
+                _change_pack(session, watched, time.monotonic() - began, shown)
+            record = session.look(frame, embedding)
+            yield record if shown is None else record | shown.show(frame, record)
             if number == most:
                 return
     finally:
         frames.close()  # type: ignore[attr-defined]
 
 
-def _change_pack(session: Session, watched: PackFile, now: float) -> None:
+def _change_pack(session: Session, watched: PackFile, now: float, shown: Viewer | None) -> None:
     from edgefw.errors import BundleError
 
     try:
         pack = watched.look(now)
         if pack is not None:
+            if shown is not None:
+                shown.check(pack)
             session.use(pack)
+            if shown is not None:
+                shown.use(pack)
             click.echo(f"new label pack: {len(pack.labels)} labels", err=True)
     except BundleError as error:
         click.echo(f"warning: new label pack refused, the old one stays: {error}", err=True)

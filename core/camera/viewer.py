@@ -1,0 +1,109 @@
+"""Draws what is said about a frame, and hands the picture to where it is looked at.
+
+It knows records, packs and maps; where frames come from, and what becomes of a picture, it does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edgefw.camera.drawing import enlarged, side_by_side, with_heat, with_lines
+from edgefw.camera.frames import Frame
+from edgefw.camera.shown import Shown
+from edgefw.errors import BundleError
+from edgefw.runtime.heat import Cells, HeatMaps
+from edgefw.runtime.label_pack import LabelPack
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeatLayer:
+    """Heat maps of some labels of the pack, side by side; without names that of each frame's best label."""
+
+    maps: HeatMaps
+    names: Sequence[str] = ()
+
+    def check(self, pack: LabelPack) -> None:
+        """Refuse a pack that lacks a label that is to be drawn.
+
+        Raises:
+            BundleError: naming it.
+        """
+        for name in self.names:
+            if name not in pack.names:
+                raise BundleError(f"--heat-of '{name}' is no label of the pack: {', '.join(pack.names)}.")
+
+    def draw(
+        self, frame: Frame, picture: np.ndarray, record: Mapping[str, Any], pack: LabelPack
+    ) -> tuple[np.ndarray, list[dict[str, Any]]]:
+        """The picture with its maps, and what they say: per label its `peak` [x, y] in the frame's pixels, and cosines."""
+        cells = self.maps.look(frame.values)
+        cosines = cells.cosines(pack)
+        panels, told = [], []
+        for name in self.names or (record["labels"][0]["label"],):
+            heat = cosines[pack.names.index(name)]
+            drawn = with_heat(picture, _over(cells, heat, frame.values, picture))
+            panels.append(with_lines(drawn, [f"{name} {heat.min():.2f} .. {heat.max():.2f}"]))
+            peak = [round(at, 1) for at in cells.peak(heat)]
+            told.append({"label": name, "peak": peak, "cosine": float(heat.max()), "lowest": float(heat.min())})
+        return side_by_side(panels), told
+
+
+class Viewer:
+    """Shows frame after frame.
+
+    Args:
+        places: where pictures go.
+        picture: a frame's values as an (H, W, 3) uint8 picture.
+        pack: the labels in use.
+        heat: the maps to draw.
+    """
+
+    def __init__(
+        self, places: Sequence[Shown], picture: Callable[[np.ndarray], np.ndarray], pack: LabelPack, heat: HeatLayer
+    ) -> None:
+        self._places, self._picture, self._heat = places, picture, heat
+        self.use(pack)
+
+    def check(self, pack: LabelPack) -> None:
+        """Refuse a pack that cannot be drawn.
+
+        Raises:
+            BundleError: saying why.
+        """
+        self._heat.check(pack)
+
+    def use(self, pack: LabelPack) -> None:
+        """Go on with another pack.
+
+        Raises:
+            BundleError: if it lacks a label that is to be drawn.
+        """
+        self.check(pack)
+        self._pack = pack
+
+    def show(self, frame: Frame, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Draw and show; what a record of the frame says more: `heat`, and the file as `shown`.
+
+        Raises:
+            DataError: if a picture cannot be written.
+        """
+        drawn, heat = self._heat.draw(frame, enlarged(self._picture(frame.values)), record, self._pack)
+        files = [file for file in [place.add(drawn, frame) for place in self._places] if file is not None]
+        return {"heat": heat, **({"shown": files[0]} if files else {})}
+
+    def close(self) -> None:
+        """Finish what pictures went into."""
+        for place in self._places:
+            place.close()
+
+
+def _over(cells: Cells, heat: np.ndarray, values: np.ndarray, picture: np.ndarray) -> np.ndarray:
+    """A map over a picture that may be larger than the frame."""
+    down, across = picture.shape[0] / values.shape[0], picture.shape[1] / values.shape[1]
+    left, top, right, bottom = cells.box
+    box = (left * across, top * down, right * across, bottom * down)
+    return Cells(embeddings=cells.embeddings, box=box).spread(heat, (picture.shape[0], picture.shape[1]))

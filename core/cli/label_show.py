@@ -1,0 +1,85 @@
+"""`edgefw label --show`: from options to what draws frames and where the pictures go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from edgefw.camera.frames import FrameSource
+    from edgefw.camera.shown import Shown
+    from edgefw.camera.viewer import Viewer
+    from edgefw.cli.camera_options import CameraOptions
+    from edgefw.contracts.modality import Modality
+    from edgefw.runtime.heat import HeatMaps
+    from edgefw.runtime.label_pack import LabelPack
+
+
+def check_show(options: CameraOptions, sources: Sequence[str]) -> None:
+    """Refuse options of drawing that do not go together.
+
+    Raises:
+        click.UsageError: with the way out.
+    """
+    drawn = [what for what in options.show if what != "window"]
+    if options.out is not None and not options.show:
+        raise click.UsageError("--out is where --show draws: add --show heat.")
+    if options.heat_of and "heat" not in options.show:
+        raise click.UsageError("--heat-of names labels of --show heat: add that.")
+    if drawn and options.out is None and "window" not in options.show:
+        raise click.UsageError(
+            f"--show {drawn[0]} needs a place: --out FOLDER for pictures, --out FILE.mp4 for a video, or --show window."
+        )
+    if "window" in options.show and not drawn:
+        raise click.UsageError("--show window is where, not what: add --show heat.")
+    if options.out is not None:
+        _check_place(options.out, sources)
+
+
+def _check_place(out: Path, sources: Sequence[str]) -> None:
+    from edgefw.camera.shown import is_video_name
+    from edgefw.camera.video import is_video
+
+    if out.exists() and any(Path(source).exists() and out.samefile(source) for source in sources):
+        raise click.UsageError(f"--out {out}: this is what is looked at. Name another place.")
+    if is_video_name(out) and not is_video(sources[0]):
+        raise click.UsageError(f"--out {out}: a video file is for a video or a camera; pictures go into a folder.")
+    if out.is_file() and not is_video_name(out):
+        raise click.UsageError(f"--out {out}: this is a file. Name a folder, or a video file such as drive.mp4.")
+
+
+def viewer(
+    options: CameraOptions,
+    source: FrameSource,
+    sensor: Modality,
+    pack: LabelPack,
+    maps: HeatMaps | None,
+    stop: Callable[[], object],
+) -> Viewer | None:
+    """What draws frames; None where nothing is to be shown.
+
+    Raises:
+        EdgefwError: if a label has no map, or a place cannot be opened.
+    """
+    if maps is None:
+        return None
+    from edgefw.camera.viewer import HeatLayer, Viewer
+
+    layer = HeatLayer(maps=maps, names=tuple(dict.fromkeys(options.heat_of)))
+    layer.check(pack)
+    return Viewer(list(_places(options, source, stop)), sensor.picture, pack, layer)
+
+
+def _places(options: CameraOptions, source: FrameSource, stop: Callable[[], object]) -> list[Shown]:
+    from edgefw.camera.shown import PictureFolder, VideoFile, Window, is_video_name
+    from edgefw.camera.video import VideoSource
+
+    places: list[Shown] = [Window(stop)] if "window" in options.show else []
+    if options.out is not None and is_video_name(options.out) and isinstance(source, VideoSource):
+        places.append(VideoFile(options.out, source.rate))
+    elif options.out is not None:
+        places.append(PictureFolder(options.out))
+    return places
