@@ -38,18 +38,22 @@ class HeatLayer:
 
     def draw(
         self, frame: Frame, picture: np.ndarray, record: Mapping[str, Any], pack: LabelPack
-    ) -> tuple[np.ndarray, list[dict[str, Any]]]:
-        """The picture with its maps, and what they say: per label its `peak` [x, y] in the frame's pixels, and cosines."""
+    ) -> tuple[list[tuple[np.ndarray, str]], list[dict[str, Any]]]:
+        """The picture under each map with a line of text, and what the maps say.
+
+        That is, per label, its `peak` [x, y] in the frame's pixels, and the cosines there and at the lowest place.
+        """
         cells = self.maps.look(frame.values)
         cosines = cells.cosines(pack)
-        panels, told = [], []
+        panels: list[tuple[np.ndarray, str]] = []
+        told: list[dict[str, Any]] = []
         for name in self.names or (record["labels"][0]["label"],):
             heat = cosines[pack.names.index(name)]
             drawn = with_heat(picture, _over(cells, heat, frame.values, picture))
-            panels.append(with_lines(drawn, [f"{name} {heat.min():.2f} .. {heat.max():.2f}"]))
+            panels.append((drawn, f"{name} {heat.min():.2f} .. {heat.max():.2f}"))
             peak = [round(at, 1) for at in cells.peak(heat)]
             told.append({"label": name, "peak": peak, "cosine": float(heat.max()), "lowest": float(heat.min())})
-        return side_by_side(panels), told
+        return panels, told
 
 
 class Viewer:
@@ -59,13 +63,19 @@ class Viewer:
         places: where pictures go.
         picture: a frame's values as an (H, W, 3) uint8 picture.
         pack: the labels in use.
-        heat: the maps to draw.
+        labels: so many labels are written on a frame, the best first.
+        heat: the maps to draw, or None.
     """
 
     def __init__(
-        self, places: Sequence[Shown], picture: Callable[[np.ndarray], np.ndarray], pack: LabelPack, heat: HeatLayer
+        self,
+        places: Sequence[Shown],
+        picture: Callable[[np.ndarray], np.ndarray],
+        pack: LabelPack,
+        labels: int = 0,
+        heat: HeatLayer | None = None,
     ) -> None:
-        self._places, self._picture, self._heat = places, picture, heat
+        self._places, self._picture, self._labels, self._heat = places, picture, labels, heat
         self.use(pack)
 
     def check(self, pack: LabelPack) -> None:
@@ -74,7 +84,8 @@ class Viewer:
         Raises:
             BundleError: saying why.
         """
-        self._heat.check(pack)
+        if self._heat is not None:
+            self._heat.check(pack)
 
     def use(self, pack: LabelPack) -> None:
         """Go on with another pack.
@@ -91,14 +102,31 @@ class Viewer:
         Raises:
             DataError: if a picture cannot be written.
         """
-        drawn, heat = self._heat.draw(frame, enlarged(self._picture(frame.values)), record, self._pack)
+        picture = enlarged(self._picture(frame.values))
+        panels: list[tuple[np.ndarray, str]] = [(picture, "")]
+        more: dict[str, Any] = {}
+        if self._heat is not None:
+            panels, more["heat"] = self._heat.draw(frame, picture, record, self._pack)
+        texts = [[caption] if caption else [] for _, caption in panels]
+        texts[0] += lines(record, self._labels)
+        drawn = side_by_side([with_lines(panel, text) for (panel, _), text in zip(panels, texts)])
         files = [file for file in [place.add(drawn, frame) for place in self._places] if file is not None]
-        return {"heat": heat, **({"shown": files[0]} if files else {})}
+        return {**more, **({"shown": files[0]} if files else {})}
 
     def close(self) -> None:
         """Finish what pictures went into."""
         for place in self._places:
             place.close()
+
+
+def lines(record: Mapping[str, Any], labels: int) -> list[str]:
+    """What is written on a frame: its best labels, "unknown" before them where none is said, and what the trigger did."""
+    if not labels:
+        return []
+    said = [] if record["label"] else ["unknown"]
+    for entry in record["labels"][:labels]:
+        said.append(entry["label"] + ("" if entry["score"] is None else f" {entry['score']:.2f}"))
+    return [*said, *([f"trigger: {record['trigger']}"] if "trigger" in record else [])]
 
 
 def _over(cells: Cells, heat: np.ndarray, values: np.ndarray, picture: np.ndarray) -> np.ndarray:

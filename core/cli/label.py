@@ -42,8 +42,8 @@ _TOLD = 5
 @click.option("--realtime", is_flag=True, help="Take a video file at its own pace, as a camera gives it.")
 @click.option("--drop", type=click.Choice(["oldest", "newest"]),
               help="Frame that a camera loses when labelling is slower; oldest.")  # fmt: skip
-@click.option("--show", multiple=True, type=click.Choice(["heat", "window"]),
-              help="Draw heat maps on frames, into --out or into a window.")  # fmt: skip
+@click.option("--show", multiple=True, type=click.Choice(["labels", "heat", "window"]),
+              help="Draw labels or heat maps on frames, into --out or a window.")  # fmt: skip
 @click.option("--heat-of", multiple=True, metavar="LABEL", help="Label whose heat map is drawn; each frame's best.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of drawn pictures, or a video file.")
 @click.option("--frames", type=click.IntRange(min=1), help="Stop after so many frames.")

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from edgefw.runtime.label_pack import LabelPack
 
 
+LABELS = 3
+"""So many labels are written on a frame unless --top says otherwise."""
+
+
 def check_show(options: CameraOptions, sources: Sequence[str]) -> None:
     """Refuse options of drawing that do not go together.
 
@@ -26,15 +30,13 @@ def check_show(options: CameraOptions, sources: Sequence[str]) -> None:
     """
     drawn = [what for what in options.show if what != "window"]
     if options.out is not None and not options.show:
-        raise click.UsageError("--out is where --show draws: add --show heat.")
+        raise click.UsageError("--out is where --show draws: add --show labels or --show heat.")
     if options.heat_of and "heat" not in options.show:
         raise click.UsageError("--heat-of names labels of --show heat: add that.")
     if drawn and options.out is None and "window" not in options.show:
         raise click.UsageError(
             f"--show {drawn[0]} needs a place: --out FOLDER for pictures, --out FILE.mp4 for a video, or --show window."
         )
-    if "window" in options.show and not drawn:
-        raise click.UsageError("--show window is where, not what: add --show heat.")
     if options.out is not None:
         _check_place(options.out, sources)
 
@@ -64,13 +66,15 @@ def viewer(
     Raises:
         EdgefwError: if a label has no map, or a place cannot be opened.
     """
-    if maps is None:
+    if not options.show:
         return None
     from edgefw.camera.viewer import HeatLayer, Viewer
 
-    layer = HeatLayer(maps=maps, names=tuple(dict.fromkeys(options.heat_of)))
-    layer.check(pack)
-    return Viewer(list(_places(options, source, stop)), sensor.picture, pack, layer)
+    heat = None if maps is None else HeatLayer(maps=maps, names=tuple(dict.fromkeys(options.heat_of)))
+    if heat is not None:
+        heat.check(pack)
+    labels = (options.top or LABELS) if "labels" in options.show or heat is None else 0
+    return Viewer(_places(options, source, stop), sensor.picture, pack, labels, heat)
 
 
 def _places(options: CameraOptions, source: FrameSource, stop: Callable[[], object]) -> list[Shown]:

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgefw.camera.viewer import lines
+
 RED, BLUE = (200, 30, 30), (30, 40, 210)
 
 
@@ -96,6 +98,62 @@ def test_heat_of_a_video_goes_into_a_video(edgefw, bundle, video, tmp_path):
     assert len(list((tmp_path / "frames").iterdir())) == 3
 
 
+def test_labels_are_written_on_every_frame_of_a_video(edgefw, bundle, video, tmp_path):
+    show = ("--show", "labels", "--out", tmp_path / "labels.mp4")
+    code, out, err = edgefw("label", bundle, video, "--jsonl", *show)
+    records = [json.loads(line) for line in out.splitlines()]
+    assert code == 0 and "10 frames in" in err
+    assert [record["label"] for record in records] == ["red"] * 5 + ["blue"] * 5
+    assert not {"heat", "shown"} & records[0].keys()
+    frames = frames_of(tmp_path / "labels.mp4")
+    assert len(frames) == 10
+    for frame, colour in zip(frames, [RED] * 5 + [BLUE] * 5):
+        below = frame[120:].reshape(-1, 3).astype(int)
+        assert np.abs(below - colour).max() < 40  # below the words there is nothing but the frame
+        assert frame[:60].min() < 40 and frame[:60].max() > 215
+
+
+def test_labels_need_no_map_and_are_written_on_pictures(edgefw, small_bundle, pictures, tmp_path):
+    plain = small_bundle.write_small_bundle(tmp_path / "plain")
+    code, out, _ = edgefw("label", plain, pictures, "--jsonl", "--show", "labels", "--out", tmp_path / "drawn")
+    assert code == 0
+    drawn = {Path(json.loads(line)["shown"]).name for line in out.splitlines()}
+    assert drawn == {path.name for path in (tmp_path / "drawn").iterdir()} == {"000000-a.jpg", "000001-b.jpg"}
+
+
+def test_top_says_how_many_labels_are_written_and_heat_goes_with_them(edgefw, bundle, pictures, tmp_path):
+    def dark(*options) -> int:
+        """Rows with words on them."""
+        _, out, _ = edgefw("label", bundle, pictures / "a.png", "--jsonl", *options)
+        picture = np.asarray(Image.open(json.loads(out)["shown"]).convert("L"))
+        return int((picture[:, :60] < 12).any(axis=1).sum())
+
+    one = dark("--show", "labels", "--top", 1, "--out", tmp_path / "1")
+    assert one < dark("--show", "labels", "--out", tmp_path / "3")
+    assert one < dark("--show", "labels", "--show", "heat", "--top", 1, "--out", tmp_path / "h")
+
+
+def test_the_trigger_is_written_too(edgefw, bundle, pictures, tmp_path):
+    keep = ("--keep", "red", "--score", "cosine", "--threshold", "0.1", "--store", tmp_path / "kept")
+    code, out, _ = edgefw("label", bundle, pictures, "--jsonl", *keep, "--show", "labels", "--out", tmp_path / "drawn")
+    assert code == 0
+    assert all({"trigger", "shown"} <= json.loads(line).keys() for line in out.splitlines())
+    assert lines({"label": None, "labels": [{"label": "red", "score": 0.25}], "trigger": "kept"}, 3) == [
+        "unknown",
+        "red 0.25",
+        "trigger: kept",
+    ]
+
+
+def test_without_a_display_a_window_is_one_message(edgefw, bundle, video, monkeypatch):
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setattr("edgefw.camera.shown.sys.platform", "linux")
+    for show in (("window",), ("labels", "window"), ("heat", "window")):
+        options = [part for what in show for part in ("--show", what)]
+        assert "--show window: OpenCV has no window here" in refusal(edgefw("label", bundle, video, *options))
+
+
 def test_a_depth_picture_is_drawn_as_a_person_sees_it(edgefw, bundle, tmp_path):
     depth = np.full((24, 24), 2000, np.uint16)
     depth[12:] = 3000
@@ -118,6 +176,7 @@ def test_what_cannot_be_drawn_is_one_message(edgefw, bundle, small_bundle, pictu
         pictures, "--show", "heat", "--heat-of", "snow", "--out", drawn
     )
     assert "--show heat needs a place: --out FOLDER" in told(pictures, "--show", "heat")
+    assert "--show labels needs a place: --out FOLDER" in told(video, "--show", "labels")
     assert "--out is for frames" in told(pictures, "--out", drawn)
     assert "--out is where --show draws" in told(video, "--out", drawn)
     assert "--heat-of names labels of --show heat" in told(video, "--heat-of", "red")
