@@ -1,0 +1,59 @@
+"""The scripts of benchmarks/clip4retrofit on a generated miniature of their data set, with numbers counted by hand."""
+
+from __future__ import annotations
+
+import io
+import json
+import runpy
+import sys
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+SCRIPTS = Path(__file__).resolve().parent.parent / "benchmarks" / "clip4retrofit"
+BOX = [20, 20, 40, 40]
+
+
+def write_split(folder: Path, split: str, pictures: dict[str, tuple[str, np.ndarray]]) -> None:
+    """A shard: key -> (class, pixels); every object is said to lie in `BOX`."""
+    with tarfile.open(folder / f"{split}-000000.tar", "w") as archive:
+        for key, (label, pixels) in pictures.items():
+            image = io.BytesIO()
+            Image.fromarray(pixels).save(image, format="JPEG", quality=95)
+            about = json.dumps({"class": label, "model_id": key.partition("_")[0], "bbox_xyxy": BOX}).encode()
+            for name, data in ((f"{key}.jpg", image.getvalue()), (f"{key}.json", about)):
+                entry = tarfile.TarInfo(name)
+                entry.size = len(data)
+                archive.addfile(entry, io.BytesIO(data))
+
+
+def run(script: str, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
+    runpy.run_path(str(SCRIPTS / script), run_name="__main__")
+
+
+def test_peaks_in_the_box_are_counted_beside_what_a_blind_pointer_reaches(tmp_path, small_bundle, monkeypatch) -> None:
+    bundle = small_bundle.add_map(small_bundle.write_small_bundle(tmp_path / "run" / "bundle"))
+    colours = small_bundle.COLOURS
+    hit, miss = np.full((40, 40, 3), colours["blue"], np.uint8), np.full((40, 40, 3), colours["blue"], np.uint8)
+    hit[20:, 20:], miss[:20, :20] = colours["red"], colours["red"]
+    write_split(
+        tmp_path,
+        "test",
+        {"one_v0": ("red", hit), "two_v0": ("red", miss), "two_v1": ("red", hit), "x_v0": ("sofa", hit)},
+    )
+    run("heat.py", monkeypatch, bundle, "--data", tmp_path, "--out", tmp_path / "heat.json")
+    (found,) = json.loads((tmp_path / "heat.json").read_text())["bundles"]
+    assert (found["bundle"], found["n"], found["unlabelled"], found["grid"]) == ("run", 3, 1, [4, 4])
+    assert [row["hit"] for row in found["samples"]] == [True, False, True]
+    assert found["hit"] == pytest.approx(2 / 3)
+    assert found["area"] == found["cell"] == 0.25
+    assert found["centre"] == 1.0  # 20, 20 is the first pixel of the box
+    assert found["by_class"]["red"]["hit"] == found["hit"]
+    low, high = found["hit_interval_95"]
+    assert low == pytest.approx(0.5) and high == pytest.approx(1.0)  # model one always, model two half of the time
+    assert 0.0 <= found["other_label"] <= 1.0
