@@ -57,3 +57,25 @@ def test_peaks_in_the_box_are_counted_beside_what_a_blind_pointer_reaches(tmp_pa
     low, high = found["hit_interval_95"]
     assert low == pytest.approx(0.5) and high == pytest.approx(1.0)  # model one always, model two half of the time
     assert 0.0 <= found["other_label"] <= 1.0
+
+
+def test_more_examples_of_confused_names_help(tmp_path, small_bundle, monkeypatch) -> None:
+    pytest.importorskip("sklearn")
+    bundle = small_bundle.write_small_bundle(tmp_path / "run" / "bundle")
+    for split, first in (("train", 0), ("test", 100)):
+        pictures = {
+            f"{name}{number}_v0": (name, small_bundle.picture(colour, first + number))
+            for name, colour in small_bundle.COLOURS.items()
+            for number in range(5)
+        }
+        write_split(tmp_path, split, pictures)
+    run("few_shot.py", monkeypatch, bundle, "--data", tmp_path, "--seeds", 2, "--out", tmp_path / "curve.json")
+    document = json.loads((tmp_path / "curve.json").read_text())
+    (found,) = document["bundles"]
+    assert found["n_test"] == 15 and document["seeds"] == [0, 1]
+    for method in ("prototype", "logistic"):
+        points = found["curves"][method]
+        assert [point["n"] for point in points] == [0, 1, 2, 4, 8, 16]
+        assert len(points[0]["top1"]["seeds"]) == 1 and len(points[1]["top1"]["seeds"]) == 2
+        assert points[-1]["top1"]["mean"] == 1.0 and points[-1]["top1"]["std"] == 0.0
+    assert found["curves"]["prototype"][0] == found["curves"]["logistic"][0]
