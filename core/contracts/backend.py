@@ -24,6 +24,8 @@ class CompileRequest:
         quantised: whether the network rounds its activations (a training-time quantizer converted it). Where a value
             lies on the edge of two steps, the last bit of a float sum decides; a check must allow for that.
         keep_onnx: whether a quantizer wants the float ONNX file, see `Artefact.onnx`.
+        level: "module", or "program" where `network` is the captured graph that a quantizer of programs rounded; only a
+            backend that accepts "program" is asked for that.
     """
 
     network: nn.Module
@@ -32,6 +34,7 @@ class CompileRequest:
     examples: Mapping[str, np.ndarray]
     quantised: bool = False
     keep_onnx: bool = False
+    level: str = "module"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """A quantizer: makes an artefact smaller on the one level it states.
 
-An ONNX quantizer works on a file, after training. A module quantizer works inside the training loop: it captures one
+An ONNX quantizer works on a file, a program quantizer on the graph that torch.export captures, both after training. A module quantizer works inside the training loop: it captures one
 tensor-only trunk, and optimiser, EMA and data-parallel wrapping come after `prepare`; a resumed run prepares before
 it loads.
 """
@@ -48,6 +48,23 @@ class OnnxQuantizer(Protocol):
 
     def quantize(self, source: Path, target: Path, calibration: Calibration) -> QuantizationReport:
         """Write `target` from `source`; `source` is left as it is."""
+        ...
+
+
+class ProgramQuantizer(Protocol):
+    """Level "program": a float network to a graph that rounds, which a backend of that level compiles."""
+
+    level: str
+    precision: str
+    """Names the artefact: `export/executorch-<precision>/`."""
+
+    def quantize_program(self, network: nn.Module, calibration: Calibration) -> tuple[nn.Module, QuantizationReport]:
+        """What torch.export captures again: the network's graph with rounding; `network` is left as it is.
+
+        Args:
+            network: in evaluation mode, from one tensor per input to embeddings (B, D), on the CPU.
+            calibration: rows of the network's inputs, in their order.
+        """
         ...
 
 

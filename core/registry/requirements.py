@@ -29,6 +29,7 @@ EXTRAS: dict[str, dict[str, str]] = {
         "jinja2": "jinja2",
         "matplotlib": "matplotlib",
     },
+    "executorch": {"executorch": "executorch", "torch": "torch"},
     "few-shot": {"sklearn": "scikit-learn"},
     "huggingface": {"datasets": "datasets"},
     "multispectral": {"tifffile": "tifffile"},

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from edgefw.contracts.backend import Artefact, Backend
     from edgefw.contracts.dataset import Sample
-    from edgefw.contracts.quantizer import OnnxQuantizer, QuantizationReport
+    from edgefw.contracts.quantizer import OnnxQuantizer, ProgramQuantizer, QuantizationReport
     from edgefw.contracts.scheme import Signature
     from edgefw.recipe.compose import Chosen
     from edgefw.stages.context import StageContext
@@ -131,14 +131,22 @@ class _Exporter:
         self._check(target, artefact.file, name)
         self.records.append(self._record(target, name, artefact.file, precision, None, artefact))
         source = artefact.file if artefact.level == "onnx" else artefact.onnx
-        if source is None or not self._wants_onnx(target.backend):
-            return
-        for quantizer, chosen in zip(self.context.pieces.quantizers, self.context.composition.quantizers):
-            if quantizer.level == "onnx":
+        for quantizer, chosen in self._fitting(target.backend):
+            if quantizer.level == "program":
+                self.busy.add(chosen.path)
+                self._round(target, quantizer, chosen, name, request)
+            elif source is not None:
                 self.busy.add(chosen.path)
                 self._quantise(target, quantizer, chosen, name, source, request)
-        if source != artefact.file:
-            source.unlink()
+        if artefact.onnx is not None:
+            artefact.onnx.unlink()
+
+    def _fitting(self, backend: Backend) -> list[tuple[Any, Chosen]]:
+        """The quantizers that work on a level of this backend; none after a training with one of its own."""
+        if self.trained.quantizer is not None:
+            return []
+        pairs = zip(self.context.pieces.quantizers, self.context.composition.quantizers)
+        return [pair for pair in pairs if pair[0].level in backend.accepts]
 
     def export_map(self, target: _Target) -> None:
         """What the student says of every cell beside the image; no quantizer goes on from it."""
@@ -153,8 +161,7 @@ class _Exporter:
 
     def _wants_onnx(self, backend: Backend) -> bool:
         """Whether a quantizer goes on from the float file of a backend."""
-        levels = {quantizer.level for quantizer in self.context.pieces.quantizers}
-        return "onnx" in levels & backend.accepts and self.trained.quantizer is None
+        return any(quantizer.level == "onnx" for quantizer, _ in self._fitting(backend))
 
     def refuse_idle_quantizers(self) -> None:
         """A quantizer that fits no artefact would be accepted and ignored.
@@ -165,8 +172,8 @@ class _Exporter:
         for chosen in self.context.composition.quantizers:
             if chosen.path not in self.busy:
                 raise RecipeError(
-                    f"{chosen.path}: '{chosen.technique.name}' fits no compiled file. It needs a backend that writes "
-                    "float ONNX, and a training without a quantizer of its own."
+                    f"{chosen.path}: '{chosen.technique.name}' fits no compiled file. It needs a backend of its level, "
+                    "and a training without a quantizer of its own."
                 )
 
     def _quantise(
@@ -189,6 +196,23 @@ class _Exporter:
                 raise
             raise type(error)(f"{chosen.path}: {error}") from error
         self.records.append(self._record(target, name, written, quantizer.precision, source, made))
+
+    def _round(
+        self, target: _Target, quantizer: ProgramQuantizer, chosen: Chosen, source: str, request: CompileRequest
+    ) -> None:
+        name, folder = self._folder(target, quantizer.precision)
+        try:
+            network, report = quantizer.quantize_program(request.network, target.images.calibration())
+            rounded = replace(request, network=network, folder=folder, quantised=True, level="program", keep_onnx=False)
+            artefact = target.backend.compile(rounded)
+            self._check(target, artefact.file, name)
+        except EdgefwError as error:
+            if str(error).startswith(chosen.path):
+                raise
+            raise type(error)(f"{chosen.path}: {error}") from error
+        details = {**report.details, "compiled": dict(artefact.details)}
+        made = replace(artefact, details=details, warnings=(*report.warnings, *artefact.warnings))
+        self._record(target, name, artefact.file, quantizer.precision, source, made)
 
     def _graph(self, signature: Signature) -> nn.Module:
         from edgefw.stages.graphs import graph_of

@@ -11,7 +11,7 @@ import numpy as np
 from edgefw.contracts.backend import Artefact, CompileRequest
 from edgefw.errors import BundleError
 from edgefw.testing.clean_import import imports_of
-from edgefw.testing.fakes import SIZE, pictures, student_network
+from edgefw.testing.fakes import SIZE, embedding_network, pictures
 from edgefw.testing.onnx_files import cosine
 from edgefw.testing.subject import Subject
 
@@ -98,27 +98,11 @@ def _compiled(subject: Subject) -> tuple[Artefact, CompileRequest]:
     if "_compiled" not in memory:
         folder = Path(mkdtemp(dir=subject.folder))
         request = CompileRequest(
-            network=_network(), inputs={"rgb": (3, SIZE, SIZE)}, folder=folder, examples={"rgb": pictures(3)}
+            network=embedding_network(), inputs={"rgb": (3, SIZE, SIZE)}, folder=folder, examples={"rgb": pictures(3)}
         )
         memory["_compiled"] = (subject.build().compile(request), request)
     compiled: tuple[Artefact, CompileRequest] = memory["_compiled"]
     return compiled
-
-
-def _network() -> Any:
-    """Images to embeddings: what a scheme hands to a backend."""
-    import torch
-
-    class Embedding(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.student = student_network()
-
-        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-            embedding: torch.Tensor = self.student(pixels).embedding
-            return embedding
-
-    return Embedding().eval()
 
 
 def _expected(network: Any, images: np.ndarray) -> np.ndarray:

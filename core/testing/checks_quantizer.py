@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgefw.contracts.quantizer import Calibration, QuantizationReport
-from edgefw.testing.fakes import calibration, onnx_model, pictures, student_network
+from edgefw.testing.fakes import calibration, embedding_network, onnx_model, pictures, student_network
 from edgefw.testing.onnx_files import cosine, run
 from edgefw.testing.subject import Subject
 
@@ -121,6 +121,25 @@ def converted_network_keeps_its_outputs(subject: Subject) -> None:
     assert cosine(found, expected) >= 0.95, f"mean cosine {cosine(found, expected):.3f}"
 
 
+def rounded_program_keeps_its_outputs(subject: Subject) -> None:
+    """A program quantizer leaves the network as it is; its graph gives nearly the same embeddings, at any batch."""
+    if subject.piece.level != "program":
+        return
+    import torch
+
+    network, pixels = embedding_network(), torch.from_numpy(pictures(5, seed=9))
+    with torch.no_grad():
+        expected = network(pixels).numpy()
+        rounded, report = subject.build().quantize_program(network, calibration())
+        assert isinstance(report, QuantizationReport) and report.details, "no details in the report"
+        assert np.array_equal(network(pixels).numpy(), expected), "the network was changed"
+        for rows in (1, 5):
+            found = rounded(pixels[:rows]).numpy()
+            assert found.shape == (rows, expected.shape[1]), f"{found.shape} for {rows} images"
+    assert not np.array_equal(found, expected), "nothing was rounded"
+    assert cosine(found, expected) >= 0.98, f"mean cosine {cosine(found, expected):.3f}"
+
+
 CHECKS = (
     level_is_declared,
     file_is_smaller_and_source_is_kept,
@@ -129,6 +148,7 @@ CHECKS = (
     calibration_is_read_in_passes,
     prepared_network_trains,
     converted_network_keeps_its_outputs,
+    rounded_program_keeps_its_outputs,
 )
 
 

@@ -169,6 +169,22 @@ def student_network(attention: bool = False) -> StudentNetwork:
     )
 
 
+def embedding_network() -> nn.Module:
+    """Images to embeddings in evaluation mode, (B, 3, 32, 32) to (B, 16): what a scheme hands to a backend."""
+    import torch
+
+    class Embedding(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.student = student_network()
+
+        def forward(self, pixels: Tensor) -> Tensor:
+            embedding: Tensor = self.student(pixels).embedding
+            return embedding
+
+    return Embedding().eval()
+
+
 def scheme_batch(
     modalities: Sequence[str] = ("rgb", "depth"), size: int = 4, missing: Mapping[str, Sequence[int]] | None = None
 ) -> Batch:

@@ -5,25 +5,20 @@ Knows torch; what a user may ask for, the backend `aoti` says.
 
 from __future__ import annotations
 
-import contextlib
-import inspect
 import json
-import logging
 import platform
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from edgefw.contracts.backend import Artefact, CompileRequest, Runner
 from edgefw.errors import BundleError, ExportError
 from edgefw.plugins.backends.aoti import FILE, KEY, compiler
+from edgefw.plugins.backends.capture import captured, quiet
 
-LARGEST_BATCH = 65_536
 MIN_COSINE = 0.9999
 _ELSEWHERE = "Use the backend onnxruntime or openvino for this student."
 
@@ -76,37 +71,12 @@ def _write(network: nn.Module, request: CompileRequest, target: Path) -> None:
     record = json.dumps({"inputs": list(request.examples), "machine": machine()})
     settings = {"aot_inductor.metadata": {KEY: record}}
     try:
-        with _quiet(), torch.no_grad():
-            program = _captured(network, request)
+        with quiet(), torch.no_grad():
+            program = captured(network, request.examples)
             torch._inductor.aoti_compile_and_package(program, package_path=str(target), inductor_configs=settings)
     except Exception as error:  # capture and compilation raise whatever they meet
         target.unlink(missing_ok=True)
         raise ExportError(f"backend 'aoti': torch cannot compile it ({_first_line(error)}). {_ELSEWHERE}") from error
-
-
-def _captured(network: nn.Module, request: CompileRequest) -> Any:
-    """The exported program; the batch is dynamic."""
-    images = tuple(torch.from_numpy(np.ascontiguousarray(values[:2])) for values in request.examples.values())
-    batch = torch.export.Dim("batch", min=1, max=LARGEST_BATCH)
-    shapes: tuple[Any, ...] = tuple({0: batch} for _ in images)
-    kinds = [parameter.kind for parameter in inspect.signature(network.forward).parameters.values()]
-    if inspect.Parameter.VAR_POSITIONAL in kinds:
-        shapes = (shapes,)
-    return torch.export.export(network, images, dynamic_shapes=shapes)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Compilers warn about their own insides; what counts is checked on the file."""
-    logger = logging.getLogger("torch")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def _first_line(error: Exception) -> str:

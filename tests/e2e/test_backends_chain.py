@@ -35,7 +35,7 @@ train:
     steps: 40
     batch: 12
     select: {by: last}
-export: {backends: %s, quantizers: [{name: int8-static}], calibration: 12}
+export: {backends: %s, quantizers: %s, calibration: 12}
 evaluate: {template: ["a photo of a {}", "a {} wall"], batch: 5}
 verify: {min_cosine: 0.9, max_drop: 40.0}
 compute: {device: cpu, log_every: 20, threads: 1}
@@ -60,7 +60,7 @@ def draw(root: Path, counts: dict[str, int]) -> None:
 
 @pytest.mark.parametrize(
     ("backend", "more"),
-    [("openvino", ["int8-static"]), ("ncnn", []), ("aoti", [])],
+    [("openvino", ["int8-static"]), ("ncnn", []), ("aoti", []), ("executorch", ["int8-pt2e"])],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_run_with_a_second_backend_ends_in_a_bundle_that_labels(tmp_path, capsys, monkeypatch, backend, more):
@@ -71,7 +71,9 @@ def test_a_run_with_a_second_backend_ends_in_a_bundle_that_labels(tmp_path, caps
     monkeypatch.setenv("EDGEFW_PLUGINS", "edgefw-tiny")
     monkeypatch.delenv("EDGEFW_CACHE", raising=False)
     draw(tmp_path / "data", {"train": 6, "val": 2, "test": 4})
-    (tmp_path / "tiny.yaml").write_text(RECIPE % f"[{{name: onnxruntime, exporter: legacy}}, {{name: {backend}}}]")
+    quantizers = ", ".join(f"{{name: {word}}}" for word in dict.fromkeys(["int8-static", *more]))
+    backends = f"[{{name: onnxruntime, exporter: legacy}}, {{name: {backend}}}]"
+    (tmp_path / "tiny.yaml").write_text(RECIPE % (backends, f"[{quantizers}]"))
     result = engine.run(read_recipe(str(tmp_path / "tiny.yaml")), Registry(), tmp_path / "run")
     rows = {row["backend"] + "-" + row["precision"]: row for row in result["artefacts"]}
     names = {f"onnxruntime-{word}" for word in ("fp32", "int8-static")} | {f"{backend}-{w}" for w in ("fp32", *more)}
@@ -93,7 +95,7 @@ def test_a_backend_that_cannot_compile_here_stops_the_run_before_training(tmp_pa
     monkeypatch.setenv("EDGEFW_PLUGINS", "edgefw-tiny")
     monkeypatch.setenv("CXX", "no-such-compiler")
     draw(tmp_path / "data", {"train": 6, "val": 2, "test": 4})
-    (tmp_path / "tiny.yaml").write_text(RECIPE.replace("quantizers: [{name: int8-static}], ", "") % "[{name: aoti}]")
+    (tmp_path / "tiny.yaml").write_text(RECIPE % ("[{name: aoti}]", "[]"))
     recipe = read_recipe(str(tmp_path / "tiny.yaml"))
     with pytest.raises(
         MissingDependency, match=r"backend 'aoti': compiling needs a C\+\+ compiler, and there is no 'no-su"

@@ -201,7 +201,10 @@ NEEDS_OPTIONS = {
 }  # fmt: skip
 """Techniques that are not tried with their defaults: a field without one, or a default too large for a test."""
 
-PACKAGES = {"backend/ncnn": ("ncnn", "pnnx"), "backend/openvino": ("openvino",)}
+PACKAGES = {
+    "backend/executorch": ("executorch",), "backend/ncnn": ("ncnn", "pnnx"), "backend/openvino": ("openvino",),
+    "quantizer/int8-pt2e": ("executorch",),
+}  # fmt: skip
 """Techniques of an extra -> what must be installed to try them."""
 
 FIRST_PARTY = {f"{ref.kind}/{ref.name}": ref for ref in installed() if ref.kind and ref.distribution == "edgefw"}

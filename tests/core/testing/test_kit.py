@@ -172,6 +172,7 @@ def test_every_check_of_every_kind_has_a_mistake_that_it_catches() -> None:
         "queries_keys_values_come_when_asked_for", "rows_show_samples_of_the_batch", "missing_images_are_no_rows",
         "gradient_reaches_the_network", "targets_carry_no_gradient", "same_source_same_file",
         "calibration_is_read_in_passes", "prepared_network_trains", "converted_network_keeps_its_outputs",
+        "rounded_program_keeps_its_outputs",
         "preprocessing_survives_the_bundle", "artefact_lies_in_the_folder", "threads_can_be_limited",
     }  # fmt: skip
 
