@@ -1,0 +1,189 @@
+"""The programs in examples/ label pictures as `edgefw label` does, to the last printed digit, without edgefw."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from PIL import Image
+
+from edgefw.cli.doctor import compiler
+from edgefw.cli.main import run as command_line
+from edgefw.runtime.hashes import write_sums
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+sys.path.insert(0, str(Path(__file__).parent / "fixtures"))
+CROP = [
+    {"name": "resize", "size": 20, "filter": "bilinear", "fit": "shortest"},
+    {"name": "centre-crop", "size": 16},
+]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> list[str]:
+    """Photographs of several shapes, wider and higher, larger and smaller than the network's, with a clear colour each."""
+    from small_bundle import COLOURS, picture
+
+    folder, found = tmp_path_factory.mktemp("pictures"), []
+    for number, (width, height) in enumerate([(40, 30), (31, 57), (16, 16), (9, 12), (200, 131), (16, 25)]):
+        name, colour = list(COLOURS.items())[number % 3]
+        path = folder / f"{number}-{name}.ppm"
+        Image.fromarray(picture(colour, number, 200)).crop((0, 0, width, height)).save(path)
+        found.append(str(path))
+    return found
+
+
+@pytest.fixture(scope="module", params=["stretch", "crop"])
+def bundle(request, tmp_path_factory) -> Path:
+    """The small bundle, with either geometry, float16 vectors where it is cropped, and a threshold that one label misses."""
+    from small_bundle import change_manifest, write_small_bundle
+
+    folder = write_small_bundle(tmp_path_factory.mktemp(request.param) / "bundle")
+    if request.param == "crop":
+        change_manifest(folder, _crop)
+        _as_float16(folder)
+    return folder
+
+
+def _crop(manifest: dict) -> None:
+    steps = manifest["modalities"]["rgb"]["preprocessing"]["steps"]
+    manifest["modalities"]["rgb"]["preprocessing"]["steps"] = [*CROP, *steps[1:]]
+    manifest["default"] = "onnxruntime-fp32"
+
+
+def _as_float16(folder: Path) -> None:
+    from dataclasses import replace
+
+    from edgefw.runtime.label_pack import read_pack, write_pack
+
+    pack = read_pack(folder / "labels.json")
+    labels = [replace(label, threshold=1.0 if label.name == "green" else 0.2, bias=0.1) for label in pack.labels]
+    write_pack(replace(pack, labels=labels), folder / "labels.json", "float16")
+    write_sums(folder)
+
+
+@pytest.fixture
+def expected(bundle, pictures, capsys) -> str:
+    """What `edgefw label` prints."""
+    assert command_line(["label", str(bundle), *pictures]) == 0
+    said = capsys.readouterr().out
+    assert len({line.split("\t")[1] for line in said.splitlines()}) == 3
+    return said
+
+
+def test_the_python_example_prints_what_edgefw_label_prints(bundle, pictures, expected):
+    command = [sys.executable, str(EXAMPLES / "label.py"), str(bundle), *pictures]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.stdout == expected, done.stderr
+
+
+def test_the_python_example_needs_numpy_pillow_and_onnxruntime_only():
+    source = (EXAMPLES / "label.py").read_text().splitlines()
+    imported = {line.split()[1].split(".")[0] for line in source if line.startswith(("import ", "from "))}
+    assert imported == {"base64", "json", "numpy", "onnxruntime", "pathlib", "PIL", "sys"}
+    assert len([line for line in source if line.strip()]) <= 60
+
+
+def test_the_python_example_names_a_step_that_it_does_not_know(tmp_path, pictures):
+    from small_bundle import change_manifest, write_small_bundle
+
+    def other(manifest: dict) -> None:
+        manifest["modalities"]["rgb"]["preprocessing"]["steps"].insert(2, {"name": "clip", "low": 0.0, "high": 1.0})
+
+    folder = change_manifest(write_small_bundle(tmp_path / "bundle"), other)
+    command = [sys.executable, str(EXAMPLES / "label.py"), str(folder), pictures[0]]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 1 and "this example does not know the step {'name': 'clip'" in done.stderr
+
+
+def include_folders() -> list[Path]:
+    """Where the headers of ONNX Runtime and of nlohmann/json lie; fewer than needed where one is missing."""
+    home = os.environ.get("ONNXRUNTIME_HOME")
+    folders = [Path(home) / "include"] if home else []
+    folders += [
+        Path("/usr/include/onnxruntime"),
+        Path("/usr/local/include/onnxruntime"),
+        Path("/usr/include"),
+        Path("/usr/local/include"),
+    ]
+    wanted = ("onnxruntime_c_api.h", "nlohmann/json.hpp")
+    return [
+        next(folder for folder in folders if (folder / name).is_file())
+        for name in wanted
+        if any((f / name).is_file() for f in folders)
+    ]
+
+
+def library() -> Path | None:
+    """ONNX Runtime's library: of ONNXRUNTIME_HOME, of the system, else the one inside the Python wheel."""
+    home = os.environ.get("ONNXRUNTIME_HOME")
+    places = [Path(home) / "lib"] if home else []
+    places += [Path("/usr/lib"), Path("/usr/local/lib"), *Path("/usr/lib").glob("*-linux-gnu")]
+    names = [place / "libonnxruntime.so" for place in places]
+    names += sorted((Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so*"))
+    return next((name for name in names if name.is_file()), None)
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory) -> Path:
+    """The C++ example, built."""
+    folders, shared = include_folders(), library()
+    if len(folders) < 2 or shared is None or shutil.which(compiler()["program"]) is None:
+        pytest.skip("needs a C++ compiler, nlohmann/json and ONNX Runtime's C API (set ONNXRUNTIME_HOME)")
+    target = tmp_path_factory.mktemp("cpp") / "label"
+    command = [
+        compiler()["program"],
+        "-std=c++17",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        str(EXAMPLES / "label.cpp"),
+        str(shared),
+        "-o",
+        str(target),
+    ]
+    command += [f"-isystem{folder}" for folder in folders if folder != Path("/usr/include")]
+    command += [f"-Wl,-rpath,{target.parent}"]
+    (target.parent / "libonnxruntime.so.1").symlink_to(shared.resolve())  # its soname, which the wheel has no file of
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1800)
+    assert done.returncode == 0, done.stderr
+    return target
+
+
+@pytest.mark.slow
+def test_the_cpp_example_prints_what_edgefw_label_prints(program, bundle, pictures, expected):
+    done = subprocess.run(
+        [str(program), str(bundle), *pictures], capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.stdout == expected, done.stderr
+
+
+@pytest.mark.slow
+def test_the_cpp_example_resizes_as_pillow_does(program, bundle, tmp_path):
+    """On noise, where one wrong weight would show, the printed scores are those of `edgefw label`."""
+    rng = np.random.default_rng(0)
+    files = []
+    for number, shape in enumerate([(33, 47, 3), (5, 90, 3), (64, 8, 3)]):
+        files.append(str(tmp_path / f"{number}.ppm"))
+        Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8)).save(files[-1])
+    done = subprocess.run([str(program), str(bundle), *files], capture_output=True, text=True, check=False, timeout=300)
+    scores = [float(line.split("\t")[2]) for line in done.stdout.splitlines()]
+    code = [sys.executable, "-m", "edgefw", "label", str(bundle), *files, "--json"]
+    said = json.loads(subprocess.run(code, capture_output=True, text=True, check=True, timeout=300).stdout)
+    assert scores == pytest.approx([image["score"] for image in said["images"]], abs=6e-4), done.stderr
+
+
+@pytest.mark.slow
+def test_the_cpp_example_says_what_is_wrong(program, bundle, tmp_path):
+    (tmp_path / "cut.ppm").write_bytes(b"P6 4 4 255\nabc")
+    done = subprocess.run(
+        [str(program), str(bundle), str(tmp_path / "cut.ppm")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2 and done.stderr.strip() == f"{tmp_path}/cut.ppm: the file is cut"
