@@ -34,6 +34,8 @@ STUDENTS: dict[str, dict[str, Any]] = {
     "swin_tiny_patch4_window7_224": {"name": "timm", "model": "swin_tiny_patch4_window7_224"},
     "dat-t": {"name": "dat", "variant": "dat-t"},
 }
+RATES = {"efficientnet_b0": 4e-3, "vit_small_patch16_224": 7e-4, "swin_tiny_patch4_window7_224": 7e-4, "dat-t": 7e-4}
+"""Peak learning rate of the float phase: that of the quickstart's network scaled to the batch, and a transformer's."""
 COSINE, AGREEMENT, SIZE = 0.999, 0.99, 0.30
 ROUNDS, CALLS = 12, 10
 
@@ -43,7 +45,8 @@ def main() -> None:
     rows = []
     for name in arguments.only or STUDENTS:
         overrides = [
-            f"student={json.dumps(STUDENTS[name] | {'size': arguments.size, 'head': {'name': 'linear-norm'}})}"
+            f"student={json.dumps(STUDENTS[name] | {'size': arguments.size, 'head': {'name': 'linear-norm'}})}",
+            f"train.distil.optimiser.lr={RATES[name]}",
         ]
         whole = arguments.work / f"{name}-int8"
         cache = arguments.work.absolute() / f"{name}-fp32" / "cache"  # of both: the scenes are the same files
@@ -60,7 +63,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, default=Path("runs/qat-parity"), help="where the runs go")
     parser.add_argument("--only", nargs="+", choices=STUDENTS, default=[], help="these students; default all")
-    parser.add_argument("--size", type=int, default=96, help="pixels of a side")
+    parser.add_argument("--size", type=int, default=64, help="pixels of a side")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=HERE / "results.json")
     return parser.parse_args()
