@@ -116,28 +116,35 @@ def _free_gb(path: Path) -> float | None:
 
 
 def _text(found: dict[str, Any]) -> str:
-    lines = [
-        f"edgefw {found['edgefw']} (plugin API {found['plugin_api']}), Python {found['python']}, {found['platform']}",
-        f"python     {sys.executable}",
-        f"devices    {', '.join(found['devices'])}; {found['cores']} CPU cores",
-        f"base       {_versions(found['packages'])}",
-        f"compiler   {_compiler(found['compiler'])}",
+    """One row per thing, its name in a column that is as wide as the longest."""
+    rows = _rows(found)
+    width = max(len(name) for name, _ in rows) + 2
+    head = f"edgefw {found['edgefw']} (plugin API {found['plugin_api']}), Python {found['python']}, {found['platform']}"
+    return "\n".join([head, *(f"{name:{width}}{text}" for name, text in rows)])
+
+
+def _rows(found: dict[str, Any]) -> list[tuple[str, str]]:
+    rows = [
+        ("python", sys.executable),
+        ("devices", f"{', '.join(found['devices'])}; {found['cores']} CPU cores"),
+        ("base", _versions(found["packages"])),
+        ("compiler", _compiler(found["compiler"])),
     ]
     for extra, state in found["extras"].items():
-        lines.append(f"{extra:11}{_versions(state['packages'])}")
+        rows.append((extra, _versions(state["packages"])))
         if state["missing"]:
-            lines.append(f"           missing: {', '.join(state['missing'])}. Install: {state['install']}")
+            rows.append(("", f"missing: {', '.join(state['missing'])}. Install: {state['install']}"))
     for plugin in found["plugins"]:
         problems = f"; look at {', '.join(plugin['problems'])}" if plugin["problems"] else ""
-        lines.append(
-            f"plugins    {plugin['distribution']} {plugin['version']}: {plugin['techniques']} techniques{problems}"
+        rows.append(
+            ("plugins", f"{plugin['distribution']} {plugin['version']}: {plugin['techniques']} techniques{problems}")
         )
     for name, state in found["folders"].items():
         verdict = "writable" if state["writable"] else "NOT writable"
-        lines.append(f"folder     {state['path']} ({name}): {verdict}, {state['free_gb']} GB free")
+        rows.append(("folder", f"{state['path']} ({name}): {verdict}, {state['free_gb']} GB free"))
     if found["allow_list"] is not None:
-        lines.append(f"note       {ALLOW_LIST}={found['allow_list']!r} limits what is seen")
-    return "\n".join(lines)
+        rows.append(("note", f"{ALLOW_LIST}={found['allow_list']!r} limits what is seen"))
+    return rows
 
 
 def _compiler(state: dict[str, Any]) -> str:

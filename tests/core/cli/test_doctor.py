@@ -71,6 +71,14 @@ def test_the_cpp_compiler_is_named_and_a_missing_one_with_what_to_do(capsys, mon
     monkeypatch.setenv("CXX", "no-such-compiler")
     assert examined(capsys)["compiler"] == {"program": "no-such-compiler", "path": None}
     assert run(["doctor"]) == 0
-    assert (
-        "compiler   no 'no-such-compiler': backends of native code cannot compile. Install" in capsys.readouterr().out
+    assert "compiler no 'no-such-compiler': backends of native code cannot compile. Install" in " ".join(
+        capsys.readouterr().out.split()
     )
+
+
+def test_no_name_runs_into_what_is_said_of_it(capsys, monkeypatch) -> None:
+    monkeypatch.setitem(requirements.EXTRAS, "an-extra-of-a-long-name", {"numpy": "numpy"})
+    assert run(["doctor"]) == 0
+    rows = capsys.readouterr().out.splitlines()[1:]
+    starts = {len(row) - len(row[row.index("  ") :].lstrip()) for row in rows if not row.startswith(" ")}
+    assert starts == {len("an-extra-of-a-long-name") + 2}
