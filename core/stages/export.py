@@ -212,7 +212,7 @@ class _Exporter:
             raise type(error)(f"{chosen.path}: {error}") from error
         details = {**report.details, "compiled": dict(artefact.details)}
         made = replace(artefact, details=details, warnings=(*report.warnings, *artefact.warnings))
-        self._record(target, name, artefact.file, quantizer.precision, source, made)
+        self.records.append(self._record(target, name, artefact.file, quantizer.precision, source, made))
 
     def _graph(self, signature: Signature) -> nn.Module:
         from edgefw.stages.graphs import graph_of

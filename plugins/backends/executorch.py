@@ -1,9 +1,10 @@
-"""ExecuTorch: a program for phones and boards whose layers run in XNNPACK, in fp32, or in int8 after `int8-pt2e`.
+"""ExecuTorch: a program for phones and boards, run by XNNPACK in fp32 or int8.
 
 `compile` captures the network with torch.export for one image, hands what XNNPACK knows to XNNPACK, and runs the file
 beside the torch network. A batch is a loop over its images. `model.pte` is ExecuTorch's own file: a C++ or Android app
 loads it as it is; the names of its inputs are what its method `edgefw_inputs` returns. In Python, ExecuTorch runs inside
-torch, so opening needs both. It uses no delegate but XNNPACK, and quantises nothing itself.
+torch, so opening needs both. It uses no delegate but XNNPACK, and quantises nothing itself: int8 is what the quantizer
+`int8-pt2e` makes of the captured program.
 
 Source: PyTorch, ExecuTorch, https://docs.pytorch.org/executorch (BSD-3-Clause).
 """
