@@ -67,7 +67,7 @@ class CameraOptions:
         from edgefw.camera.video import is_video
         from edgefw.cli.label_show import check_show
 
-        check_show(self, sources)
+        check_show(self.show, self.heat_of, self.out, sources)
         if len(sources) > 1 and (self.watch or any(is_video(source) for source in sources)):
             raise click.UsageError("a camera, a video or a watched folder is looked at alone: give one SOURCE.")
         if self.watch and is_video(sources[0]):

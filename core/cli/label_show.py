@@ -22,23 +22,23 @@ LABELS = 3
 """So many labels are written on a frame unless --top says otherwise."""
 
 
-def check_show(options: CameraOptions, sources: Sequence[str]) -> None:
+def check_show(show: Sequence[str], heat_of: Sequence[str], out: Path | None, sources: Sequence[str]) -> None:
     """Refuse options of drawing that do not go together.
 
     Raises:
         click.UsageError: with the way out.
     """
-    drawn = [what for what in options.show if what != "window"]
-    if options.out is not None and not options.show:
+    drawn = [what for what in show if what != "window"]
+    if out is not None and not show:
         raise click.UsageError("--out is where --show draws: add --show labels or --show heat.")
-    if options.heat_of and "heat" not in options.show:
+    if heat_of and "heat" not in show:
         raise click.UsageError("--heat-of names labels of --show heat: add that.")
-    if drawn and options.out is None and "window" not in options.show:
+    if drawn and out is None and "window" not in show:
         raise click.UsageError(
             f"--show {drawn[0]} needs a place: --out FOLDER for pictures, --out FILE.mp4 for a video, or --show window."
         )
-    if options.out is not None:
-        _check_place(options.out, sources)
+    if out is not None:
+        _check_place(out, sources)
 
 
 def _check_place(out: Path, sources: Sequence[str]) -> None:
