@@ -37,12 +37,16 @@ class Pieces:
         composition: validated techniques and configs.
         cache: an existing folder for what may be made again (drawn scenes, indexes, teacher features).
         say: where building tells of work that takes a while.
+        partly: take a split in which no sample has one of the modalities.
     """
 
-    def __init__(self, composition: Composition, cache: Path, say: Callable[[str], None] = silent) -> None:
+    def __init__(
+        self, composition: Composition, cache: Path, say: Callable[[str], None] = silent, partly: bool = False
+    ) -> None:
         self.composition = composition
         self.cache = cache
         self._say = say
+        self._partly = partly
         self._listings: dict[str, Listing] = {}
         self._student_spec: StudentSpec | None = None
         self._texts: dict[tuple[tuple[str, ...], tuple[str, ...]], np.ndarray] = {}
@@ -133,7 +137,7 @@ class Pieces:
     def listing(self, split: str) -> Listing:
         """The readable samples of a split and the skipped ones, as `edgefw.data.listing.scan` finds them."""
         if split not in self._listings:
-            self._listings[split] = scan(self.dataset, split, self.modalities)
+            self._listings[split] = scan(self.dataset, split, self.modalities, partly=self._partly)
         return self._listings[split]
 
     @cached_property

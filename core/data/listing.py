@@ -41,7 +41,9 @@ class Chosen(Sequence[Sample]):
         return self._samples[int(self._positions[index])]
 
 
-def scan(dataset: Dataset, split: str, modalities: Mapping[str, Modality], *, decode: bool = True) -> Listing:
+def scan(
+    dataset: Dataset, split: str, modalities: Mapping[str, Modality], *, decode: bool = True, partly: bool = False
+) -> Listing:
     """The usable samples of a split, and everything that was left out of it.
 
     A sample that lacks some of the modalities is kept; one that lacks all of them, or has an image that cannot be
@@ -52,10 +54,11 @@ def scan(dataset: Dataset, split: str, modalities: Mapping[str, Modality], *, de
         split: "train", "val" or "test".
         modalities: the recipe's modalities; a sample's other images are not looked at.
         decode: decode every image; False only looks at which images there are.
+        partly: take a split in which no sample has one of the modalities.
 
     Raises:
         DataError: if the split is empty, nothing in it is usable, two samples share an id, or no sample has one of
-            the modalities.
+            the modalities and that was not asked for.
     """
     listing = dataset.listing(split)
     if not listing.samples and not listing.skipped:
@@ -69,7 +72,9 @@ def scan(dataset: Dataset, split: str, modalities: Mapping[str, Modality], *, de
         else:
             skipped.append(reason)
     kept = Chosen(listing.samples, np.asarray(positions, np.int64))
-    _refuse_nothing(kept, skipped, split, modalities)
+    _refuse_nothing(kept, skipped, split)
+    if not partly:
+        _refuse_absent(kept, split, modalities)
     return Listing(samples=kept, skipped=tuple(skipped))
 
 
@@ -114,21 +119,29 @@ def _refuse_duplicates(samples: Iterable[Sample], split: str) -> None:
         )
 
 
-def _refuse_nothing(
-    kept: Sequence[Sample], skipped: list[Skip], split: str, modalities: Mapping[str, Modality]
-) -> None:
+def _refuse_nothing(kept: Sequence[Sample], skipped: list[Skip], split: str) -> None:
     if not kept:
         first = skipped[0]
         raise DataError(
             f"split '{split}': none of its {len(skipped)} samples can be used. The first one, {first.where}: "
             f"{first.reason}."
         )
+
+
+def absent(samples: Iterable[Sample], modalities: Iterable[str]) -> list[str]:
+    """The modalities that no sample has an image of, sorted."""
     missing = set(modalities)
-    for sample in kept:
+    for sample in samples:
         missing -= sample.images.keys()
         if not missing:
-            return
-    names = ", ".join(sorted(missing))
+            break
+    return sorted(missing)
+
+
+def _refuse_absent(kept: Sequence[Sample], split: str, modalities: Mapping[str, Modality]) -> None:
+    names = ", ".join(absent(kept, modalities))
+    if not names:
+        return
     raise DataError(
         f"split '{split}': no sample has an image of modality {names}; they have {', '.join(sorted(kept[0].images))}. "
         f"Drop the modality from the recipe, or tell the data set where its files are."

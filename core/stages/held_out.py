@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgefw.data.listing import absent
+
 if TYPE_CHECKING:
     from edgefw.contracts.dataset import Sample, Skip
     from edgefw.stages.context import StageContext
@@ -26,6 +28,7 @@ class HeldOut:
         names: label names; empty where nothing can be asked.
         text: (K, D) unit text embeddings of the names, or None.
         skipped: samples that could not be read.
+        absent: modalities that none of them has an image of.
     """
 
     samples: Sequence[Sample]
@@ -33,6 +36,7 @@ class HeldOut:
     names: Sequence[str]
     text: np.ndarray | None
     skipped: Sequence[Skip]
+    absent: Sequence[str] = ()
 
     @property
     def labelled(self) -> bool:
@@ -47,6 +51,8 @@ class HeldOut:
             found.append(
                 f"{len(self.skipped)} held-out samples cannot be read; the first: {first.where}: {first.reason}"
             )
+        if self.absent:
+            found.append(f"no held-out sample has an image of {', '.join(self.absent)}: nothing is said of it")
         unknown = int((self.labels < 0).sum())
         if self.labelled and unknown:
             found.append(f"{unknown} of {len(self.labels)} held-out samples have none of the evaluation labels")
@@ -66,7 +72,14 @@ def held_out(context: StageContext) -> HeldOut:
     index = {name: number for number, name in enumerate(names)}
     labels = np.array([index.get(sample.label or "", -1) for sample in samples], dtype=np.int64)
     text = pieces.text_embeddings(names, config.evaluate.template) if names else None
-    return HeldOut(samples=samples, labels=labels, names=names, text=text, skipped=listing.skipped)
+    return HeldOut(
+        samples=samples,
+        labels=labels,
+        names=names,
+        text=text,
+        skipped=listing.skipped,
+        absent=absent(samples, pieces.modalities),
+    )
 
 
 def label_names(context: StageContext) -> list[str]:

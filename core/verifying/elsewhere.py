@@ -1,6 +1,6 @@
 """Verify a finished run on other samples: another data set, other labels, another split. Nothing is trained again.
 
-The verdict is a run of its own, beside the first: a copy of what was trained and exported, with the recipe as it was
+The other samples may lack a sensor: what they have is verified, and a warning names what they have not. The verdict is a run of its own, beside the first: a copy of what was trained and exported, with the recipe as it was
 verified. Reports and comparisons read it like any run.
 """
 
@@ -47,7 +47,7 @@ def verify_elsewhere(
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
         folder = _copied(source, unfinished, recipe.name)
-        context = verifying_context(folder, recipe, registry, progress or make_progress())
+        context = verifying_context(folder, recipe, registry, progress or make_progress(), partly=True)
         describe(context, registry)
         result = verified(context)
         folder.release()

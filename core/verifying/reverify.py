@@ -84,13 +84,15 @@ def recipe_of(folder: RunFolder, overrides: Sequence[str] = ()) -> Recipe:
     )
 
 
-def verifying_context(folder: RunFolder, recipe: Recipe, registry: Registry, progress: Progress) -> StageContext:
-    """What the verify stage of a run is given."""
+def verifying_context(
+    folder: RunFolder, recipe: Recipe, registry: Registry, progress: Progress, partly: bool = False
+) -> StageContext:
+    """What the verify stage of a run is given; with `partly`, its samples need not have every modality."""
     composition = compose(recipe, registry)
     return StageContext(
         recipe=recipe,
         composition=composition,
-        pieces=Pieces(composition, cache_folder(folder), progress.say),
+        pieces=Pieces(composition, cache_folder(folder), progress.say, partly),
         folder=folder,
         observers=registry.observers(),
         run=RunInfo(folder=folder.path, recipe=recipe.source, config=recipe.resolved),

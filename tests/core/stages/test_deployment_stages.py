@@ -264,6 +264,19 @@ def test_a_run_is_verified_on_other_samples_beside_itself(copy, tmp_path, capsys
     assert verify_run(out)["labels"] == ["red", "blue"]
 
 
+def test_other_samples_may_lack_a_sensor(copy, tmp_path, capsys):
+    Image.new("RGB", (20, 20), (200, 30, 30)).save(tmp_path / "red.png")
+    (tmp_path / "photos.csv").write_text("id,split,label,rgb,depth\na,test,red,red.png,\n")
+    data = f"data={{name: csv, file: {tmp_path / 'photos.csv'}}}"
+    out = tmp_path / "elsewhere"
+    changes = [data, "evaluate.labels=[red, blue]", "verify.split=test"]
+    code = command_line(["verify", str(copy), *changes, "--out", str(out), "--json"])
+    printed = json.loads(capsys.readouterr().out)
+    assert code in (0, 1) and printed["samples"] == 1
+    assert {row["modality"] for row in printed["evaluation"]} == {"rgb"}
+    assert any("no held-out sample has an image of depth" in text for text in printed["warnings"])
+
+
 def test_what_was_trained_cannot_change_afterwards(copy, tmp_path, capsys):
     out = str(tmp_path / "elsewhere")
     assert command_line(["verify", str(copy), "student.width=8", "--out", out]) == 2
