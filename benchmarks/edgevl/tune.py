@@ -73,8 +73,12 @@ def _phase(name: str, change: Change) -> dict[str, Any]:
 
 
 def _train(phases: list[dict[str, Any]], out: Path, environment: dict[str, str]) -> None:
-    if (out / "result.json").is_file():
-        return
+    if not (out / "result.json").is_file():
+        _run(phases, out, environment)
+    (out / "phases.json").write_text(json.dumps(phases), encoding="utf-8")
+
+
+def _run(phases: list[dict[str, Any]], out: Path, environment: dict[str, str]) -> None:
     started = _begins_alike(phases, out.parent)
     if started is not None and not out.exists():
         carry(started, out)
@@ -82,7 +86,6 @@ def _train(phases: list[dict[str, Any]], out: Path, environment: dict[str, str])
     command = [sys.executable, "-m", "edgefw", "run", str(RECIPE), *changes, "--out", str(out), "--resume"]
     if subprocess.run(command, env=environment, check=False).returncode not in (0, 1):
         raise SystemExit(f"{out}: the run failed")
-    (out / "phases.json").write_text(json.dumps(phases), encoding="utf-8")
 
 
 def _begins_alike(phases: list[dict[str, Any]], runs: Path) -> Path | None:
