@@ -4,7 +4,8 @@
 
 It runs `photos.yaml` (teacher, student, int8, verification on the 10,000 test images of CIFAR-10), reads the numbers
 from the run's own `result.json`, then labels five photographs of scikit-image with the bundle through `edgefw label`.
-A finished run in the folder is taken as it is. Nothing is computed here.
+A finished run in the folder is taken as it is. Nothing is computed here. Exit code 1 if the student keeps less than 95 % of
+the teacher's accuracy, or int8 loses more than a point.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import skimage.data
 from PIL import Image
 
 HERE = Path(__file__).resolve().parent
+KEPT, LOST_POINTS = 0.95, 1.0
 PHOTOGRAPHS = ("chelsea", "astronaut", "coffee", "rocket", "camera")
 
 
@@ -77,6 +79,12 @@ def main() -> None:
         "environment": json.loads((out / "environment.json").read_text()),
     }
     (HERE / "results.json").write_text(json.dumps(summary, indent=1) + "\n")
+    sys.exit(0 if keeps_limits(summary) else 1)
+
+
+def keeps_limits(summary: dict[str, Any]) -> bool:
+    """Whether student and int8 file are as good as they must be."""
+    return bool(summary["kept_of_teacher"] >= KEPT and summary["lost_by_int8_points"] <= LOST_POINTS)
 
 
 if __name__ == "__main__":

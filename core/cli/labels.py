@@ -129,15 +129,16 @@ def evaluate(
         click.echo(json.dumps({"results": rows}, indent=2, ensure_ascii=False))
         return
     for row in rows:
-        if truth is not None:
-            _print_aucs(row)
-            continue
-        click.echo(
-            f"{row['modality']}: top-1 {100 * row['top1']:.1f} %, balanced {100 * row['balanced_top1']:.1f} %, "
-            f"said {100 * row['said']:.1f} %, right when said {100 * row['precision']:.1f} %  (n = {row['n']})"
-        )
-        for name, value in row["recall"].items():
-            click.echo(f"  {name:<32}{100 * value:>7.1f} %")
+        (_print_accuracy if truth is None else _print_aucs)(row)
+
+
+def _print_accuracy(row: Mapping[str, Any]) -> None:
+    click.echo(
+        f"{row['modality']}: top-1 {100 * row['top1']:.1f} %, balanced {100 * row['balanced_top1']:.1f} %, "
+        f"said {100 * row['said']:.1f} %, right when said {100 * row['precision']:.1f} %  (n = {row['n']})"
+    )
+    for name, value in row["recall"].items():
+        click.echo(f"  {name:<32}{100 * value:>7.1f} %")
 
 
 def _print_aucs(row: Mapping[str, Any]) -> None:

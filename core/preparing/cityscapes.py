@@ -18,7 +18,7 @@ from typing import Literal
 from pydantic import Field
 
 from edgefw.errors import DataError
-from edgefw.preparing.download import Download, Layout, drawn_val, unusual_count
+from edgefw.preparing.download import Download, Layout, drawn_val, unusual_counts
 from edgefw.preparing.masks import Masked, masked_items
 from edgefw.registry.config import TechniqueConfig
 
@@ -64,11 +64,7 @@ def read(source: Path, options: CityscapesOptions) -> Download:
         modalities={"rgb": "{name: rgb}"},
         broken=broken,
         left_out=_without_masks(source),
-        notes=[
-            note
-            for split, usual in _COUNTS.items()
-            for note in unusual_count(len(_images(source, split)), usual, f"{split} images")
-        ],
+        notes=unusual_counts({split: len(_images(source, split)) for split in _COUNTS}, _COUNTS),
         licence="Cityscapes (non-commercial, see its licence agreement)",
         template="a street scene with a {}",
     )

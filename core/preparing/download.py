@@ -112,6 +112,11 @@ def drawn_val(group: str, share: float, seed: int) -> str:
     return "val" if hashed_place(group, seed) < share else "train"
 
 
+def unusual_counts(found: Mapping[str, int], usual: Mapping[str, int]) -> list[str]:
+    """A note for each official split that does not hold its published number of images."""
+    return [note for split, count in usual.items() for note in unusual_count(found[split], count, f"{split} images")]
+
+
 def unusual_count(found: int, usual: int, what: str) -> list[str]:
     """A note when a download does not hold the published number of something."""
     return [] if found == usual else [f"{found:,} {what}; the whole download has {usual:,}."]

@@ -19,7 +19,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from edgefw.errors import DataError
-from edgefw.preparing.download import Download, Layout, drawn_val, unusual_count
+from edgefw.preparing.download import Download, Layout, drawn_val, unusual_counts
 from edgefw.preparing.masks import Masked, masked_items
 from edgefw.registry.config import TechniqueConfig
 
@@ -58,11 +58,7 @@ def read(source: Path, options: VistasOptions) -> Download:
         modalities={"rgb": "{name: rgb}"},
         broken=broken,
         left_out=_without_masks(source),
-        notes=[
-            note
-            for split, usual in _COUNTS.items()
-            for note in unusual_count(len(_images(source, split)), usual, f"{split} images")
-        ],
+        notes=unusual_counts({split: len(_images(source, split)) for split in _COUNTS}, _COUNTS),
         licence="Mapillary Vistas (research use, see its web page)",
         template="a street scene with a {}",
     )

@@ -211,6 +211,8 @@ def finished_run(tmp_path: Path, quick_quickstart: tuple[str, ...]) -> Path:
 def test_the_report_of_a_finished_run_is_filled_quiet_and_alone(browser: Browser, finished_run: Path) -> None:
     check_page(browser, finished_run / "report.html")
     assert browser.value("document.querySelectorAll('svg.figure').length") >= 8
+    assert browser.value("document.querySelectorAll('.absent').length") == 0
+    assert browser.value("document.images.length") > 0
 
 
 def test_the_content_policy_stops_what_an_observer_slips_in(

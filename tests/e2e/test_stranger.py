@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from edgefw.recipe.shipped import shipped_names
 from edgefw.registry.kinds import Kind
 
 pytestmark = pytest.mark.slow
@@ -77,8 +76,6 @@ def test_the_kit_runs_without_a_test_file(stranger: Stranger) -> None:
 
 
 def test_the_quickstart_runs_with_the_strangers_loss(stranger: Stranger, quick_quickstart: tuple[str, ...]) -> None:
-    if "quickstart" not in shipped_names():
-        pytest.skip("there is no quickstart recipe yet")
     loss = "train.0.losses=[{name: acme-x, power: 1}]"
     out = stranger.run("edgefw", "run", "quickstart", loss, *quick_quickstart, "--out", "run", "--json")
     result: dict[str, Any] = json.loads(out)
@@ -90,8 +87,6 @@ def test_the_quickstart_runs_with_the_strangers_loss(stranger: Stranger, quick_q
 
 
 def test_an_option_that_the_strangers_loss_lacks_is_one_message(stranger: Stranger) -> None:
-    if "quickstart" not in shipped_names():
-        pytest.skip("there is no quickstart recipe yet")
     command = [sys.executable, "-m", "edgefw", "check", "quickstart", "train.0.losses=[{name: acme-x, powr: 2}]"]
     done = subprocess.run(
         command, cwd=stranger.folder, env=stranger.environment, capture_output=True, text=True, check=False
