@@ -1,7 +1,8 @@
 """Every command in the documents exists as written, and the quick ones are run.
 
 Fences marked `bash` hold commands and nothing else. A command of edgefw must have the options it is shown with; those
-that need no run, no weights and no minutes are executed in an empty folder; recipes named with overrides are read.
+that need no run, no weights and no minutes are executed in an empty folder; recipes named with overrides are read. Those that
+need a trained run are executed on a shortened one by e2e/test_docs_executed.py.
 What a command prints belongs in a `text` fence.
 """
 
