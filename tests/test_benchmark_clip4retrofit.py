@@ -79,3 +79,17 @@ def test_more_examples_of_confused_names_help(tmp_path, small_bundle, monkeypatc
         assert len(points[0]["top1"]["seeds"]) == 1 and len(points[1]["top1"]["seeds"]) == 2
         assert points[-1]["top1"]["mean"] == 1.0 and points[-1]["top1"]["std"] == 0.0
     assert found["curves"]["prototype"][0] == found["curves"]["logistic"][0]
+
+
+def test_photographs_of_the_cifar_shards_are_read_with_their_names(tmp_path, monkeypatch) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    (tmp_path / "classes.txt").write_text("cat\ndog\n")
+    with tarfile.open(tmp_path / "train-000006.tar", "w") as archive:
+        for name, data in (("b.jpg", b"second"), ("b.cls", b"0"), ("a.cls", b"1"), ("a.jpg", b"first")):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+    read = runpy.run_path(str(SCRIPTS / "cifar.py"))["samples"]
+    assert list(read(tmp_path, "train")) == [("a", b"first", "dog"), ("b", b"second", "cat")]
+    with pytest.raises(SystemExit, match=r"no shard test-\*\.tar here"):
+        list(read(tmp_path, "test"))

@@ -1,11 +1,13 @@
-"""How many labelled images does a label pack need? The refinement curve on furniture-rgbd, for one bundle or several.
+"""How many labelled images does a label pack need? The refinement curve on furniture-rgbd or CIFAR-10, by bundle.
 
     python benchmarks/clip4retrofit/few_shot.py runs/NAME/bundle [MORE...] [--data ../shared/data/furniture-rgbd]
+    python benchmarks/clip4retrofit/few_shot.py runs/photos/bundle --set cifar10 --data ../shared/data/cifar10 \\
+        --out benchmarks/clip4retrofit/few_shot_cifar10.json
 
 For n = 0, 1, 2, 4, 8 and 16 images of each class, drawn from the training split by several seeds (the images of a smaller n
 are among those of a larger one), the bundle's label pack is refined as `edgefw labels refine --each N --seed S` does, as
-prototypes and as a logistic head, and measured on the test split, whose 3D models are others. n = 0 is the pack as it is. The
-encoder is not trained. Accuracies are fractions; per n: mean, sample standard deviation, and each seed.
+prototypes and as a logistic head, and measured on the test split (furniture: of other 3D models). n = 0 is the pack as it
+is. The encoder is not trained. Accuracies are fractions; per n: mean, sample standard deviation, and each seed.
 """
 
 from __future__ import annotations
@@ -13,13 +15,14 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import cifar
+import furniture
 import numpy as np
 import onnxruntime
-from furniture import MEMBERS, samples
 
 import edgefw
 from edgefw.evaluation import balanced_top1, top1
@@ -34,13 +37,20 @@ COUNTS = (0, 1, 2, 4, 8, 16)
 METHODS = ("prototype", "logistic")
 
 
-def unpack(data: Path, split: str, modality: str, folder: Path) -> Path:
+def unpack(given: argparse.Namespace, split: str, folder: Path) -> Path:
     """The images of a split as `folder/<split>/<class>/<key>.jpg`."""
-    for sample in samples(data, split, modality):
-        place = folder / split / sample.label / f"{sample.key}.{MEMBERS[modality]}"
+    for key, data, label in pictures(given, split):
+        place = folder / split / label / f"{key}.{furniture.MEMBERS[given.modality]}"
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(sample.data)
+        place.write_bytes(data)
     return folder / split
+
+
+def pictures(given: argparse.Namespace, split: str) -> Iterator[tuple[str, bytes, str]]:
+    """Key, encoded image and class of every sample of a split."""
+    if given.set == "cifar10":
+        return cifar.samples(given.data, split)
+    return ((view.key, view.data, view.label) for view in furniture.samples(given.data, split, given.modality))
 
 
 def refined(pack: LabelPack, examples: Examples, method: str, seed: int) -> LabelPack:
@@ -94,21 +104,28 @@ def looked_at(path: Path, modality: str, train: Path, test: Path, seeds: Sequenc
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("bundles", nargs="+", type=Path, metavar="BUNDLE")
+    parser.add_argument("--set", choices=("furniture", "cifar10"), default="furniture")
     parser.add_argument("--data", type=Path, default=Path("../shared/data/furniture-rgbd"))
-    parser.add_argument("--modality", choices=MEMBERS, default="rgb")
+    parser.add_argument("--modality", choices=furniture.MEMBERS, default="rgb")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=HERE / "few_shot.json")
     given = parser.parse_args()
     seeds = range(given.seeds)
     with tempfile.TemporaryDirectory() as scratch:
-        train, test = (unpack(given.data, split, given.modality, Path(scratch)) for split in ("train", "test"))
+        train, test = (unpack(given, split, Path(scratch)) for split in ("train", "test"))
         found = [looked_at(bundle, given.modality, train, test, seeds) for bundle in given.bundles]
     for row in found:
         for method, points in row["curves"].items():
             told = ", ".join(f"{p['n']}: {p['top1']['mean']:.3f} +- {p['top1']['std']:.3f}" for p in points)
             print(f"{row['bundle']}, {method}, top-1 by n: {told}")
     versions = {"edgefw": edgefw.__version__, "numpy": np.__version__, "onnxruntime": onnxruntime.__version__}
-    document = {"modality": given.modality, "seeds": list(seeds), "bundles": found, "versions": versions}
+    document = {
+        "set": given.set,
+        "modality": given.modality,
+        "seeds": list(seeds),
+        "bundles": found,
+        "versions": versions,
+    }
     given.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 

@@ -139,7 +139,7 @@ def _refined(
 
     if by == "logistic":
         head = logistic_head.refine(pack, examples, seed)
-        return head.pack, {"strength": head.strength}, head.before, head.after
+        return head.pack, {"strength": head.strength, "share": head.share}, head.before, head.after
     moved = prototypes.refine(pack, examples)
     weight = moved.weight if math.isfinite(moved.weight) else None
     return moved.pack, {"weight": weight, "temperature": moved.factor}, moved.before, moved.after
@@ -158,7 +158,7 @@ def _say_refined(document: dict[str, Any], old: LabelPack) -> None:
     click.echo(
         f"refined      top-1 {100 * after['top1']:.1f} %, log loss {after['log_loss']:.3f}  (examples left out in turn)"
     )
-    if document.get("weight", 0) is None:
+    if None in (document.get("weight", 0), document.get("strength", 0)):
         click.echo("the examples do not help: the vectors stay as they were")
     missing = [name for name, n in count.items() if not n]
     if missing:

@@ -58,12 +58,12 @@ def refine(pack: LabelPack, examples: Examples) -> Refined:
     """
     check_labels(pack, examples)
     texts, given = text_vectors(pack), pack.cosines(examples.embeddings.astype(np.float32)).astype(np.float64)
-    before = _judged(pack, given, 1.0, examples.labels)
+    before = judged(pack, given, 1.0, examples.labels)
     best = (np.inf, 1.0, *before)
     for weight in WEIGHTS:
         cosines = left_out_cosines(texts, given, examples, weight)
         for factor in FACTORS:
-            top1, loss = _judged(pack, cosines, factor, examples.labels)
+            top1, loss = judged(pack, cosines, factor, examples.labels)
             if loss < best[3] - 1e-12:
                 best = (weight, factor, top1, loss)
     weight, factor, top1, loss = best
@@ -137,7 +137,19 @@ def left_out_cosines(texts: np.ndarray, given: np.ndarray, examples: Examples, w
     return cosines
 
 
-def _judged(pack: LabelPack, cosines: np.ndarray, factor: float, labels: np.ndarray) -> tuple[float, float]:
+def as_it_was(pack: LabelPack, examples: Examples) -> tuple[float, float, float]:
+    """The factor on a pack's temperatures with the smallest log loss of examples, its vectors untouched; (factor, top-1, log loss)."""
+    given = pack.cosines(examples.embeddings.astype(np.float32)).astype(np.float64)
+    found = [(factor, *judged(pack, given, factor, examples.labels)) for factor in FACTORS]
+    return min(found, key=lambda one: one[2])
+
+
+def with_factor(pack: LabelPack, factor: float) -> LabelPack:
+    """The pack with all temperatures times a factor."""
+    return replace(pack, labels=[replace(label, temperature=factor * label.temperature) for label in pack.labels])
+
+
+def judged(pack: LabelPack, cosines: np.ndarray, factor: float, labels: np.ndarray) -> tuple[float, float]:
     """(top-1, log loss) of scores that were turned into probabilities as the pack does."""
     temperature = factor * np.array([label.temperature for label in pack.labels])
     bias = np.array([label.bias for label in pack.labels])

@@ -121,9 +121,9 @@ def test_a_label_without_examples_keeps_its_vectors_and_can_still_win():
     np.testing.assert_array_equal(prototypes.refine(pack, few).pack.labels[2].vectors, pack.labels[2].vectors)
 
 
-@pytest.mark.parametrize("each", [(3, 2, 4), (5, 3)])
-def test_the_packs_probabilities_are_scikit_learns(each):
-    pack, examples = scene(each)
+@pytest.mark.parametrize("each", [(3, 2, 4), (9, 8)])
+def test_the_packs_probabilities_are_those_of_both_heads_mean(each):
+    pack, examples = scene(each, wrong=2.5)
     head = logistic_head.refine(pack, examples)
     texts = np.array([label.vectors[0] for label in pack.labels], np.float64)
     away = np.mean([examples.embeddings[examples.labels == at].mean(0) - texts[at] for at in range(len(each))], axis=0)
@@ -131,7 +131,27 @@ def test_the_packs_probabilities_are_scikit_learns(each):
     model = LogisticRegression(C=head.strength, max_iter=2000)
     model.fit(rows, [*examples.labels, *range(len(each))])
     new = unit(np.random.default_rng(5).normal(size=(20, WIDTH)))
-    np.testing.assert_allclose(head.pack.probabilities(new.astype(np.float32)), model.predict_proba(new), atol=2e-5)
+    fitted = model.decision_function(new)
+    fitted = np.stack([-fitted / 2, fitted / 2], axis=1) if len(each) == 2 else fitted
+    biases, found = (
+        np.array([label.bias for label in pack.labels]),
+        np.log(head.pack.probabilities(new.astype(np.float32))),
+    )
+    misses = []
+    for factor in prototypes.FACTORS:  # the one that was chosen is not told
+        logits = (1 - head.share) * (SCALE * new @ texts.T / factor + biases) + head.share * fitted
+        misses.append(np.abs(found - (logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)))).max())
+    assert head.share > 0 and min(misses) < 1e-4
+
+
+def test_where_a_head_knows_less_than_the_texts_the_vectors_stay():
+    pack, examples = scene(each=(1, 2, 1), wrong=0.0, noise=1.0)
+    head = logistic_head.refine(pack, examples)
+    before = pack.cosines(examples.embeddings.astype(np.float32))
+    factors = {label.temperature for label in head.pack.labels}
+    assert head.strength is None and len(factors) == 1 and factors <= set(prototypes.FACTORS)
+    np.testing.assert_array_equal(head.pack.cosines(examples.embeddings.astype(np.float32)), before)
+    assert head.after[1] <= head.before[1]
 
 
 def test_one_example_of_each_label_is_enough_and_one_label_is_not():
