@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from pathlib import Path
 from types import ModuleType
 
@@ -99,3 +100,25 @@ def test_no_model_is_in_both_halves_and_each_class_is_in_both(monkeypatch: pytes
     teacher, students = importlib.import_module("halves").halves(DATA)
     assert not set(teacher) & set(students)
     assert (len(teacher), len(students)) == (74, 71)
+
+
+@pytest.mark.parametrize("precision", ["int8-qat", "qvit"])
+def test_the_figures_of_a_row_are_those_of_its_file(tmp_path: Path, precision: str, cells: ModuleType) -> None:
+    measured = importlib.import_module("collect").measured
+    values = {("rounded", "depth"): 0.2, ("rounded", "rgb"): 0.4, ("float", "depth"): 0.9, ("float", "rgb"): 0.9}
+    values |= {("teacher", "depth"): 0.1, ("teacher", "rgb"): 0.7}
+    evaluation = [
+        {"model": model, "modality": modality, "metric": metric, "value": value}
+        for (model, modality), value in values.items()
+        for metric in ("top1", "balanced_top1")
+    ]
+    files = [
+        {"name": "float", "precision": "fp32", "bytes": 4_000_000},
+        {"name": "rounded", "precision": precision, "bytes": 1_000_000},
+    ]
+    (tmp_path / "result.json").write_text(json.dumps({"evaluation": evaluation, "artefacts": files}))
+    (tmp_path / "train" / "qat").mkdir(parents=True)
+    (tmp_path / "train" / "qat" / "phase.json").write_text('{"result": {"cpu_seconds": 3.5}}')
+    row = measured(tmp_path, 8)
+    assert (row["average"], row["megabytes"], row["train_seconds"]) == (pytest.approx(0.3), 1.0, 3.5)
+    assert row["teacher"]["average"] == pytest.approx(0.4)

@@ -29,7 +29,7 @@ def measured(run: Path, bits: int) -> dict[str, Any]:
     result = json.loads((run / "result.json").read_text(encoding="utf-8"))
     single = {line["model"] for line in result["evaluation"] if line["modality"] in MODALITIES}  # not "rgb+depth"
     files = [
-        file for file in result["artefacts"] if ("int8" in file["precision"]) == (bits == 8) and file["name"] in single
+        file for file in result["artefacts"] if (file["precision"] != "fp32") == (bits == 8) and file["name"] in single
     ]
     names = {file["name"] for file in files}
     states = (json.loads(file.read_text(encoding="utf-8")) for file in run.glob("train/*/phase.json"))
