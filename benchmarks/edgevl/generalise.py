@@ -99,7 +99,7 @@ def _verified(run: Path) -> dict[str, Any]:
 def _deployed(run: Path) -> str:
     """The file of a run that would go to the device: the int8 one where there is one."""
     files = _verified(run)["artefacts"]
-    return str(next((file for file in files if "int8" in file["precision"]), files[0])["name"])
+    return str(next((file for file in files if file["precision"] != "fp32"), files[0])["name"])
 
 
 def _top1(run: Path) -> dict[str, dict[str, float]]:

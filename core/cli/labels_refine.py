@@ -139,7 +139,12 @@ def _refined(
 
     if by == "logistic":
         head = logistic_head.refine(pack, examples, seed)
-        return head.pack, {"strength": head.strength, "share": head.share}, head.before, head.after
+        return (
+            head.pack,
+            {"strength": head.strength, "share": head.share, "temperature": head.factor},
+            head.before,
+            head.after,
+        )
     moved = prototypes.refine(pack, examples)
     weight = moved.weight if math.isfinite(moved.weight) else None
     return moved.pack, {"weight": weight, "temperature": moved.factor}, moved.before, moved.after

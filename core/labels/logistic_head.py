@@ -45,6 +45,7 @@ class Head:
         pack: trigger and thresholds as they were.
         strength: C of scikit-learn; None: the examples do not help, the vectors stay.
         share: of the fitted head, a; 0 where they stay.
+        factor: on the pack's temperatures, f.
         before: (top-1, log loss) of the examples by the pack as it was.
         after: the same by heads that were fitted without them, fold by fold.
     """
@@ -52,6 +53,7 @@ class Head:
     pack: LabelPack
     strength: float | None
     share: float
+    factor: float
     before: tuple[float, float]
     after: tuple[float, float]
 
@@ -78,12 +80,14 @@ def refine(pack: LabelPack, examples: Examples, seed: int = 0) -> Head:
     choice = _best(pack, examples, folds)
     before = _judged(pack.probabilities(examples.embeddings.astype(np.float32)), examples.labels)
     if choice.share == 0.0:
-        return Head(pack=with_factor(pack, choice.factor), strength=None, share=0.0, before=before, after=choice.after)
+        kept = with_factor(pack, choice.factor)
+        return Head(pack=kept, strength=None, share=0.0, factor=choice.factor, before=before, after=choice.after)
     texts, share = text_vectors(pack), choice.share
     weights, bias = fit(texts, examples.embeddings, examples.labels, choice.strength)
     given, offset = zero_shot(pack, texts, choice.factor)
     mixed = as_pack(pack, (1 - share) * given + share * weights, (1 - share) * offset + share * bias)
-    return Head(pack=mixed, strength=choice.strength, share=share, before=before, after=choice.after)
+    chosen = {"strength": choice.strength, "share": share, "factor": choice.factor}
+    return Head(pack=mixed, **chosen, before=before, after=choice.after)
 
 
 @dataclass(frozen=True, kw_only=True)
