@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 
 from edgefw.contracts.view import Numbering
+from edgefw.data.decoded import Decoded
 from edgefw.errors import DataError
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ class TrainingData:
         labels: (N,) int64, -1 without one; or None.
         seed: the run's seed.
         turns: how many draws of the view are replayed (a teacher cache's `views`); None draws anew each epoch.
+        keep: bytes of decoded images that each process keeps, so that they are not decoded in every epoch.
     """
 
     samples: Sequence[Sample]
@@ -124,11 +126,14 @@ class TrainingData:
     labels: np.ndarray | None = None
     seed: int = 0
     turns: int | None = None
+    keep: int = 0
     preprocessing: Mapping[str, Preprocessing] = field(init=False)
+    _decoded: Decoded = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         contracts = {name: modality.preprocessing(self.input) for name, modality in self.sensors.items()}
         object.__setattr__(self, "preprocessing", contracts)
+        object.__setattr__(self, "_decoded", Decoded(self.keep))
         if self.view is None:
             object.__setattr__(self, "turns", 1)
         blind = [sample.id for sample in self.samples if self.teacher_modality not in sample.images]
@@ -212,7 +217,9 @@ class TrainingData:
 
     def _decode(self, index: int, name: str) -> np.ndarray:
         reference = self.samples[index].images[name]
-        return self.sensors[name].decode(reference.read(), reference.where)
+        return self._decoded.get(
+            (index, name), lambda: self.sensors[name].decode(reference.read(), reference.where)
+        )
 
     def _draw(self, index: int, turn: int, number: int | None = None) -> ViewDraw | None:
         if self.view is None:

@@ -203,6 +203,9 @@ class Compute(Section):
         default="contiguous", description="order of image tensors while training; channels-last suits convolutions"
     )
     workers: Annotated[int, Field(ge=0)] = Field(default=0, description="loader processes")
+    keep_decoded: Annotated[int, Field(ge=0)] = Field(
+        default=256, description="MB of decoded training images that each loading process keeps; 0: none"
+    )
     threads: Positive | None = Field(default=None, description="CPU threads; null: the library's choice")
     checkpoint_every: Positive | None = Field(default=None, description="steps between checkpoints; null: per epoch")
     log_every: Positive = Field(default=10, description="steps between logged steps")

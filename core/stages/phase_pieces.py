@@ -112,7 +112,7 @@ class TrainingInputs:
     ) -> TrainingData:
         from edgefw.data.batches import TrainingData
 
-        pieces = self._context.pieces
+        pieces, config = self._context.pieces, self._context.recipe.config
         return TrainingData(
             samples=samples,
             sensors=pieces.modalities,
@@ -121,8 +121,9 @@ class TrainingInputs:
             teacher_modality=pieces.teacher_modality,
             view=view,
             labels=labels,
-            seed=self._context.recipe.config.seed,
+            seed=config.seed,
             turns=turns,
+            keep=config.compute.keep_decoded * 1_000_000,
         )
 
 

@@ -296,6 +296,21 @@ def test_loading_keeps_the_order_and_one_message_per_error(workers):
     loader.close()
 
 
+@pytest.mark.parametrize("keep", [0, 10**6])
+def test_kept_images_are_decoded_once_and_give_the_same_tensors(tmp_path, keep):
+    plain, keeping = made(tmp_path, view=HalfView()), made(tmp_path, view=HalfView(), keep=keep)
+    first = [plain.load(PICKS, epoch, True) for epoch in range(3)]
+    assert all(equal(one, keeping.load(PICKS, epoch, True)) for epoch, one in enumerate(first))
+    for sample in keeping.samples:
+        for reference in sample.images.values():
+            reference.path.unlink(missing_ok=True)
+    if keep:
+        assert all(equal(one, keeping.load(PICKS, epoch, True)) for epoch, one in enumerate(first))
+    else:
+        with pytest.raises(DataError, match="cannot be read"):
+            keeping.load(PICKS, 0, True)
+
+
 def test_workers_load_what_this_process_would(tmp_path):
     data = made(tmp_path, view=HalfView())
 
