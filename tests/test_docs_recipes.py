@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -106,5 +107,10 @@ def test_every_yaml_block_is_a_recipe_or_fits_into_one(
 
 def left_open(recipe: dict[str, Any]) -> list[str]:
     """Overrides for what a shipped base leaves to the reader."""
-    found = next((shipped for shipped in shipped_recipes() if shipped.name == recipe.get("base")), None)
-    return [f"{key}=yours" for key in found.mandatory] if found else []
+    return [f"{key}=yours" for key in _mandatory().get(recipe.get("base"), ())]
+
+
+@cache
+def _mandatory() -> dict[str | None, tuple[str, ...]]:
+    """What each shipped recipe leaves open; all are read for it, once."""
+    return {shipped.name: tuple(shipped.mandatory) for shipped in shipped_recipes()}

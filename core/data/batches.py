@@ -217,9 +217,7 @@ class TrainingData:
 
     def _decode(self, index: int, name: str) -> np.ndarray:
         reference = self.samples[index].images[name]
-        return self._decoded.get(
-            (index, name), lambda: self.sensors[name].decode(reference.read(), reference.where)
-        )
+        return self._decoded.get((index, name), lambda: self.sensors[name].decode(reference.read(), reference.where))
 
     def _draw(self, index: int, turn: int, number: int | None = None) -> ViewDraw | None:
         if self.view is None:
