@@ -15,6 +15,8 @@ one channel gets the sum of the three; n channels get them repeated in turn and 
 channels are all alike gives what it gave before. Mean and std of such an input are the averages of the model's three.
 A cell of the map is pooled by the same `forward_head`, as a map of one cell; of a transformer, as a sequence of nothing
 but that cell's token, the class token's place included.
+`stride` makes the last map finer: timm's `output_stride` puts dilation in the place of the last strides, so that weights still
+fit; the layers behind cost as many times more as there are more cells.
 `pool: all-tokens` takes the mean of all normed tokens, the class token too, as EdgeVL's ViT (arXiv:2403.04908, code).
 Does not: quantise, add a projection, or give a map where a backbone has none (CrossViT, EfficientViM, PiT, Hiera).
 """
@@ -63,6 +65,10 @@ class TimmConfig(TimmModelConfig):
 
     pool: Literal["own", "all-tokens"] = Field(
         default="own", description="own: timm's pooling; all-tokens: mean of patch, class and register tokens (ViT)"
+    )
+
+    stride: Literal[4, 8, 16] | None = Field(
+        default=None, description="pixels per cell of the last map, for convolutional networks; null: the model's own"
     )
 
     @property
@@ -180,6 +186,8 @@ def build(config: TimmConfig, context: edgefw.BuildContext) -> TimmStudent:
     options: dict[str, Any] = {"drop_path_rate": config.drop_path} if config.drop_path else {}
     if config.channels != 3:
         options["in_chans"] = config.channels
+    if config.stride is not None:
+        options["output_stride"] = config.stride
     if config.pool == "all-tokens":
         options |= _ALL_TOKENS
     backbone = create(config, path, num_classes=0, **options)
@@ -187,9 +195,23 @@ def build(config: TimmConfig, context: edgefw.BuildContext) -> TimmStudent:
     input = _input(config, backbone.pretrained_cfg)
     weights = {"none": "random weights", "pretrained": "pretrained"}.get(config.weights, f"weights {config.weights}")
     try:
-        return TimmStudent(backbone, input, licence(config, backbone), f"timm {config.model}, {weights}")
+        student = TimmStudent(backbone, input, licence(config, backbone), f"timm {config.model}, {weights}")
     except (RuntimeError, AssertionError, ValueError) as error:
         raise RecipeError(f"'{config.model}' does not run at {input.size} x {input.size} pixels: {error}") from error
+    if config.stride is not None:
+        _check_stride(student.spec, config)
+    return student
+
+
+def _check_stride(spec: StudentSpec, config: TimmConfig) -> None:
+    """Some backbones take the option and do not heed it."""
+    cells = None if spec.map is None else spec.map.grid[0]
+    if cells != math.ceil(spec.input.size / (config.stride or 1)):
+        found = "no map" if cells is None else f"a map of {cells} x {cells} cells"
+        raise RecipeError(
+            f"stride: {config.stride} is not what '{config.model}' does: it has {found} at {spec.input.size} pixels. "
+            "Use a backbone that timm can dilate (ResNet, RegNet, EfficientNet), or set stride: null."
+        )
 
 
 def _input(config: TimmConfig, settings: Any) -> InputSpec:

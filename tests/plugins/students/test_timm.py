@@ -72,6 +72,22 @@ def test_a_patch_changes_its_own_place_of_the_map_most() -> None:
     assert divmod(int(change.argmax()), 4) == (1, 3)
 
 
+@pytest.mark.parametrize("model", ["resnet10t", "regnetx_002", "tf_efficientnet_lite0"])
+def test_a_finer_map_takes_the_same_weights(model: str) -> None:
+    own, finer = student(model, size=64), student(model, size=64, stride=16)
+    assert (own.spec.map.grid, finer.spec.map.grid) == ((2, 2), (4, 4))
+    assert finer.spec.width == own.spec.width
+    finer.load_state_dict(own.state_dict())
+    with torch.no_grad():
+        assert not torch.equal(finer(pixels(64)).pooled, own(pixels(64)).pooled)
+
+
+@pytest.mark.parametrize("model", ["vit_tiny_patch16_224", "mambaout_femto", "mobilenetv3_small_050"])
+def test_a_stride_that_the_backbone_does_not_have_is_refused(model: str) -> None:
+    with pytest.raises(RecipeError, match="stride"):
+        student(model, size=64, stride=8)
+
+
 @pytest.mark.parametrize(
     "model",
     ["resnet10t", "swin_tiny_patch4_window7_224", "mobilenetv4_conv_small_035", "deit_tiny_distilled_patch16_224",
