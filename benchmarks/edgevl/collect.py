@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import json
 import math
-import platform
 import statistics
 import struct
+import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from cells import Cell
+from cells import HERE, Cell
+
+sys.path.insert(0, str(HERE.parent))
+from running import machine
 
 MODALITIES = ("depth", "rgb")
 
@@ -59,8 +61,7 @@ def results(done: Sequence[Cell], runs: Path, teacher: Path) -> tuple[dict[str, 
         groups[cell.row["method"], cell.student].append((cell, measured(runs / cell.name, cell.row["bits"])))
     rows = [_row(members) for members in groups.values()]
     seen = next((numbers["teacher"] for members in groups.values() for _, numbers in members), None)
-    machine = {"cpu": _processor(), "system": platform.platform(), "threads": 1, "torch": torch.__version__}
-    whole = {"rows": ([_teacher_row(seen, teacher)] if seen else []) + rows, "machine": machine}
+    whole = {"rows": ([_teacher_row(seen, teacher)] if seen else []) + rows, "machine": machine()}
     return whole, {cell.name: numbers for members in groups.values() for cell, numbers in members}
 
 
@@ -101,11 +102,6 @@ def _image_tower_bytes(weights: Path) -> int:
     with weights.open("rb") as file:
         header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
     return sum(4 * math.prod(about["shape"]) for name, about in header.items() if name.startswith("visual."))
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").is_file() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:

@@ -47,17 +47,22 @@ def halves(data: Path) -> tuple[list[str], list[str]]:
 def samples(data: Path, split: str) -> Iterator[dict[str, bytes]]:
     """Members of each sample of a split by ending (jpg, depth.png, json), and its key under ""."""
     for shard in sorted(data.glob(f"{split}-*.tar")):
-        with tarfile.open(shard) as tar:
-            members: dict[str, bytes] = {}
-            for member in tar:
-                key, _, ending = member.name.partition(".")
-                if members and members[""] != key.encode():
-                    yield members
-                    members = {}
-                file = tar.extractfile(member)
-                members |= {"": key.encode(), ending: file.read() if file else b""}
-            if members:
+        yield from shard_samples(shard)
+
+
+def shard_samples(shard: Path) -> Iterator[dict[str, bytes]]:
+    """Members of each sample of one shard, as `samples` gives them."""
+    with tarfile.open(shard) as tar:
+        members: dict[str, bytes] = {}
+        for member in tar:
+            key, _, ending = member.name.partition(".")
+            if members and members[""] != key.encode():
                 yield members
+                members = {}
+            file = tar.extractfile(member)
+            members |= {"": key.encode(), ending: file.read() if file else b""}
+        if members:
+            yield members
 
 
 def model_of(sample: dict[str, bytes]) -> str:

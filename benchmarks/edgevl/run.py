@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -27,6 +26,9 @@ from pathlib import Path
 from cells import HERE, RECIPE, Cell, cells
 from collect import results, table
 from halves import write_students_half
+
+sys.path.insert(0, str(HERE.parent))
+from running import edgefw, finish, installed_techniques, is_finished, quiet_environment
 
 CARRIED = ("run.json", "curate", "train")
 """What a run takes over from the one it starts from."""
@@ -72,20 +74,12 @@ def prepare_work(data: Path, work: Path) -> None:
 
 
 def environment_of(data: Path, work: Path) -> dict[str, str]:
-    own = {"EDGEVL_DATA": data, "EDGEVL_WORK": work, "EDGEFW_CACHE": work / "cache"}
-    threads = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "EDGEFW_PLUGINS": ""}
-    return dict(os.environ) | {name: str(path) for name, path in own.items()} | threads
-
-
-def _edgefw(environment: dict[str, str], *arguments: str, quiet: bool = False) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "edgefw", *arguments]
-    return subprocess.run(command, env=environment, text=True, stdout=subprocess.PIPE if quiet else None, check=False)
+    return quiet_environment({"EDGEVL_DATA": data, "EDGEVL_WORK": work, "EDGEFW_CACHE": work / "cache"})
 
 
 def _installed(chosen: Sequence[Cell], environment: dict[str, str]) -> list[Cell]:
     """The cells whose techniques are there; one line for each row that is left out."""
-    listed = json.loads(_edgefw(environment, "list-plugins", "--json", quiet=True).stdout)
-    there = {(plugin["kind"], plugin["name"]) for plugin in listed}
+    there = installed_techniques(environment)
     missing = {cell.row["method"]: cell.techniques() - there for cell in chosen}
     for method, absent in missing.items():
         if absent:
@@ -96,7 +90,7 @@ def _installed(chosen: Sequence[Cell], environment: dict[str, str]) -> list[Cell
 def _run(cell: Cell, runs: Path, environment: dict[str, str], verify: Sequence[str]) -> bool:
     """Whether the cell is finished in the end; a failed one is named and the others go on."""
     folder = runs / cell.name
-    if _is_finished(cell, folder):
+    if is_finished(folder, cell.digest()):
         return True
     if cell.start and not folder.exists():
         if not (runs / cell.start / "cell.json").is_file():
@@ -104,11 +98,11 @@ def _run(cell: Cell, runs: Path, environment: dict[str, str], verify: Sequence[s
             return False
         carry(runs / cell.start, folder)
     print(f"{cell.name} ...", flush=True)
-    ended = _edgefw(environment, "run", str(RECIPE), *cell.overrides(), *verify, "--out", str(folder), "--resume")
+    ended = edgefw(environment, "run", str(RECIPE), *cell.overrides(), *verify, "--out", str(folder), "--resume")
     if ended.returncode not in (0, 1):  # 1 is a gate's verdict; the numbers are there
         print(f"{cell.name} failed with exit code {ended.returncode}")
         return False
-    (folder / "cell.json").write_text(json.dumps({"digest": cell.digest()}) + "\n", encoding="utf-8")
+    finish(folder, cell.digest())
     return True
 
 
@@ -123,11 +117,6 @@ def carry(start: Path, folder: Path) -> None:
         else:
             shutil.copyfile(start / name, unfinished / name)
     unfinished.rename(folder)
-
-
-def _is_finished(cell: Cell, folder: Path) -> bool:
-    mark = folder / "cell.json"
-    return mark.is_file() and json.loads(mark.read_text(encoding="utf-8"))["digest"] == cell.digest()
 
 
 def _write(done: Sequence[Cell], runs: Path, teacher: Path, arguments: argparse.Namespace) -> None:
