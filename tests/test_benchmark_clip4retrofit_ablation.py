@@ -107,15 +107,22 @@ def test_a_choice_changes_its_own_keys_alone(ablation) -> None:
     assert plain.digest(TEACHER) != plain.digest("1" * 64)
 
 
-def test_every_row_is_a_recipe_that_edgefw_composes(ablation, tmp_path, monkeypatch) -> None:
+def test_every_row_is_a_recipe_that_edgefw_reads(ablation, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("CLIP4RETROFIT_WORK", str(tmp_path))
     table = ablation.yaml.safe_load((SCRIPTS / "rows.yaml").read_text(encoding="utf-8"))
     for cell in ablation.cells([row["row"] for row in table["rows"]], ["furniture-rgbd"], [3]):
-        source = read_recipe(str(ablation.RECIPE), cell.overrides(tmp_path, tmp_path, "val"))
-        assert (source.config.seed, source.config.data.options["shards"]["test"]) == (3, "val-*.tar")
-        assert [loss.loss.technique.name for loss in compose(source, Registry()).phases[0].losses] == [
-            loss["name"] for loss in cell.phase["losses"]
-        ]
+        config = read_recipe(str(ablation.RECIPE), cell.overrides(tmp_path, tmp_path, "val")).config
+        assert (config.seed, config.data.options["shards"]["test"]) == (3, "val-*.tar")
+        assert config.train[0].steps == 150
+
+
+@pytest.mark.parametrize("row", ["adversarial", "consistency"])
+def test_the_rows_with_every_piece_are_composed(ablation, tmp_path, monkeypatch, row) -> None:
+    monkeypatch.setenv("CLIP4RETROFIT_WORK", str(tmp_path))
+    (cell,) = ablation.cells([row], ["cifar10"], [1])
+    phase = compose(read_recipe(str(ablation.RECIPE), cell.overrides(tmp_path, tmp_path, "test")), Registry()).phases[0]
+    assert [loss.loss.technique.name for loss in phase.losses] == [loss["name"] for loss in cell.phase["losses"]]
+    assert cell.techniques() >= {("projector", "pca"), ("projector", "gl"), ("view", "multi-view")}
 
 
 def test_an_unknown_row_is_named_with_those_that_exist(ablation) -> None:
