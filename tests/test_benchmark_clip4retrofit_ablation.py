@@ -79,7 +79,7 @@ def miniature(folder: Path) -> Path:
 def test_every_row_of_the_table_shows_as_many_images_in_as_many_steps(ablation) -> None:
     cells = list(ablation.cells())
     assert len(cells) == 6 * 2 * 3
-    assert {(cell.images, cell.phase["steps"]) for cell in cells} == {(9600, 150)}
+    assert {(cell.images, cell.phase["steps"]) for cell in cells} == {(7680, 120)}
 
 
 def test_rows_add_what_their_titles_say_and_change_nothing_else(ablation) -> None:
@@ -113,7 +113,7 @@ def test_every_row_is_a_recipe_that_edgefw_reads(ablation, tmp_path, monkeypatch
     for cell in ablation.cells([row["row"] for row in table["rows"]], ["furniture-rgbd"], [3]):
         config = read_recipe(str(ablation.RECIPE), cell.overrides(tmp_path, tmp_path, "val")).config
         assert (config.seed, config.data.options["shards"]["test"]) == (3, "val-*.tar")
-        assert config.train[0].steps == 150
+        assert config.train[0].steps == 120
 
 
 @pytest.mark.parametrize("row", ["adversarial", "consistency"])
@@ -229,7 +229,12 @@ def test_the_table_has_means_spreads_and_claims(script, ablation) -> None:
         clean = {"embedding": 0.5, "pca": 0.6}[cell.row["row"]] + 0.02 * cell.seed
         numbers = {key: clean for key in ("clean", "clean_balanced", "auc", "corrupted", "corrupted_auc")}
         each = {name: [clean] * 3 for name in names}
-        done.append((cell, numbers | {"n": 10, "by_corruption": each, "train_seconds": 60.0, "megabytes": 1.0}))
+        done.append(
+            (
+                cell,
+                numbers | {"n": 10, "n_corrupted": 5, "by_corruption": each, "train_seconds": 60.0, "megabytes": 1.0},
+            )
+        )
     teacher = done[0][1] | {"clean": 0.9}
     found = figures.results(done, {"cifar10": teacher}, {"split": "test"})
     assert [row["row"] for row in found["rows"]] == ["teacher", "embedding", "pca"]
@@ -238,6 +243,17 @@ def test_the_table_has_means_spreads_and_claims(script, ablation) -> None:
     printed = figures.table(found)
     assert "| embedding loss only | 53.0 ± 1.4 | 53.0 ± 1.4 | 53.0 ± 1.4 | 53.0 | 53.0 | 2 | 60 |" in printed
     assert "| cifar10 | pca above embedding loss only | +10.0 ± 0.0 | +10.0 ± 0.0 | yes | yes |" in printed
+
+
+def test_of_many_pictures_some_are_corrupted_and_keep_their_class(script, tmp_path, monkeypatch) -> None:
+    robustness, sets = script("robustness"), script("sets")
+    monkeypatch.setattr(robustness, "MOST_CORRUPTED", 3)
+    held = robustness.held_out(sets.SETS["cifar10"], miniature(tmp_path / "data"), "test", 4, tmp_path)
+    assert (len(held.pictures("clean")), len(held.pictures("jpeg-1"))) == (4, 3)
+    for row, changed in zip(held.rows, held.pictures("brightness-1")):
+        clean = held.pictures("clean")[row].astype(int)
+        assert (changed == np.minimum(clean + 64, 255)).mean() > 0.99  # 0.25 * 255 is 63.75
+    assert held.labels_of("jpeg-1").tolist() == held.labels[held.rows].tolist()
 
 
 @pytest.mark.slow

@@ -64,6 +64,7 @@ def _teacher_row(name: str, found: Mapping[str, Any]) -> dict[str, Any]:
         "title": "teacher",
         "seeds": 1,
         "n": found["n"],
+        "n_corrupted": found["n_corrupted"],
         **kept,
         **_corruptions([found]),
     }
@@ -78,6 +79,7 @@ def _row(members: Sequence[tuple[Cell, dict[str, Any]]]) -> dict[str, Any]:
         "title": cell.row["title"],
         "seeds": len(members),
         "n": numbers[0]["n"],
+        "n_corrupted": numbers[0]["n_corrupted"],
         "images_shown": cell.images,
         **{key: round(statistics.mean(found[key] for found in numbers), 4) for key in METRICS},
         **spread,
@@ -110,7 +112,12 @@ def table(found: Mapping[str, Any]) -> str:
     lines = []
     for name in dict.fromkeys(row["set"] for row in found["rows"]):
         rows = [row for row in found["rows"] if row["set"] == name]
-        lines += [f"**{name}**, n = {rows[0]['n']}", "", *_rows(rows), ""]
+        lines += [
+            f"**{name}**: {rows[0]['n']} images, {rows[0]['n_corrupted']} of them corrupted",
+            "",
+            *_rows(rows),
+            "",
+        ]
     lines += ["| set | claim | clean, points | corrupted, points | holds | in every seed |", "|" + "---|" * 6]
     for claim in found["claims"]:
         points = [_points(claim[key]) for key in ("clean", "corrupted")]

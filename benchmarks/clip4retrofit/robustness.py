@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from PIL import Image
-from sets import ImageSet
+from sets import MOST_CORRUPTED, SEED, ImageSet
 
 from edgefw.evaluation import auc_one_vs_rest, balanced_top1, predictions, top1, zero_shot_scores
 from edgefw.runtime.bundle import open_bundle
@@ -30,15 +30,26 @@ Embed = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOut:
-    """Pictures of a part under every condition: "clean", or "<corruption>-<severity>" -> file of (N, H, W, 3) uint8."""
+    """Pictures of a part under every condition: "clean", or "<corruption>-<severity>" -> file of (n, H, W, 3) uint8.
+
+    Attributes:
+        folder: holds the files.
+        labels: (N,) class of each clean picture.
+        rows: (n,) which of them are there corrupted, too.
+    """
 
     folder: Path
     labels: np.ndarray
+    rows: np.ndarray
 
     @property
     def conditions(self) -> list[str]:
         """The clean one first."""
         return [CLEAN, *(f"{name}-{severity}" for name in CORRUPTIONS for severity in SEVERITIES)]
+
+    def labels_of(self, condition: str) -> np.ndarray:
+        """Class of each picture of a condition."""
+        return self.labels if condition == CLEAN else np.asarray(self.labels[self.rows])
 
     def pictures(self, condition: str) -> np.ndarray:
         """Memory-mapped."""
@@ -54,16 +65,18 @@ def held_out(of: ImageSet, data: Path, part: str, most: int, work: Path) -> Held
         samples = of.samples(data, part, most)
         keys = [sample[""].decode() for sample in samples]
         clean = np.stack([np.asarray(Image.open(io.BytesIO(own["jpg"])).convert("RGB")) for own in samples])
+        rows = np.sort(np.random.default_rng(SEED).permutation(len(clean))[:MOST_CORRUPTED])
         np.save(folder / f"{CLEAN}.npy", clean)
+        np.save(folder / "rows.npy", rows)
         for name in CORRUPTIONS:
             for severity in SEVERITIES:
-                changed = [corrupt(image, name, severity, key) for image, key in zip(clean, keys)]
+                changed = [corrupt(clean[row], name, severity, keys[row]) for row in rows]
                 np.save(folder / f"{name}-{severity}.npy", np.stack(changed))
         names = of.names(data)
         np.save(
             folder / "labels.npy", np.array([of.class_of(sample, names) for sample in samples])
         )  # the last: all is there
-    return HeldOut(folder=folder, labels=np.load(folder / "labels.npy"))
+    return HeldOut(folder=folder, labels=np.load(folder / "labels.npy"), rows=np.load(folder / "rows.npy"))
 
 
 def measured(embed: Embed, texts: np.ndarray, pictures: HeldOut) -> dict[str, Any]:
@@ -82,6 +95,7 @@ def measured(embed: Embed, texts: np.ndarray, pictures: HeldOut) -> dict[str, An
     }
     return {
         "n": len(pictures.labels),
+        "n_corrupted": len(pictures.rows),
         "clean": clean["top1"],
         "clean_balanced": clean["balanced_top1"],
         "auc": clean["auc"],
@@ -116,10 +130,11 @@ def _condition(embed: Embed, texts: np.ndarray, held: HeldOut, name: str) -> dic
     embedded = np.concatenate([embed(part) for part in _parts(held.pictures(name))])
     scores = zero_shot_scores(embedded, texts)
     said = predictions(scores)
+    labels = held.labels_of(name)
     return {
-        "top1": top1(said, held.labels),
-        "balanced_top1": balanced_top1(said, held.labels),
-        "auc": auc_one_vs_rest(scores, held.labels),
+        "top1": top1(said, labels),
+        "balanced_top1": balanced_top1(said, labels),
+        "auc": auc_one_vs_rest(scores, labels),
     }
 
 
