@@ -105,7 +105,8 @@ def _build(config: TimmModelConfig, **options: Any) -> Any:
         return timm.create_model(config.model, **options)
     except (TypeError, AssertionError, ValueError, RuntimeError) as error:
         given = ", ".join(f"{name}={value}" for name, value in options.items())
-        raise RecipeError(f"timm cannot build '{config.model}' with {given}: {error}") from error
+        why = str(error) or "timm gives no reason"
+        raise RecipeError(f"timm cannot build '{config.model}' with {given}: {why}") from error
 
 
 def _download(config: TimmModelConfig, **options: Any) -> Any:

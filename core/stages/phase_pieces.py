@@ -65,7 +65,8 @@ class TrainingInputs:
 
     def training_data(self, view: View, turns: int | None) -> TrainingData:
         """The training samples seen through a view; `turns` draws of it are replayed."""
-        return self._data(self.samples, self.labels, view, turns)
+        keep = self._context.recipe.config.compute.keep_decoded * 1_000_000
+        return self._data(self.samples, self.labels, view, turns, keep)
 
     @cached_property
     def validation_data(self) -> TrainingData | None:
@@ -108,11 +109,16 @@ class TrainingInputs:
         return labels if (labels >= 0).any() else None
 
     def _data(
-        self, samples: Sequence[Sample], labels: np.ndarray | None, view: View | None, turns: int | None
+        self,
+        samples: Sequence[Sample],
+        labels: np.ndarray | None,
+        view: View | None,
+        turns: int | None,
+        keep: int = 0,
     ) -> TrainingData:
         from edgefw.data.batches import TrainingData
 
-        pieces, config = self._context.pieces, self._context.recipe.config
+        pieces = self._context.pieces
         return TrainingData(
             samples=samples,
             sensors=pieces.modalities,
@@ -121,9 +127,9 @@ class TrainingInputs:
             teacher_modality=pieces.teacher_modality,
             view=view,
             labels=labels,
-            seed=config.seed,
+            seed=self._context.recipe.config.seed,
             turns=turns,
-            keep=config.compute.keep_decoded * 1_000_000,
+            keep=keep,
         )
 
 

@@ -24,6 +24,7 @@ Does not: quantise, add a projection, or give a map where a backbone has none (C
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import timm
@@ -190,7 +191,7 @@ def build(config: TimmConfig, context: edgefw.BuildContext) -> TimmStudent:
         options["output_stride"] = config.stride
     if config.pool == "all-tokens":
         options |= _ALL_TOKENS
-    backbone = create(config, path, num_classes=0, **options)
+    backbone = _created(config, path, options)
     open_window_attention(backbone)
     input = _input(config, backbone.pretrained_cfg)
     weights = {"none": "random weights", "pretrained": "pretrained"}.get(config.weights, f"weights {config.weights}")
@@ -203,6 +204,18 @@ def build(config: TimmConfig, context: edgefw.BuildContext) -> TimmStudent:
     return student
 
 
+_DILATED = "Use a backbone that timm can dilate (EfficientNet: 4, 8, 16; ResNet, RegNet, ConvNeXt: 8, 16), or set stride: null."
+
+
+def _created(config: TimmConfig, path: Path | None, options: dict[str, Any]) -> Any:
+    try:
+        return create(config, path, num_classes=0, **options)
+    except RecipeError as error:
+        if config.stride is None or "output_stride" not in str(error):
+            raise
+        raise RecipeError(f"stride: {config.stride}: {error}. {_DILATED}") from error
+
+
 def _check_stride(spec: StudentSpec, config: TimmConfig) -> None:
     """Some backbones take the option and do not heed it."""
     cells = None if spec.map is None else spec.map.grid[0]
@@ -210,7 +223,7 @@ def _check_stride(spec: StudentSpec, config: TimmConfig) -> None:
         found = "no map" if cells is None else f"a map of {cells} x {cells} cells"
         raise RecipeError(
             f"stride: {config.stride} is not what '{config.model}' does: it has {found} at {spec.input.size} pixels. "
-            "Use a backbone that timm can dilate (ResNet, RegNet, EfficientNet), or set stride: null."
+            f"{_DILATED}"
         )
 
 

@@ -82,10 +82,13 @@ def test_a_finer_map_takes_the_same_weights(model: str) -> None:
         assert not torch.equal(finer(pixels(64)).pooled, own(pixels(64)).pooled)
 
 
-@pytest.mark.parametrize("model", ["vit_tiny_patch16_224", "mambaout_femto", "mobilenetv3_small_050"])
-def test_a_stride_that_the_backbone_does_not_have_is_refused(model: str) -> None:
-    with pytest.raises(RecipeError, match="stride"):
-        student(model, size=64, stride=8)
+@pytest.mark.parametrize(
+    ("model", "stride"),
+    [("vit_tiny_patch16_224", 8), ("mambaout_femto", 8), ("mobilenetv3_small_050", 8), ("resnet10t", 4)],
+)
+def test_a_stride_that_the_backbone_does_not_have_is_refused(model: str, stride: int) -> None:
+    with pytest.raises(RecipeError, match=rf"^stride: {stride}.*set stride: null\.$"):
+        student(model, size=64, stride=stride)
 
 
 @pytest.mark.parametrize(
