@@ -27,6 +27,8 @@ import numpy as np
 import onnxruntime
 import torch
 
+from edgefw.runtime.integer_products import exact_session
+
 HERE = Path(__file__).resolve().parent
 STUDENTS: dict[str, dict[str, Any]] = {
     "efficientnet_b0": {"name": "timm", "model": "efficientnet_b0"},
@@ -135,7 +137,7 @@ def _latencies(files: list[Path]) -> list[float]:
     """Median milliseconds of a call with one image, of each file; blocks of calls take turns. Batch 1 and 3 must run."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    sessions = [onnxruntime.InferenceSession(str(f), options, providers=["CPUExecutionProvider"]) for f in files]
+    sessions = [exact_session(str(f), options) for f in files]
     entry = sessions[0].get_inputs()[0]
     side = int(entry.shape[-1])
     images = np.random.default_rng(0).normal(size=(3, int(entry.shape[1]), side, side)).astype(np.float32)

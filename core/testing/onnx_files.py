@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgefw.runtime.integer_products import exact_session
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -37,7 +39,7 @@ def run(file: Path, images: np.ndarray) -> np.ndarray:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    session = exact_session(str(file), options)
     result: np.ndarray = session.run(None, {session.get_inputs()[0].name: images})[0]
     return result
 

@@ -26,6 +26,7 @@ from torch import nn
 
 from edgefw.contracts.backend import Artefact, CompileRequest, Runner
 from edgefw.errors import ExportError
+from edgefw.plugins.backends.onnx_constants import give_own_zero_points
 from edgefw.plugins.backends.reparameterise import Notes, reparameterised
 
 OUTPUT = "embedding"
@@ -113,6 +114,8 @@ def _attempt(
         export_file(exporter, network, request.examples, draft, plan.opset)
         if optimise:
             draft = fold_constants(draft, Path(folder) / "folded.onnx")
+        if request.quantised:
+            give_own_zero_points(draft)
         checks = checked(runner(draft), request.examples, expected, limit)
         shutil.move(draft, target)
     return checks

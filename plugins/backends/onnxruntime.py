@@ -18,6 +18,7 @@ from pydantic import Field
 import edgefw
 from edgefw.contracts.backend import Artefact, CompileRequest
 from edgefw.errors import BundleError, MissingDependency
+from edgefw.runtime.integer_products import exact_session
 
 if TYPE_CHECKING:
     from edgefw.contracts.backend import LayerOutput
@@ -102,7 +103,7 @@ def open_session(file: Path, threads: int | None) -> Any:
     if threads:
         options.intra_op_num_threads = threads
     try:
-        return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        return exact_session(str(file), options)
     except Exception as error:  # onnxruntime raises a dozen unrelated types here
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BundleError(f"{file}: onnxruntime cannot load it ({reason}). Is the file complete?") from error

@@ -31,7 +31,7 @@ class DynamicConfig(edgefw.TechniqueConfig):
     """Options of dynamic int8."""
 
     per_channel: bool = Field(default=True, description="one weight scale per output channel, not per tensor")
-    reduce_range: bool = Field(default=False, description="7-bit weights, for x86 without VNNI (sums may saturate)")
+    reduce_range: bool = Field(default=False, description="7-bit weights: the fast kernel on x86 without VNNI")
     convolutions: bool = Field(default=False, description="quantise convolutions too: smaller, and far slower")
 
 

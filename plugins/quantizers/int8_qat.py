@@ -49,7 +49,7 @@ class TrainingQuantizerConfig(edgefw.TechniqueConfig):
     )
     exclude: list[str] = Field(default=[], description="shell patterns of layer names that stay float")
     freeze_norms: bool = Field(default=False, description="batch norms use their running statistics in training")
-    reduce_range: bool = Field(default=False, description="7-bit weights, for x86 without VNNI (sums may saturate)")
+    reduce_range: bool = Field(default=False, description="7-bit weights: the fast kernel on x86 without VNNI")
 
     def plan(self, path: str, bits: int = 8) -> Plan:
         """What is rounded, and how."""

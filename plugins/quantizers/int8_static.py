@@ -40,7 +40,7 @@ class StaticConfig(edgefw.TechniqueConfig):
     exclude: list[str] = Field(default=[], description="shell patterns of node names that stay float")
     per_channel: bool = Field(default=True, description="one weight scale per output channel, not per tensor")
     activation: Literal["uint8", "int8"] = Field(default="uint8", description="uint8 for x86, int8 for ARM")
-    reduce_range: bool = Field(default=False, description="7-bit weights, for x86 without VNNI (sums may saturate)")
+    reduce_range: bool = Field(default=False, description="7-bit weights: the fast kernel on x86 without VNNI")
     batch: int = Field(default=4, ge=1, description="calibration samples in memory at a time")
 
 

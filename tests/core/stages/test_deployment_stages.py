@@ -163,15 +163,6 @@ def test_budget_rows_follow_from_the_numbers(run):
     assert verify["best"] in ("onnxruntime-fp32", "onnxruntime-int8-static")
 
 
-def test_disagreements_have_pictures_in_the_run_folder(run):
-    rows = result(run, "verify")["disagreements"]
-    assert {row["modality"] for row in rows} == {"depth"}  # the student is right about every colour
-    for row in rows:
-        assert row["artefact"] != row["label"]
-        with Image.open(run / row["picture"]) as picture:
-            assert max(picture.size) <= 160
-
-
 @pytest.mark.slow
 def test_a_budget_that_is_not_met_fails_the_gate_after_everything_is_written(project):
     recipe = read_recipe(str(project / "tiny.yaml"), ["verify.min_cosine=1.0"])
@@ -264,17 +255,22 @@ def test_a_run_is_verified_on_other_samples_beside_itself(copy, tmp_path, capsys
     assert verify_run(out)["labels"] == ["red", "blue"]
 
 
-def test_other_samples_may_lack_a_sensor(copy, tmp_path, capsys):
+def test_other_samples_may_lack_a_sensor_and_disagreements_have_pictures(copy, tmp_path, capsys):
     Image.new("RGB", (20, 20), (200, 30, 30)).save(tmp_path / "red.png")
-    (tmp_path / "photos.csv").write_text("id,split,label,rgb,depth\na,test,red,red.png,\n")
+    rows = "a,test,red,red.png,\nb,test,blue,red.png,\n"  # the same photograph: one of the two labels is wrong
+    (tmp_path / "photos.csv").write_text(f"id,split,label,rgb,depth\n{rows}")
     data = f"data={{name: csv, file: {tmp_path / 'photos.csv'}}}"
     out = tmp_path / "elsewhere"
     changes = [data, "evaluate.labels=[red, blue]", "verify.split=test"]
     code = command_line(["verify", str(copy), *changes, "--out", str(out), "--json"])
     printed = json.loads(capsys.readouterr().out)
-    assert code in (0, 1) and printed["samples"] == 1
+    assert code in (0, 1) and printed["samples"] == 2
     assert {row["modality"] for row in printed["evaluation"]} == {"rgb"}
     assert any("no held-out sample has an image of depth" in text for text in printed["warnings"])
+    (wrong,) = printed["disagreements"]
+    assert {wrong["label"], wrong["artefact"]} == {"red", "blue"} and wrong["modality"] == "rgb"
+    with Image.open(out / wrong["picture"]) as picture:
+        assert max(picture.size) <= 160
 
 
 def test_what_was_trained_cannot_change_afterwards(copy, tmp_path, capsys):

@@ -10,6 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgefw.contracts.quantizer import Calibration
+from edgefw.runtime.integer_products import exact_session
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "fixtures"))  # int8_files
 
@@ -108,9 +109,8 @@ def run() -> Callable[[Path, np.ndarray], np.ndarray]:
     import onnxruntime
 
     def call(path: Path, values: np.ndarray) -> np.ndarray:
-        return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]).run(None, {"image": values})[
-            0
-        ]
+        session = exact_session(str(path), onnxruntime.SessionOptions())
+        return session.run(None, {"image": values})[0]
 
     return call
 
@@ -124,7 +124,7 @@ def fused_operators(tmp_path: Path) -> Callable[[Path], set[str]]:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.optimized_model_filepath = str(tmp_path / "fused.onnx")
-        onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        exact_session(str(path), options)
         return {node.op_type for node in onnx.load(tmp_path / "fused.onnx").graph.node}
 
     return operators

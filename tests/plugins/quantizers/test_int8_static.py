@@ -185,3 +185,8 @@ def test_memory_does_not_grow_with_the_number_of_samples(tmp_path, ranges):
 
     few, many = peak(32), peak(512)  # kept activations of 512 samples would be 800 MB
     assert many < few + 60, (few, many)
+
+
+def test_one_step_for_all_channels_stays_close_too(conv_file, images, calibration, run, cosine):
+    target, _ = quantised(conv_file, images, calibration, per_channel=False)
+    assert cosine(run(conv_file, images), run(target, images)) > 0.99
