@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from edgefw.data.file_trees import ENDINGS
+from edgefw.data.text_files import reading
 from edgefw.errors import DataError
 
 T = TypeVar("T")
@@ -99,11 +100,9 @@ def _rows(file: Path) -> list[list[str]]:
     first = next((line for line in text.splitlines() if line.strip()), "")
     if not any(mark in first for mark in ",\t"):
         return [line.split(maxsplit=1) for line in text.splitlines() if line.strip()]
-    try:
-        delimiter = "\t" if "\t" in first else ","
+    delimiter = "\t" if "\t" in first else ","
+    with reading(file):
         return [row for row in csv.reader(text.splitlines(), delimiter=delimiter, strict=True) if any(row)]
-    except csv.Error as error:
-        raise DataError(f"{file}: is no CSV ({error}).") from error
 
 
 def _plain(key: str) -> str:
@@ -114,9 +113,5 @@ def _plain(key: str) -> str:
 
 
 def _text(file: Path) -> str:
-    try:
+    with reading(file):
         return file.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror or error}).") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file}: is no UTF-8 text ({error.reason}). Save it as UTF-8.") from error

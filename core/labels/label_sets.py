@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+from edgefw.data.text_files import reading
 from edgefw.errors import DataError
 from edgefw.labels.folders import plain_name
 
@@ -40,16 +41,9 @@ def read_label_sets(file: Path) -> dict[Path, frozenset[str]]:
 
 
 def _rows(file: Path) -> list[dict[str, str]]:
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as opened:
-            table = csv.DictReader(opened, strict=True)
-            missing = [column for column in COLUMNS if column not in (table.fieldnames or ())]
-            if missing:
-                raise DataError(f"{file}: there is no column '{missing[0]}'. The first line is: image,labels.")
-            return list(table)
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror or error}).") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file}: is no UTF-8 text ({error.reason}). Save it as UTF-8.") from error
-    except csv.Error as error:
-        raise DataError(f"{file}: is no CSV ({error}).") from error
+    with reading(file), file.open(encoding="utf-8-sig", newline="") as opened:
+        table = csv.DictReader(opened, strict=True)
+        missing = [column for column in COLUMNS if column not in (table.fieldnames or ())]
+        if missing:
+            raise DataError(f"{file}: there is no column '{missing[0]}'. The first line is: image,labels.")
+        return list(table)

@@ -25,6 +25,7 @@ import edgefw
 from edgefw.contracts.dataset import SPLITS, FileReference, Listing, Sample, Skip
 from edgefw.data.class_names import UnknownLabel, class_of, found_classes, read_classes
 from edgefw.data.splits import Fractions, drawn_split
+from edgefw.data.text_files import reading
 from edgefw.errors import DataError, RecipeError
 
 if TYPE_CHECKING:
@@ -122,19 +123,15 @@ class CsvDataset:
 
     def _lines(self) -> Iterator[tuple[int, Mapping[str, str] | str]]:
         """(line number, cells by column), or why a row has none."""
-        try:
-            with self.file.open(encoding="utf-8-sig", newline="") as stream:
-                reader = csv.reader(stream, delimiter=self.config.delimiter, strict=True)
+        with reading(self.file), self.file.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.reader(stream, delimiter=self.config.delimiter, strict=True)
+            try:
                 header = self._header(next(reader, []))
                 for cells in reader:
                     if cells:
                         yield reader.line_num, _by_column(header, cells)
-        except OSError as error:
-            raise DataError(f"{self.file}: cannot be read ({error.strerror or error}).") from error
-        except UnicodeDecodeError as error:
-            raise DataError(f"{self.file}: is no UTF-8 text ({error.reason}). Save it as UTF-8.") from error
-        except csv.Error as error:
-            raise DataError(f"{self.file}:{reader.line_num}: is no CSV ({error}).") from error
+            except csv.Error as error:
+                raise DataError(f"{self.file}:{reader.line_num}: is no CSV ({error}).") from error
 
     def _header(self, header: list[str]) -> list[str]:
         """The header, checked.
