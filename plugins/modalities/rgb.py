@@ -75,7 +75,8 @@ class Rgb:
             raise DataError(f"{where}: the file is empty.")
         try:
             with Image.open(io.BytesIO(data)) as image:
-                return np.asarray(_rgb(ImageOps.exif_transpose(image), where))
+                ImageOps.exif_transpose(image, in_place=True)  # in place: copies of whole photographs cost time
+                return np.asarray(_rgb(image, where))
         except DataError:
             raise
         except UnidentifiedImageError as error:
@@ -93,7 +94,8 @@ class Rgb:
 def _rgb(image: Image.Image, where: str) -> Image.Image:
     if image.mode == "F":
         raise DataError(f"{where}: an image of floating-point numbers is no photograph.")
-    return Image.fromarray(_grey(image, where)).convert("RGB") if image.mode in _WIDE else image.convert("RGB")
+    plain = Image.fromarray(_grey(image, where)) if image.mode in _WIDE else image
+    return plain if plain.mode == "RGB" else plain.convert("RGB")
 
 
 def _grey(image: Image.Image, where: str) -> np.ndarray:
