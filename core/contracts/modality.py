@@ -16,7 +16,7 @@ class Modality(Protocol):
 
     `colour` is True for photographs: photometric views apply. `unit` names the physical unit of a decoded value. A
     modality may have a bool `shows_photographs`: whether `picture` is one that an RGB teacher can read; without it,
-    `colour` says so.
+    `colour` says so. Several threads call `decode` of one piece at the same time: it keeps nothing from call to call.
     """
 
     name: str

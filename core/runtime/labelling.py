@@ -1,6 +1,6 @@
 """Label images with an opened bundle: decode, prepare, run, score, in batches of bounded memory.
 
-A file that cannot be decoded is counted and told, and the work goes on. It knows contracts and packs; it prints nothing
+While a batch runs, threads decode and prepare the next one. A file that cannot be decoded is counted and told, and the work goes on. It knows contracts and packs; it prints nothing
 and finds no files.
 """
 
@@ -8,18 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgefw.errors import DataError
+from edgefw.runtime.in_order import in_order
 
 if TYPE_CHECKING:
     from edgefw.contracts.backend import Runner
     from edgefw.contracts.modality import Modality
     from edgefw.runtime.label_pack import LabelPack
     from edgefw.runtime.preprocessing import Preprocessing
+
+
+AHEAD = 16
+"""Images that are read ahead, where nothing else is said."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,18 +99,29 @@ class Encoder:
         return self.runner.run({self.input: np.stack(images)})
 
 
-def read_inputs(encoder: Encoder, paths: Iterable[Path]) -> Iterator[tuple[Path, np.ndarray] | Unreadable]:
-    """Prepared images one by one; what cannot be read comes as a record with its reason."""
-    for path in paths:
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            yield Unreadable(path=path, reason=f"cannot be read ({error.strerror or error})")
-            continue
-        try:
-            yield path, encoder.prepare(data, str(path))
-        except DataError as error:
-            yield Unreadable(path=path, reason=str(error).removeprefix(f"{path}: "))
+def read_input(encoder: Encoder, path: Path) -> tuple[Path, np.ndarray] | Unreadable:
+    """A prepared image; what cannot be read comes as a record with its reason."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        return Unreadable(path=path, reason=f"cannot be read ({error.strerror or error})")
+    try:
+        return path, encoder.prepare(data, str(path))
+    except DataError as error:
+        return Unreadable(path=path, reason=str(error).removeprefix(f"{path}: "))
+
+
+def read_inputs(
+    encoder: Encoder, paths: Iterable[Path], ahead: int = AHEAD
+) -> Iterator[tuple[Path, np.ndarray] | Unreadable]:
+    """Prepared images, or why there is none, in the order of `paths`, read by several threads.
+
+    Args:
+        encoder: for the sensor the images come from.
+        paths: any number.
+        ahead: images that wait in memory at most.
+    """
+    return in_order(partial(read_input, encoder), paths, ahead)
 
 
 def label_images(
@@ -115,12 +132,12 @@ def label_images(
     Args:
         encoder: for the sensor the images come from.
         pack: labels that fit the encoder.
-        paths: any number; at most `batch` images are in memory.
+        paths: any number; at most two batches are in memory, one that runs and the next one.
         batch: images per call of the runtime.
         top: labels per image.
     """
     held: list[tuple[Path, np.ndarray]] = []
-    for item in read_inputs(encoder, paths):
+    for item in read_inputs(encoder, paths, batch):
         if isinstance(item, Unreadable):
             yield item
             continue

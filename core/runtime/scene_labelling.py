@@ -16,7 +16,8 @@ import numpy as np
 
 from edgefw.contracts.scheme import is_together, together
 from edgefw.errors import BundleError, DataError
-from edgefw.runtime.labelling import Encoder, Labelled, Unreadable, decide, read_inputs
+from edgefw.runtime.in_order import in_order
+from edgefw.runtime.labelling import Encoder, Labelled, Unreadable, decide, read_input
 from edgefw.runtime.opening import Opener
 
 if TYPE_CHECKING:
@@ -147,12 +148,12 @@ def label_scenes(
         encoders: from `scene_encoders`.
         pack: labels that fit the bundle.
         scenes: from `edgefw.runtime.pairing.scenes`.
-        batch: scenes per call of the runtime, and in memory per role.
+        batch: scenes per call of the runtime, in memory per role, and read ahead by several threads.
         top: labels per scene.
     """
     held: dict[str, list[_Row]] = {role: [] for role in encoders}
-    for scene in scenes:
-        for item in _rows(scene, encoders):
+    for items in in_order(lambda scene: list(_rows(scene, encoders)), scenes, batch):
+        for item in items:
             if not isinstance(item, _Row):
                 yield item
                 continue
@@ -182,11 +183,11 @@ def _rows(scene: Scene, encoders: Mapping[str, SceneEncoder]) -> Iterator[_Row |
         if own is None:
             yield Unpaired(path=path, modality=name)
             continue
-        for item in read_inputs(own, [path]):
-            if isinstance(item, Unreadable):
-                yield item
-            else:
-                images[name] = item[1]
+        item = read_input(own, path)
+        if isinstance(item, Unreadable):
+            yield item
+        else:
+            images[name] = item[1]
     left = dict(images)
     for role, encoder in encoders.items():
         if is_together(role) and encoder.sensors.keys() <= images.keys():

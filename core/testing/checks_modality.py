@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -47,6 +48,16 @@ def decoding_is_deterministic(subject: Subject) -> None:
     for name, values in _decoded(subject).items():
         again = subject.build().decode(sensor_files()[name], name)
         assert np.array_equal(values, again, equal_nan=values.dtype.kind == "f"), name
+
+
+def decoding_bears_threads(subject: Subject) -> None:
+    """One piece decodes in several threads at the same time, and gives the same values."""
+    modality = subject.piece
+    for name, values in _decoded(subject).items():
+        with ThreadPoolExecutor(4) as pool:
+            again = list(pool.map(modality.decode, [sensor_files()[name]] * 12, [name] * 12))
+        for one in again:
+            assert np.array_equal(values, one, equal_nan=values.dtype.kind == "f"), name
 
 
 def preprocessing_gives_the_students_input(subject: Subject) -> None:
@@ -103,6 +114,7 @@ CHECKS = (
     says_what_it_is,
     damaged_files_are_data_errors,
     decoding_is_deterministic,
+    decoding_bears_threads,
     preprocessing_gives_the_students_input,
     preprocessing_survives_the_bundle,
     pictures_can_be_looked_at,

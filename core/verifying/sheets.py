@@ -17,7 +17,7 @@ from edgefw.errors import DataError
 from edgefw.evaluation import balanced_top1, expected_calibration_error, top1
 from edgefw.evaluation.comparison import relative_errors, row_cosines
 from edgefw.labels.folders import scenes
-from edgefw.runtime.labelling import Encoder, Unreadable, read_inputs
+from edgefw.runtime.labelling import Encoder, Unreadable, read_input
 from edgefw.runtime.opening import single_input
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def _batches(
     labels: list[int] = []
     rows: list[dict[str, np.ndarray]] = []
     for files, label in _files(group):
-        read = {name: next(read_inputs(encoders[name], [path])) for name, path in files.items()}
+        read = {name: read_input(encoders[name], path) for name, path in files.items()}
         broken = [item for item in read.values() if isinstance(item, Unreadable)]
         sheet.unreadable += broken
         if not broken:

@@ -1,6 +1,9 @@
 """Labelling: what a bundle says about files, in batches of any size, with unreadable ones told."""
 
+import threading
+import time
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +11,7 @@ import pytest
 from edgefw.errors import BundleError, DataError, PluginError
 from edgefw.runtime.bundle import open_bundle
 from edgefw.runtime.label_pack import Label, LabelPack
-from edgefw.runtime.labelling import Encoder, Labelled, Unreadable, decide, label_images
+from edgefw.runtime.labelling import Encoder, Labelled, Unreadable, decide, label_images, read_inputs
 from edgefw.runtime.opening import Opener, single_input
 
 
@@ -60,6 +63,33 @@ def test_unreadable_files_are_told_and_the_rest_is_labelled(opened, pictures, tm
     assert unreadable[0].reason == "no image format that Pillow knows."
     assert "cannot be read" in unreadable[1].reason
     assert [item.path for item in found if isinstance(item, Labelled)] == good
+
+
+def test_files_are_read_ahead_no_further_than_a_batch(opened, pictures):
+    taken, path = [], min(pictures.rglob("*.png"))
+
+    def paths():
+        for number in range(1000):
+            taken.append(number)
+            yield path
+
+    results = label_images(encoder_of(opened), opened.label_pack(), paths(), batch=8)
+    next(results)
+    time.sleep(0.2)
+    assert 8 < len(taken) <= 2 * 8 + 4  # one batch, what waits, and an image in the hands of each thread
+    results.close()
+    assert threading.active_count() == 1
+
+
+def test_unreadable_files_are_told_in_their_place(opened, pictures, tmp_path):
+    good = sorted(pictures.rglob("*.png"))
+    paths = [path for at, picture in enumerate(good) for path in (picture, tmp_path / f"absent-{at}.png")]
+    assert [item if isinstance(item, Path) else item[0] for item in _paths(opened, paths)] == paths
+
+
+def _paths(opened, paths):
+    for item in read_inputs(encoder_of(opened), paths, 4):
+        yield item.path if isinstance(item, Unreadable) else item
 
 
 def test_a_label_below_its_threshold_is_not_said(opened):
