@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
 from typing import Generic, Literal, TypeVar
 
 T = TypeVar("T")
 
 Drop = Literal["oldest", "newest"]
-
-ASK_EVERY = 0.1
-"""Seconds between two questions of a waiting thread whether it shall stop."""
 
 
 class FrameQueue(Generic[T]):
@@ -51,20 +47,15 @@ class FrameQueue(Generic[T]):
             self._changed.notify_all()
             return True
 
-    def get(self, stopped: Callable[[], bool] | None = None) -> T | None:
+    def get(self) -> T | None:
         """Take the next item, waiting for it; None at the end.
-
-        Args:
-            stopped: asked again and again while nothing comes; once true, nothing is taken any more.
 
         Raises:
             BaseException: what the giving thread failed with, once its items are taken.
         """
         with self._changed:
-            while not self._items and not self._ended and not (stopped and stopped()):
-                self._changed.wait(None if stopped is None else ASK_EVERY)
-            if stopped and stopped():
-                return None
+            while not self._items and not self._ended:
+                self._changed.wait()
             if self._items:
                 item = self._items.popleft()
                 self._changed.notify_all()

@@ -1,30 +1,31 @@
-"""Decode, prepare and encode frames at the same time, each in a thread of its own, with a bounded number in memory.
+"""Read, prepare and encode frames at the same time, in threads of their own, with a bounded number in memory.
 
-    source --[frames]--> prepare --[inputs]--> encode        both queues hold a handful; nothing grows with time
+    source --[frames]--> prepare, encode --[embeddings]--> in order        nothing grows with time
 
-A live source never waits: when the first queue is full, frames are dropped by policy and counted. A file waits, and
+One thread reads. As many frames are encoded at the same time as there are encoders, and one more is prepared meanwhile. A
+live source never waits: when the queue of frames is full, frames are dropped by policy and counted. A file waits, and
 loses none.
 """
 
 from __future__ import annotations
 
+import queue
 import threading
-import time
-from collections.abc import Callable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from edgefw.camera.frame_queue import Drop, FrameQueue
 from edgefw.camera.frames import Frame, FrameSource
-
-T = TypeVar("T")
+from edgefw.runtime.in_order import InOrder
 
 QUEUE = 4
-"""Frames that wait between two threads."""
+"""Frames that wait between the source and whoever prepares them."""
 
 PATIENCE = 3.0
 """Seconds for which the end waits for a source that is in the middle of something."""
+
+Encode = Callable[[np.ndarray], np.ndarray]
 
 
 class Pipeline:
@@ -32,8 +33,8 @@ class Pipeline:
 
     Args:
         source: where frames come from.
-        prepare: from a frame to the encoder's input (C, H, W).
-        encode: from inputs (1, C, H, W) to embeddings (1, D).
+        prepare: from a frame to the encoder's input (C, H, W); runs in several threads at once.
+        encoders: from inputs (1, C, H, W) to embeddings (1, D); each is called by one thread at a time.
         drop: what a live source loses when encoding is slower: the oldest waiting frame, or the newest.
 
     Attributes:
@@ -45,14 +46,17 @@ class Pipeline:
         self,
         source: FrameSource,
         prepare: Callable[[Frame], np.ndarray],
-        encode: Callable[[np.ndarray], np.ndarray],
+        encoders: Sequence[Encode],
         drop: Drop = "oldest",
     ) -> None:
         self._source = source
         self._prepare = prepare
-        self._encode = encode
+        self._free: queue.SimpleQueue[Encode] = queue.SimpleQueue()
+        for encode in encoders:
+            self._free.put(encode)
         self._frames: FrameQueue[Frame] = FrameQueue(QUEUE, drop if source.live else None)
-        self._inputs: FrameQueue[tuple[Frame, np.ndarray]] = FrameQueue(QUEUE)
+        workers = len(encoders) + 1
+        self._encoding = InOrder(self._embedded, self._taken(), workers, 2 * workers)
         self.stopped = False
         self.hangs = False
 
@@ -71,42 +75,36 @@ class Pipeline:
         Raises:
             DataError: what source or preparation failed with.
         """
-        threads = [self._thread(self._read, self._frames), self._thread(self._make_inputs, self._inputs)]
-        for thread in threads:
-            thread.start()
+        reading = threading.Thread(target=self._read, daemon=True)
+        reading.start()
         try:
-            while (item := self._inputs.get(lambda: self.stopped)) is not None:
-                frame, pixels = item
-                yield frame, self._encode(pixels[None])[0]
+            yield from self._encoding.results(lambda: self.stopped)
         finally:
             self._source.close()
-            self._inputs.abandon()
             self._frames.abandon()
-            self._join(threads)
-
-    def _join(self, threads: list[threading.Thread]) -> None:
-        end = time.monotonic() + PATIENCE
-        for thread in threads:
-            thread.join(max(0.0, end - time.monotonic()))
-        self.hangs = any(thread.is_alive() for thread in threads)
-
-    def _thread(self, work: Callable[[], None], queue: FrameQueue[T]) -> threading.Thread:
-        def body() -> None:
-            try:
-                work()
-            except BaseException as error:  # noqa: BLE001 - raised again by the thread that reads
-                queue.end(error)
-            else:
-                queue.end()
-
-        return threading.Thread(target=body, daemon=True)
+            self._encoding.close()
+            self._encoding.join()
+            reading.join(PATIENCE)
+            self.hangs = reading.is_alive()
 
     def _read(self) -> None:
-        for frame in self._source.frames():
-            if not self._frames.put(frame):
-                return
+        try:
+            for frame in self._source.frames():
+                if not self._frames.put(frame):
+                    return
+        except BaseException as error:  # noqa: BLE001 - raised again by the thread that reads
+            self._frames.end(error)
+        else:
+            self._frames.end()
 
-    def _make_inputs(self) -> None:
+    def _taken(self) -> Iterator[Frame]:
         while (frame := self._frames.get()) is not None:
-            if not self._inputs.put((frame, self._prepare(frame))):
-                return
+            yield frame
+
+    def _embedded(self, frame: Frame) -> tuple[Frame, np.ndarray]:
+        pixels = self._prepare(frame)
+        encode = self._free.get()
+        try:
+            return frame, encode(pixels[None])[0]
+        finally:
+            self._free.put(encode)

@@ -23,6 +23,7 @@ class CameraOptions:
     realtime: bool = False
     drop: str | None = None
     frames: int | None = None
+    in_flight: int | None = None
     top: int | None = None
     show: Sequence[str] = ()
     out: Path | None = None
@@ -47,7 +48,7 @@ class CameraOptions:
         """
         given = [
             name
-            for name in ("threshold", "score", "cool_down", "budget_mb", "frames", "drop", "out")
+            for name in ("threshold", "score", "cool_down", "budget_mb", "frames", "in_flight", "drop", "out")
             if getattr(self, name) is not None
         ]
         given += ["heat_of"] if self.heat_of else []

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from edgefw.runtime.scene_labelling import Unpaired
 
 _TOLD = 5
+MOST_IN_FLIGHT = 4
+"""Frames that are encoded at the same time, unless said otherwise: each takes memory of its own."""
 
 
 @click.command()
@@ -30,7 +32,7 @@ _TOLD = 5
 @click.option("--modality", help="Sensor that unnamed sources come from; default: the bundle's first.")
 @click.option("--artefact", help="Compiled file to run; default: the best on the machine that verified.")
 @click.option("--top", type=click.IntRange(min=1), help="Labels per image; 1, in the records of frames 5.")
-@click.option("--batch", type=click.IntRange(min=1), help="Images in memory at a time; 16. Frames go one by one.")
+@click.option("--batch", type=click.IntRange(min=1), help="Images that run together; 16. Frames go one by one.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads; default: as the recipe said.")
 @click.option("--watch", is_flag=True, help="SOURCE is a folder that images are written into: label each as it comes.")
 @click.option("--keep", multiple=True, metavar="LABEL", help="Keep frames in which this label of the pack holds.")
@@ -47,6 +49,7 @@ _TOLD = 5
 @click.option("--heat-of", multiple=True, metavar="LABEL", help="Label whose heat map is drawn; each frame's best.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of drawn pictures, or a video file.")
 @click.option("--frames", type=click.IntRange(min=1), help="Stop after so many frames.")
+@click.option("--in-flight", type=click.IntRange(min=1), help="Frames encoded at once, at most one a thread; 4.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of lines.")
 @click.option("--jsonl", "as_lines", is_flag=True, help="Print one JSON object per image.")
 def command(
@@ -127,11 +130,11 @@ def _frames(
         raise click.UsageError("frames come one after the other: use --jsonl instead of --json.")
     role = modality or opened.modalities[0]
     chosen = opened.artefact(artefact, _known(opened, role))
-    encoder = _encoder(opened, role, chosen.name, threads)
+    encoders = _encoders(opened, role, chosen.name, threads, options.in_flight or MOST_IN_FLIGHT)
     about = {"bundle": opened.manifest.encoder, "artefact": chosen.name, "modality": role}
     names = None if pack is not None else _pack(opened, labels, None)
     maps = heat_maps(opened, role, threads) if "heat" in options.show else None
-    label_frames(opened, encoder, names, pack, sources, options, about, as_lines, maps)
+    label_frames(opened, encoders, names, pack, sources, options, about, as_lines, maps)
 
 
 class Chosen(NamedTuple):
@@ -151,7 +154,7 @@ def _images(
     check_sources(sources)
     role = modality or opened.modalities[0]
     chosen = opened.artefact(artefact, _known(opened, role))
-    encoder = _encoder(opened, role, chosen.name, threads)
+    (encoder,) = _encoders(opened, role, chosen.name, threads)
     return Chosen(
         label=lambda pack, batch, top: label_images(encoder, pack, find_images(sources), batch, top),
         about={"artefact": chosen.name, "modality": role},
@@ -252,17 +255,17 @@ def _known(opened: Bundle, role: str) -> str:
     return role
 
 
-def _encoder(opened: Bundle, role: str, artefact: str, threads: int | None) -> Encoder:
+def _encoders(opened: Bundle, role: str, artefact: str, threads: int | None, most: int = 1) -> list[Encoder]:
+    """As many as may run at the same time, `most` at most."""
     from edgefw.runtime.labelling import Encoder
     from edgefw.runtime.opening import Opener, single_input
 
     opener, entry = Opener(opened), opened.artefact(artefact)
-    return Encoder(
-        runner=opener.runner(entry, threads),
-        input=single_input(entry),
-        modality=opener.modality(role),
-        preprocessing=opener.preprocessing(role),
-    )
+    input, modality, contract = single_input(entry), opener.modality(role), opener.preprocessing(role)
+    return [
+        Encoder(runner=runner, input=input, modality=modality, preprocessing=contract)
+        for runner in opener.runners_at_once(entry, most, threads)
+    ]
 
 
 def _pack(opened: Bundle, labels: str | None, pack: Path | None) -> LabelPack:

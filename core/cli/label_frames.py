@@ -8,12 +8,15 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from edgefw.camera.frames import FrameSource
     from edgefw.camera.pack_file import PackFile
     from edgefw.camera.pipeline import Pipeline
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
 
 def label_frames(
     opened: Bundle,
-    encoder: Encoder,
+    encoders: Sequence[Encoder],
     pack: LabelPack | None,
     file: Path | None,
     sources: Sequence[str],
@@ -42,6 +45,7 @@ def label_frames(
     """Label every frame and say what changes; each frame as a JSON line with `as_lines`.
 
     Args:
+        encoders: for one sensor; they may run at the same time.
         pack: the labels, or None where they come from a file.
         file: the label pack that is read, and watched.
         about: what a stored line says of bundle and artefact.
@@ -55,11 +59,12 @@ def label_frames(
     watched = None if file is None else PackFile(file, lambda new: opened.fitting(new, str(file)))
     names = pack or (watched.first if watched else opened.label_pack())
     rule = _rule(names, options)
+    encoder = encoders[0]
     source = _source(sources, encoder, options)
     pipeline = Pipeline(
         source,
         lambda frame: encoder.preprocessing(frame.values),
-        lambda images: encoder.runner.run({encoder.input: images}),
+        [partial(_encoded, own) for own in encoders],
         options.drop or "oldest",  # type: ignore[arg-type]
     )
     with ExitStack() as open_things:
@@ -74,6 +79,11 @@ def label_frames(
         with asks_to_stop(pipeline.stop):
             done = _print(_records(pipeline, session, watched, options.frames, shown), as_lines, options.top or 1)
             _tell(done, time.monotonic() - began, pipeline, session, source)
+
+
+def _encoded(encoder: Encoder, images: np.ndarray) -> np.ndarray:
+    """Embeddings (1, D) of prepared images (1, C, H, W)."""
+    return encoder.runner.run({encoder.input: images})
 
 
 def _rule(pack: LabelPack, options: CameraOptions) -> Rule | None:

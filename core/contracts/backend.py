@@ -58,7 +58,7 @@ class Artefact:
 
 
 class Runner(Protocol):
-    """An opened artefact."""
+    """An opened artefact. One thread at a time calls a runner; other runners may run meanwhile."""
 
     inputs: Sequence[str]
 
@@ -76,6 +76,7 @@ class Backend(Protocol):
     - `check_compile()`, which raises an EdgefwError that says why nothing can be compiled on this machine; it is called
       before anything is trained (see `refuse_unready`);
     - `compile_onnx`, see `OnnxCompiler`;
+    - `open_many`, see `ManyOpener`;
     - `layers`, see `LayerShower`.
     """
 
@@ -108,6 +109,24 @@ class OnnxCompiler(Protocol):
 
         Raises:
             ExportError: if it cannot be compiled, or the compiled file is not what `source` says.
+        """
+        ...
+
+
+@runtime_checkable
+class ManyOpener(Protocol):
+    """A backend that can run one file in several threads at once; of others, one image runs at a time."""
+
+    def open_many(self, file: Path, most: int, threads: int | None = None) -> Sequence[Runner]:
+        """Runners on one copy of the weights, each for one image at a time, which may run at the same time.
+
+        Args:
+            file: as for `open`.
+            most: as many runners as there are threads, but no more than this.
+            threads: CPU threads, shared out among the runners; None: the backend's own option.
+
+        Raises:
+            BundleError: if the file is damaged or its runtime is not installed.
         """
         ...
 

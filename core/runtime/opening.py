@@ -6,11 +6,12 @@ modules import no torch. This module knows no technique.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import ValidationError
 
+from edgefw.contracts.backend import ManyOpener
 from edgefw.errors import BundleError, EdgefwError, MissingDependency, PluginNotFound
 from edgefw.registry.kinds import Kind
 from edgefw.registry.loading import Registry
@@ -70,13 +71,30 @@ class Opener:
         Raises:
             BundleError: if its runtime refuses the file, or its inputs are not those of the manifest.
         """
-        runner = self.backend(artefact).open(self._bundle.file(artefact), threads)
-        if set(runner.inputs) != set(artefact.inputs):
+        return self.runners_at_once(artefact, 1, threads)[0]
+
+    def runners_at_once(self, artefact: ArtefactEntry, most: int, threads: int | None = None) -> Sequence[Runner]:
+        """The artefact, opened for several threads that run it at the same time, where its backend can do that.
+
+        Args:
+            artefact: of this bundle.
+            most: runners at most, one per CPU thread.
+            threads: CPU threads of all together; None: the artefact's own option.
+
+        Raises:
+            BundleError: if its runtime refuses the file, or its inputs are not those of the manifest.
+        """
+        backend, file = self.backend(artefact), self._bundle.file(artefact)
+        if most > 1 and isinstance(backend, ManyOpener):
+            runners = backend.open_many(file, most, threads)
+        else:
+            runners = [backend.open(file, threads)]
+        if set(runners[0].inputs) != set(artefact.inputs):
             raise BundleError(
-                f"{self._bundle.source}: artefact '{artefact.name}' takes {', '.join(runner.inputs)}; "
+                f"{self._bundle.source}: artefact '{artefact.name}' takes {', '.join(runners[0].inputs)}; "
                 f"the manifest says {', '.join(artefact.inputs)}."
             )
-        return runner
+        return runners
 
     def runners(
         self, threads: int | None = None, without: Collection[str] = ()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
 
-from edgefw.contracts.backend import Artefact, CompileRequest
+from edgefw.contracts.backend import Artefact, CompileRequest, ManyOpener
 from edgefw.errors import BundleError
 from edgefw.testing.clean_import import imports_of
 from edgefw.testing.fakes import SIZE, embedding_network, pictures
@@ -62,6 +63,22 @@ def threads_can_be_limited(subject: Subject) -> None:
     assert runner.run({"rgb": request.examples["rgb"]}).shape[0] == len(request.examples["rgb"])
 
 
+def runners_run_at_the_same_time(subject: Subject) -> None:
+    """What `open_many` gives, one runner per thread and no more than asked for, answers from several threads alike."""
+    backend = subject.build()
+    if not isinstance(backend, ManyOpener):
+        return
+    artefact, request = _compiled(subject)
+    image = pictures(1, seed=5)
+    expected = _expected(request.network, image)
+    for most, threads, count in ((3, 2, 2), (2, 4, 2), (1, 2, 1)):
+        runners = backend.open_many(artefact.file, most, threads)
+        assert len(runners) == count, f"{len(runners)} runners: {most} at most, {threads} threads"
+        with ThreadPoolExecutor(count) as pool:
+            answers = pool.map(lambda runner: [runner.run({"rgb": image}) for _ in range(10)], runners)
+            assert all(cosine(answer, expected) >= 0.999 for own in answers for answer in own)
+
+
 def damaged_file_is_a_bundle_error(subject: Subject) -> None:
     """A file that is cut, empty or missing is a BundleError, not a crash of the runtime."""
     artefact, _ = _compiled(subject)
@@ -87,6 +104,7 @@ CHECKS = (
     file_agrees_with_the_network,
     batch_is_dynamic,
     threads_can_be_limited,
+    runners_run_at_the_same_time,
     damaged_file_is_a_bundle_error,
     imports_no_torch,
 )

@@ -14,6 +14,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,10 +46,12 @@ class ThreadPool:
 
     Attributes:
         generation: changes with the pool: a method of an earlier one must be loaded again before it runs.
+        turn: held by the runner that runs.
     """
 
     def __init__(self) -> None:
         self.generation = 0
+        self.turn = Lock()
 
     def resize(self, threads: int | None) -> None:
         """Give the pool so many threads; None leaves it as it is."""
@@ -82,11 +85,12 @@ class ExecuTorchRunner:
         """Embeddings (B, D) float32 of {input name: (B, C, H, W) float32}."""
         import torch
 
-        POOL.resize(self._threads)
-        if self._generation != POOL.generation:
-            self._load()
         rows = [torch.from_numpy(np.ascontiguousarray(feeds[name], np.float32)) for name in self.inputs]
-        found = [self._one([images[number : number + 1] for images in rows]) for number in range(len(rows[0]))]
+        with POOL.turn:
+            POOL.resize(self._threads)
+            if self._generation != POOL.generation:
+                self._load()
+            found = [self._one([images[number : number + 1] for images in rows]) for number in range(len(rows[0]))]
         return np.concatenate(found)
 
     def _one(self, images: Sequence[Any]) -> np.ndarray:

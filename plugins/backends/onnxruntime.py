@@ -18,6 +18,7 @@ from pydantic import Field
 import edgefw
 from edgefw.contracts.backend import Artefact, CompileRequest
 from edgefw.errors import BundleError, MissingDependency
+from edgefw.runtime.in_order import processors
 from edgefw.runtime.integer_products import exact_session
 
 if TYPE_CHECKING:
@@ -78,6 +79,13 @@ class OnnxRuntimeBackend:
     def open(self, file: Path, threads: int | None = None) -> OnnxRunner:
         """A session on the CPU; `threads` goes before the option of the recipe."""
         return OnnxRunner(open_session(file, threads or self._config.threads))
+
+    def open_many(self, file: Path, most: int, threads: int | None = None) -> list[OnnxRunner]:
+        """One session that several threads run; each of them computes, and what threads are left are a pool for all."""
+        total = threads or self._config.threads or processors()
+        count = min(most, total)
+        session = open_session(file, total - count + 1)
+        return [OnnxRunner(session) for _ in range(count)]
 
     def layers(self, file: Path, feeds: Mapping[str, np.ndarray]) -> list[LayerOutput]:
         """The output of every layer of a file; needs the package onnx."""

@@ -11,6 +11,7 @@ int8. One image runs through a graph of fixed shape, which is faster than the dy
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,6 +22,7 @@ import edgefw
 from edgefw.contracts.backend import Artefact, CompileRequest
 from edgefw.errors import BundleError, ExportError, MissingDependency
 from edgefw.plugins.backends.one_file import read_parts
+from edgefw.runtime.in_order import processors
 
 if TYPE_CHECKING:
     from edgefw.plugins.backends.openvino_ir import IrWriter
@@ -78,6 +80,13 @@ class OpenVinoRunner:
         result: np.ndarray = request.infer(rows, share_inputs=True)[0]
         return result
 
+    def beside(self) -> OpenVinoRunner:
+        """Another runner on the same graph of one image, which may run at the same time."""
+        other = copy(self)
+        other._single = self._single.get_compiled_model().create_infer_request()
+        other._many = None
+        return other
+
     def layers(self) -> dict[str, int]:
         """How many layers that compute run in which type ("f32", "u8"), for one image."""
         counts: dict[str, int] = {}
@@ -120,11 +129,21 @@ class OpenVinoBackend:
 
     def open(self, file: Path, threads: int | None = None) -> OpenVinoRunner:
         """A model on the CPU; `threads` goes before the option of the recipe."""
+        return self._opened(file, threads)
+
+    def open_many(self, file: Path, most: int, threads: int | None = None) -> list[OpenVinoRunner]:
+        """One graph with as many streams as runners; threads are shared out among the streams."""
+        total = threads or self._config.threads or processors()
+        count = min(most, total)
+        first = self._opened(file, total, streams=count)
+        return [first, *(first.beside() for _ in range(count - 1))]
+
+    def _opened(self, file: Path, threads: int | None, streams: int | None = None) -> OpenVinoRunner:
         graph, weights = read_parts(file, PARTS)
         core = _core(file)
         if reason := self._not_offered(core):
             raise BundleError(f"{file}: {reason}")
-        return self._runner(core, file, lambda: core.read_model(graph, weights), threads)
+        return self._runner(core, file, lambda: core.read_model(graph, weights), threads, streams=streams)
 
     def open_float(self, file: Path) -> OpenVinoRunner:
         """An ONNX file in f32, whatever the option: what an export is checked with.
@@ -139,7 +158,13 @@ class OpenVinoBackend:
             raise ExportError(str(error)) from error
 
     def _runner(
-        self, core: Any, file: Path, read: Callable[[], Any], threads: int | None, precision: Precision | None = None
+        self,
+        core: Any,
+        file: Path,
+        read: Callable[[], Any],
+        threads: int | None,
+        precision: Precision | None = None,
+        streams: int | None = None,
     ) -> OpenVinoRunner:
         settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
@@ -147,6 +172,8 @@ class OpenVinoBackend:
         }
         if number := threads or self._config.threads:
             settings["INFERENCE_NUM_THREADS"] = number
+        if streams:
+            settings["NUM_STREAMS"] = streams
         try:
             return OpenVinoRunner(core, read(), settings)
         except Exception as error:  # openvino raises RuntimeError and TypeError, over several lines

@@ -47,10 +47,51 @@ def prepare(frame: Frame) -> np.ndarray:
 
 
 def test_a_file_loses_nothing_and_stays_in_order():
-    pipeline = Pipeline(Counting(200), prepare, lambda images: images * 2)
+    pipeline = Pipeline(Counting(200), prepare, [lambda images: images * 2])
     seen = [(frame.number, float(embedding[0])) for frame, embedding in pipeline.run()]
     assert seen == [(number, 2.0 * number) for number in range(200)]
     assert pipeline.dropped == 0
+
+
+def test_as_many_frames_are_encoded_at_once_as_there_are_encoders():
+    together = threading.Barrier(3)
+
+    def wait_for_the_others(images: np.ndarray) -> np.ndarray:
+        together.wait(10)
+        return images
+
+    pipeline = Pipeline(Counting(9), prepare, [wait_for_the_others] * 3)
+    assert [frame.number for frame, _ in pipeline.run()] == list(range(9))
+
+
+def test_encoders_of_unlike_speed_keep_the_order_and_run_one_frame_at_a_time():
+    class Encoder:
+        def __init__(self, seconds: float) -> None:
+            self.seconds, self.busy, self.done = seconds, threading.Lock(), 0
+
+        def __call__(self, images: np.ndarray) -> np.ndarray:
+            assert self.busy.acquire(blocking=False)
+            time.sleep(self.seconds)
+            self.done += 1
+            self.busy.release()
+            return images
+
+    slow, fast = Encoder(0.02), Encoder(0.002)
+    pipeline = Pipeline(Counting(40), prepare, [slow, fast])
+    assert [(frame.number, float(row[0])) for frame, row in pipeline.run()] == [(at, float(at)) for at in range(40)]
+    assert 0 < slow.done < fast.done
+
+
+def test_a_frame_that_cannot_be_encoded_says_why_after_those_before_it():
+    def refuse_five(images: np.ndarray) -> np.ndarray:
+        if images[0] == 5:
+            raise DataError("no room.")
+        return images
+
+    frames = Pipeline(Counting(20), prepare, [refuse_five, refuse_five]).run()
+    assert [next(frames)[0].number for _ in range(5)] == [0, 1, 2, 3, 4]
+    with pytest.raises(DataError, match="no room"):
+        next(frames)
 
 
 @pytest.mark.parametrize("drop", ["oldest", "newest"])
@@ -61,7 +102,7 @@ def test_a_live_source_drops_what_a_slow_encoder_cannot_take_and_counts_it(drop)
         time.sleep(0.005)
         return images
 
-    pipeline = Pipeline(source, prepare, slow, drop)
+    pipeline = Pipeline(source, prepare, [slow], drop)
     numbers = [frame.number for frame, _ in pipeline.run()]
     assert numbers == sorted(set(numbers))
     assert pipeline.dropped > 0
@@ -72,18 +113,19 @@ def test_a_live_source_drops_what_a_slow_encoder_cannot_take_and_counts_it(drop)
         assert numbers[:QUEUE] == list(range(QUEUE))  # what waits is never what goes
 
 
-def test_no_more_frames_wait_than_the_queues_hold():
+@pytest.mark.parametrize("encoders", [1, 3])
+def test_no_more_frames_wait_than_the_queues_hold(encoders):
     source = Counting()
-    frames = Pipeline(source, prepare, lambda images: images).run()
+    frames = Pipeline(source, prepare, [lambda images: images] * encoders).run()
     next(frames)
     time.sleep(0.2)
-    assert source.given <= 2 * QUEUE + 4
+    assert source.given <= QUEUE + 2 * (encoders + 1) + 3
     frames.close()
     assert source.closed.is_set()
 
 
 def test_a_source_that_fails_says_why_after_its_frames():
-    frames = Pipeline(Counting(fails=5), prepare, lambda images: images).run()
+    frames = Pipeline(Counting(fails=5), prepare, [lambda images: images]).run()
     assert [next(frames)[0].number for _ in range(5)] == [0, 1, 2, 3, 4]
     with pytest.raises(DataError, match="the camera burns"):
         next(frames)
@@ -96,13 +138,13 @@ def test_a_preparation_that_fails_ends_the_source_too():
         raise DataError("not this one.")
 
     with pytest.raises(DataError, match="not this one"):
-        next(Pipeline(source, refuse, lambda images: images).run())
+        next(Pipeline(source, refuse, [lambda images: images]).run())
     assert source.closed.is_set()
 
 
 def test_an_early_end_leaves_no_thread():
     before = threading.active_count()
-    frames = Pipeline(Counting(), prepare, lambda images: images).run()
+    frames = Pipeline(Counting(), prepare, [lambda images: images]).run()
     next(frames)
     frames.close()
     assert threading.active_count() == before
@@ -123,7 +165,7 @@ class Hanging(Counting):
 def test_a_read_that_hangs_holds_up_neither_the_wish_to_stop_nor_the_end(monkeypatch):
     monkeypatch.setattr("edgefw.camera.pipeline.PATIENCE", 0.1)
     source = Hanging(live=True)
-    pipeline = Pipeline(source, prepare, lambda images: images)
+    pipeline = Pipeline(source, prepare, [lambda images: images])
     threading.Timer(0.3, pipeline.stop).start()
     began = time.monotonic()
     assert len(list(pipeline.run())) == 3
@@ -133,7 +175,7 @@ def test_a_read_that_hangs_holds_up_neither_the_wish_to_stop_nor_the_end(monkeyp
 
 
 def test_a_wish_to_stop_is_met_before_the_next_frame():
-    pipeline = Pipeline(Counting(), prepare, lambda images: images)
+    pipeline = Pipeline(Counting(), prepare, [lambda images: images])
     frames = pipeline.run()
     assert next(frames)[0].number == 0
     pipeline.stop()

@@ -60,6 +60,20 @@ def test_a_video_prints_a_line_when_what_is_seen_changes(edgefw, bundle, video):
     assert "30 frames in" in err and "dropped 0" in err and "red 20, blue 10" in err
 
 
+@pytest.mark.parametrize("artefact", ["onnxruntime-fp32", "onnxruntime-int8-static"])
+def test_frames_in_flight_change_nothing_but_the_speed(edgefw, bundle, video, artefact):
+    told = []
+    for more in ((), ("--in-flight", 1), ("--threads", 3), ("--threads", 4, "--in-flight", 2)):
+        code, out, err = edgefw("label", bundle, video, "--artefact", artefact, "--jsonl", *more)
+        assert code == 0 and "30 frames in" in err and "dropped 0" in err
+        told.append([{**json.loads(line), "time": ""} for line in out.splitlines()])
+    assert [record["frame"] for record in told[0]] == list(range(30))
+    for other in told[1:]:
+        assert [record["label"] for record in other] == [record["label"] for record in told[0]]
+        scores = [[record["score"] for record in records] for records in (other, told[0])]
+        assert scores[0] == pytest.approx(scores[1], rel=1e-5)
+
+
 def test_every_frame_is_a_json_line_on_request(edgefw, bundle, video):
     code, out, _ = edgefw("label", bundle, video, "--jsonl", "--frames", 12)
     records = [json.loads(line) for line in out.splitlines()]
@@ -193,7 +207,7 @@ def test_a_reader_that_goes_away_ends_the_labeller_with_its_totals(bundle, video
 
 
 def test_what_does_not_go_together_is_refused(edgefw, bundle, video, tmp_path):
-    for option in (("--threshold", 0.3), ("--frames", 2), ("--realtime",), ("--drop", "newest")):
+    for option in (("--threshold", 0.3), ("--frames", 2), ("--realtime",), ("--drop", "newest"), ("--in-flight", 2)):
         assert f"{option[0]} is for frames" in refusal(edgefw("label", bundle, tmp_path, *option))
     assert "--budget-mb is the budget of --store" in refusal(
         edgefw("label", bundle, video, "--keep", "red", "--budget-mb", 1)
