@@ -38,7 +38,7 @@ class InOrder(Generic[T, R]):
     """
 
     def __init__(self, work: Callable[[T], R], items: Iterable[T], threads: int, ahead: int) -> None:
-        self._work, self._items, self._ahead = work, items, max(threads, ahead)
+        self._work, self._items, self._ahead = work, iter(items), max(threads, ahead)
         self._turn = threading.Lock()
         self._changed = threading.Condition()
         self._places: deque[_Place[R]] = deque()
@@ -55,8 +55,6 @@ class InOrder(Generic[T, R]):
         Raises:
             BaseException: what the work on an item failed with, in its place; what taking items failed with, at the end.
         """
-        iterator = iter(self._items)
-        self._next_item = lambda: next(iterator)
         for thread in self._threads:
             thread.start()
         try:
@@ -114,11 +112,13 @@ class InOrder(Generic[T, R]):
             if not self._has_room():
                 return None
             try:
-                item = self._next_item()
+                item = next(self._items)
             except StopIteration:
-                return self._finish()
+                self._finish()
+                return None
             except BaseException as error:  # noqa: BLE001 - raised again by the thread that reads
-                return self._finish(error)
+                self._finish(error)
+                return None
             place: _Place[R] = _Place()
             with self._changed:
                 if not self._ended:
