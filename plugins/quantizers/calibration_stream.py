@@ -1,8 +1,7 @@
 """Feeds calibration samples to ONNX Runtime chunk by chunk, so that memory does not grow with their number.
 
-onnxruntime.quantization keeps every activation of every calibration batch until a collection ends (onnxruntime#10503:
-256 GB). Its strided mode ends a collection after each stride and merges the ranges or histograms; this reader makes one
-stride of one chunk. Knows ONNX Runtime's reader protocol; decodes nothing and decides no range.
+A collection of onnxruntime.quantization keeps what each of its chunks gave; whoever reads a stride of one chunk per collection
+keeps one. Knows ONNX Runtime's reader protocol; decodes nothing and decides no range.
 """
 
 from __future__ import annotations

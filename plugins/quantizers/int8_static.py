@@ -3,8 +3,7 @@
 Affine quantisation (Jacob et al. 2018, arXiv:1712.05877, section 2.1): r = S (q - Z), with weights in symmetric int8 per
 output channel and activations in uint8 (or int8) per tensor. Ranges of activations come from calibration samples: their
 minimum and maximum, a percentile, or the range of least Kullback-Leibler divergence. onnxruntime.quantization does the
-arithmetic; calibration runs in strides of `batch` samples whose ranges are merged, so memory does not grow with the
-number of samples. By default only convolutions and matrix products with weights become int8; what lies between them,
+arithmetic; `activation_ranges` feeds it, in memory that does not grow with the number of samples. By default only convolutions and matrix products with weights become int8; what lies between them,
 and attention's products of two activations, stays float: quantising those costs a transformer more accuracy than it
 saves. It makes files smaller; whether it also makes them faster depends on the machine, and `verify` measures it.
 """
@@ -40,8 +39,17 @@ class StaticConfig(edgefw.TechniqueConfig):
     exclude: list[str] = Field(default=[], description="shell patterns of node names that stay float")
     per_channel: bool = Field(default=True, description="one weight scale per output channel, not per tensor")
     activation: Literal["uint8", "int8"] = Field(default="uint8", description="uint8 for x86, int8 for ARM")
+    zero_point: Literal["auto", "affine", "symmetric"] = Field(
+        default="auto",
+        description="affine: the range as measured; symmetric: around 0; auto: symmetric for int8 alone",
+    )
     reduce_range: bool = Field(default=False, description="7-bit weights: the fast kernel on x86 without VNNI")
     batch: int = Field(default=4, ge=1, description="calibration samples in memory at a time")
+
+    @property
+    def is_symmetric(self) -> bool:
+        """Whether the range of an activation lies around 0."""
+        return self.activation == "int8" if self.zero_point == "auto" else self.zero_point == "symmetric"
 
 
 class Int8Static:
@@ -108,38 +116,29 @@ class Int8Static:
     def _run(
         self, source: Path, target: Path, calibration: Calibration, operators: list[str], excluded: list[str]
     ) -> None:
-        from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+        from onnxruntime.quantization import QDQQuantizer, QuantType
 
-        from edgefw.plugins.quantizers.calibration_stream import CalibrationStream
-        from edgefw.plugins.quantizers.onnx_graph import quiet
+        from edgefw.plugins.quantizers.activation_ranges import RangeOptions, activation_ranges
+        from edgefw.plugins.quantizers.onnx_graph import quiet, with_shapes
 
         config = self._config
-        methods = {
-            "minmax": CalibrationMethod.MinMax,
-            "percentile": CalibrationMethod.Percentile,
-            "entropy": CalibrationMethod.Entropy,
-        }
+        options = RangeOptions(method=config.ranges, percentile=config.percentile, chunk=config.batch)
         try:
             with quiet():
-                quantize_static(
-                    str(source),
-                    str(target),
-                    CalibrationStream(calibration, config.batch),
-                    quant_format=QuantFormat.QDQ,
-                    op_types_to_quantize=operators,
-                    nodes_to_exclude=excluded,
-                    per_channel=config.per_channel,
-                    reduce_range=config.reduce_range,
-                    activation_type=QuantType.QUInt8 if config.activation == "uint8" else QuantType.QInt8,
-                    weight_type=QuantType.QInt8,
-                    calibrate_method=methods[config.ranges],
-                    extra_options={
-                        "CalibStridedMinMax": 1,
-                        "CalibPercentile": config.percentile,
-                        "CalibTensorRangeSymmetric": False,
-                        "ActivationSymmetric": config.activation == "int8",
-                    },
+                quantizer = QDQQuantizer(
+                    with_shapes(source),
+                    config.per_channel,
+                    config.reduce_range,
+                    QuantType.QInt8,
+                    QuantType.QUInt8 if config.activation == "uint8" else QuantType.QInt8,
+                    activation_ranges(source, operators, calibration, options),
+                    [],
+                    excluded,
+                    operators,
+                    {"ActivationSymmetric": config.is_symmetric},
                 )
+                quantizer.quantize_model()
+                quantizer.model.save_model_to_file(str(target), False)
         except ExportError:
             raise
         except Exception as error:  # whatever a graph makes onnxruntime stumble over

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnxruntime.quantization import quant_pre_process
+from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
 
 from edgefw.errors import ExportError
 
@@ -62,6 +63,23 @@ def preprocessed(source: Path, target: Path) -> onnx.ModelProto:
         return onnx.load(target)
     except Exception as error:
         raise ExportError(f"{source}: onnxruntime cannot prepare it for quantisation ({error}).") from error
+
+
+def loaded(file: Path) -> onnx.ModelProto:
+    """The model of a file, as it is.
+
+    Raises:
+        ExportError: if the file cannot be read.
+    """
+    try:
+        return onnx.load(file)
+    except Exception as error:
+        raise ExportError(f"{file}: it cannot be read as ONNX ({error}).") from error
+
+
+def with_shapes(file: Path) -> onnx.ModelProto:
+    """The model as onnxruntime's quantizers want it: with the shape of every tensor that can be known."""
+    return load_model_with_shape_infer(file)
 
 
 def activation_products(model: onnx.ModelProto) -> list[str]:

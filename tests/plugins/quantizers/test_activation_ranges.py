@@ -1,0 +1,112 @@
+"""Ranges from chunks equal those that onnxruntime finds when it keeps every sample; bounded memory by construction."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, create_calibrator, quantize_static
+
+from edgefw.plugins.quantizers import activation_ranges as module
+from edgefw.plugins.quantizers.activation_ranges import RangeOptions, activation_ranges
+from edgefw.plugins.quantizers.int8_static import Int8Static, StaticConfig
+from edgefw.plugins.quantizers.onnx_graph import preprocessed, quiet
+
+OPERATORS = ["Conv", "Gemm"]
+METHODS = {"minmax": CalibrationMethod.MinMax, "percentile": CalibrationMethod.Percentile}
+METHODS["entropy"] = CalibrationMethod.Entropy
+
+
+class Whole:
+    """All samples at once, as the library's examples read them."""
+
+    def __init__(self, values):
+        self._next = {"image": values}
+
+    def get_next(self):
+        found, self._next = self._next, None
+        return found
+
+
+@pytest.fixture
+def clean(conv_file, tmp_path):
+    preprocessed(conv_file, tmp_path / "clean.onnx")
+    return tmp_path / "clean.onnx"
+
+
+@pytest.fixture
+def uneven(images):
+    """The first samples are dark: whoever takes the width of a bin from them needs thousands of bins."""
+    return images * np.linspace(0.01, 2.0, len(images), dtype=np.float32)[:, None, None, None]
+
+
+def found(clean, calibration, method, values, chunk=3, percentile=99.9):
+    options = RangeOptions(method=method, percentile=percentile, chunk=chunk)
+    with quiet():
+        ranges = activation_ranges(clean, OPERATORS, calibration(values), options)
+    return {name: [bound.item() for bound in ranges[name].range_value] for name in ranges}
+
+
+def kept_whole(clean, tmp_path, method, values, percentile=99.9):
+    options = {"percentile": percentile, "symmetric": False}
+    with quiet():
+        own = create_calibrator(clean, OPERATORS, str(tmp_path / "a.onnx"), METHODS[method], extra_options=options)
+        own.collect_data(Whole(values))
+        ranges = own.compute_data()
+    return {name: [bound.item() for bound in ranges[name].range_value] for name in ranges}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("chunk", [1, 7, 64])
+def test_ranges_equal_those_of_the_library_with_all_samples_kept(clean, calibration, uneven, tmp_path, method, chunk):
+    assert found(clean, calibration, method, uneven, chunk) == kept_whole(clean, tmp_path, method, uneven)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_order_of_the_samples_does_not_matter(clean, calibration, uneven, method):
+    assert found(clean, calibration, method, uneven) == found(clean, calibration, method, uneven[::-1].copy())
+
+
+@pytest.mark.parametrize("held", [1, 20_000])
+def test_tensors_in_small_groups_give_the_same(clean, calibration, uneven, monkeypatch, held):
+    together = found(clean, calibration, "percentile", uneven)
+    monkeypatch.setattr(module, "HELD", held)
+    assert found(clean, calibration, "percentile", uneven) == together
+
+
+def test_percentile_is_that_of_all_values_to_two_bins(clean, calibration, uneven):
+    low, high = found(clean, calibration, "percentile", uneven, percentile=99.0)["image"]
+    bin_width = 2 * float(np.abs(uneven).max()) / 2048  # the tail is thin: one empty bin beside it
+    assert low == pytest.approx(np.percentile(uneven, 0.5), abs=2 * bin_width)
+    assert high == pytest.approx(np.percentile(uneven, 99.5), abs=2 * bin_width)
+
+
+def test_images_of_zeros_are_no_obstacle(clean, calibration, images):
+    assert found(clean, calibration, "percentile", images * 0)["image"] == [0.0, 0.0]
+
+
+def test_what_is_held_bounds_samples_and_tensors(clean, monkeypatch):
+    model = onnx.load(clean)
+    sizes = {"image": 4 * 3 * 16 * 16, "a": 4 * 16 * 8 * 8, "c": 4 * 64 * 8 * 8}
+    monkeypatch.setattr(module, "HELD", 20_000)
+    groups = list(module._groups(model, list(sizes), 8))
+    assert groups == [(["image", "a"], 2), (["c"], 1)]
+    assert all(chunk * sum(sizes[name] for name in group) <= 20_000 for group, chunk in groups)
+
+
+def test_int8_file_is_the_one_that_the_library_writes(conv_file, clean, calibration, images, tmp_path):
+    Int8Static(StaticConfig(), "q").quantize(conv_file, tmp_path / "ours.onnx", calibration(images))
+    with quiet():
+        quantize_static(
+            str(clean),
+            str(tmp_path / "theirs.onnx"),
+            Whole(images),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=OPERATORS,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+    ours, theirs = (onnx.load(tmp_path / f"{name}.onnx").graph for name in ("ours", "theirs"))
+    assert [node.SerializeToString() for node in ours.node] == [node.SerializeToString() for node in theirs.node]
+    for one, other in zip(ours.initializer, theirs.initializer, strict=True):
+        np.testing.assert_array_equal(numpy_helper.to_array(one), numpy_helper.to_array(other), err_msg=one.name)
