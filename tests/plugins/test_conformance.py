@@ -203,7 +203,7 @@ NEEDS_OPTIONS = {
 
 PACKAGES = {
     "backend/executorch": ("executorch",), "backend/ncnn": ("ncnn", "pnnx"), "backend/openvino": ("openvino",),
-    "quantizer/int8-pt2e": ("executorch",),
+    "quantizer/int8-nncf": ("nncf",), "quantizer/int8-pt2e": ("executorch",),
 }  # fmt: skip
 """Techniques of an extra -> what must be installed to try them."""
 

@@ -1,0 +1,145 @@
+"""Static int8 of an ONNX file by NNCF, controlled by its accuracy on training samples, in bounded time.
+
+Affine quantisation (Jacob et al. 2018, arXiv:1712.05877, section 2.1) with NNCF's ranges, its propagation of roundings through the graph, and its correction of
+biases (Nagel et al. 2019, arXiv:1906.04721, section 4.2). With `transformer: true` also SmoothQuant (Xiao et al. 2023, arXiv:2211.10438): a channel's range
+moves from activations into weights. If embeddings then stray too far from the float file's, parts go back to float, worst first, until they do not, or
+`seconds` are over. NNCF's own accuracy control does the same without a clock, and hands nothing over before it ends, so the search is ours
+(`float_again`); it is judged by the cosine on calibration samples, never on test samples. NNCF's usage statistics are kept off.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+import edgefw
+from edgefw.contracts.quantizer import Calibration, QuantizationReport
+from edgefw.errors import ExportError, MissingDependency
+
+if TYPE_CHECKING:
+    from edgefw.plugins.quantizers.float_again import Found
+    from edgefw.registry.technique import Register
+
+INSTALL = 'pip install "edgefw[nncf,train]"'
+FEW = 16
+"""Samples on which parts are ranked."""
+
+
+class NncfConfig(edgefw.TechniqueConfig):
+    """Options of int8 by NNCF."""
+
+    min_cosine: float = Field(
+        default=0.995, gt=0.0, lt=1.0, description="mean cosine to the float file that calibration samples keep"
+    )
+    seconds: float = Field(default=300.0, ge=0.0, description="time for giving parts back to float; 0: never")
+    zero_point: Literal["affine", "symmetric"] = Field(
+        default="affine", description="affine: activations in their range as measured; symmetric: around 0"
+    )
+    bias_correction: bool = Field(default=True, description="biases make up for the mean error of int8 weights")
+    transformer: bool = Field(default=False, description="NNCF's patterns for transformers, and SmoothQuant")
+    exclude: list[str] = Field(default=[], description="shell patterns of node names that stay float")
+
+
+class Int8Nncf:
+    """Level "onnx"."""
+
+    level = "onnx"
+    precision = "int8-nncf"
+
+    def __init__(self, config: NncfConfig, path: str) -> None:
+        self._config = config
+        self._path = path
+
+    def quantize(self, source: Path, target: Path, calibration: Calibration) -> QuantizationReport:
+        """Write `target`; the first int8 file is made whatever time it takes.
+
+        Raises:
+            ExportError: if NNCF cannot quantise the graph, or the file does not shrink.
+            MissingDependency: if nncf is not installed.
+        """
+        import onnx
+
+        from edgefw.plugins.quantizers.float_again import Search, parts
+        from edgefw.plugins.quantizers.nncf_graph import Judge, rounded_graph
+        from edgefw.plugins.quantizers.onnx_graph import named_nodes, preprocessed, quiet
+
+        started = time.monotonic()
+        with tempfile.TemporaryDirectory() as folder:
+            model = preprocessed(source, Path(folder) / "clean.onnx")
+        excluded = named_nodes(model, tuple(self._config.exclude), self._path)
+        try:
+            with quiet():
+                rounded = rounded_graph(model, calibration, self._config, excluded)
+        except ImportError as error:
+            raise MissingDependency(f"{self._path}: int8-nncf needs {error.name}. Run: {INSTALL}") from error
+        except ExportError:
+            raise
+        except Exception as error:  # whatever a graph makes NNCF stumble over
+            raise ExportError(f"{self._path}: NNCF cannot quantise the graph ({error}).") from error
+        judge, until = Judge(model, calibration), time.monotonic() + self._config.seconds
+        search = Search(
+            source=model,
+            few=lambda graph: judge.cosine(graph, FEW),
+            all=judge.cosine,
+            wanted=self._config.min_cosine,
+            time_left=lambda: time.monotonic() < until,
+        )
+        found = search.run(rounded)
+        onnx.save(found.model, target)
+        numbers = {"parts": len(parts(rounded)), "samples": calibration.samples}
+        return self._report(source, target, found, {**numbers, "seconds_taken": round(time.monotonic() - started, 1)})
+
+    def _report(self, source: Path, target: Path, found: Found, numbers: dict[str, Any]) -> QuantizationReport:
+        before, after = source.stat().st_size, target.stat().st_size
+        if after >= before:
+            raise ExportError(f"{self._path}: int8-nncf made the file larger ({before} to {after} bytes).")
+        details = {
+            **self._config.model_dump(),
+            **numbers,
+            "cosine": round(found.cosine, 6),
+            "float_layers": [name for part in found.parts for name in part.layers],
+            "out_of_time": found.out_of_time,
+            "bytes_before": before,
+            "bytes_after": after,
+        }
+        return QuantizationReport(details=details, warnings=self._warnings(found, numbers["parts"]))
+
+    def _warnings(self, found: Found, parts: int) -> tuple[str, ...]:
+        if found.cosine >= self._config.min_cosine:
+            return ()
+        reason = (
+            f"{self._config.seconds:g} seconds were over; give more with `seconds`"
+            if found.out_of_time
+            else "more parts in float did not help"
+        )
+        told = (
+            f"int8-nncf: cosine {found.cosine:.4f} on calibration samples is below {self._config.min_cosine:g} with "
+            f"{len(found.parts)} of {parts} parts in float: {reason}. This is the best file found."
+        )
+        return (told,)
+
+
+def build(config: NncfConfig, context: edgefw.BuildContext) -> Int8Nncf:
+    """The quantizer; nothing is read yet."""
+    return Int8Nncf(config, context.path or "int8-nncf")
+
+
+@edgefw.hookimpl
+def edgefw_register_quantizers(register: Register) -> None:
+    """Offer `int8-nncf`."""
+    register(
+        edgefw.Technique(
+            name="int8-nncf",
+            config=NncfConfig,
+            build=build,
+            provides=frozenset({"onnx"}),
+            needs=frozenset({"backend.onnx"}),
+            requires=("nncf", "onnx", "onnxruntime"),
+            install=INSTALL,
+            paper="arXiv:1712.05877",
+        )
+    )

@@ -1,0 +1,106 @@
+"""What NNCF makes of an ONNX graph, and how far the answers of a graph are from those of its float source.
+
+Samples come one at a time, and of each no more is kept than its embedding. Decides nothing about which layers stay float.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from edgefw.contracts.quantizer import Calibration
+from edgefw.errors import ExportError
+from edgefw.plugins.quantizers.calibration_stream import rechunked
+from edgefw.runtime.integer_products import exact_session
+
+if TYPE_CHECKING:
+    from edgefw.plugins.quantizers.int8_nncf import NncfConfig
+
+_TELEMETRY = "openvino_telemetry"
+_CHUNK = 4
+
+
+def silent_nncf() -> Any:
+    """The package nncf, imported where its telemetry cannot be: it would send usage statistics without asking."""
+    held = sys.modules.get(_TELEMETRY)
+    sys.modules[_TELEMETRY] = None  # type: ignore[assignment]
+    try:
+        import nncf
+    finally:
+        del sys.modules[_TELEMETRY]
+        if held is not None:
+            sys.modules[_TELEMETRY] = held
+    return nncf
+
+
+def rounded_graph(
+    model: onnx.ModelProto, calibration: Calibration, config: NncfConfig, excluded: list[str]
+) -> onnx.ModelProto:
+    """The graph with QuantizeLinear and DequantizeLinear pairs and int8 weights; `model` is left as it is.
+
+    Raises:
+        ExportError: if there is no sample, or no layer becomes int8.
+    """
+    if calibration.samples < 1:
+        raise ExportError("int8-nncf: there is no calibration sample. Give training data, or export.calibration.")
+    nncf = silent_nncf()
+    advanced = nncf.AdvancedQuantizationParameters(disable_bias_correction=not config.bias_correction)
+    preset = nncf.QuantizationPreset.MIXED if config.zero_point == "affine" else nncf.QuantizationPreset.PERFORMANCE
+    made: onnx.ModelProto = nncf.quantize(
+        model,
+        nncf.Dataset(_Rows(calibration)),
+        preset=preset,
+        subset_size=calibration.samples,
+        model_type=nncf.ModelType.TRANSFORMER if config.transformer else None,
+        ignored_scope=nncf.IgnoredScope(names=excluded) if excluded else None,
+        advanced_parameters=advanced,
+    )
+    if not any(node.op_type == "QuantizeLinear" for node in made.graph.node):
+        raise ExportError("int8-nncf: NNCF made no layer int8. Remove the quantizer, or some of `exclude`.")
+    return made
+
+
+class _Rows:
+    """Calibration samples one at a time; each iteration is a fresh pass."""
+
+    def __init__(self, calibration: Calibration) -> None:
+        self._calibration = calibration
+
+    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
+        return rechunked(self._calibration.batches(), 1)
+
+
+class Judge:
+    """Cosines between the embeddings of a graph and those of its float source, on calibration samples."""
+
+    def __init__(self, source: onnx.ModelProto, calibration: Calibration) -> None:
+        self._calibration = calibration
+        self._expected = _unit(self._embeddings(source, calibration.samples))
+
+    def cosine(self, model: onnx.ModelProto, samples: int | None = None) -> float:
+        """The mean over the first `samples`, or over all."""
+        found = _unit(self._embeddings(model, samples or self._calibration.samples))
+        return float((found * self._expected[: len(found)]).sum(axis=1).mean())
+
+    def _embeddings(self, model: onnx.ModelProto, samples: int) -> np.ndarray:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        session = exact_session(model.SerializeToString(), options)
+        rows: list[np.ndarray] = []
+        for chunk in rechunked(self._calibration.batches(), _CHUNK):
+            rows.append(session.run(None, chunk)[0])
+            if sum(map(len, rows)) >= samples:
+                break
+        return np.concatenate(rows)[:samples]
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    """(B, ...) as (B, D) of length 1."""
+    flat = rows.reshape(len(rows), -1).astype(np.float64)
+    unit: np.ndarray = flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12)
+    return unit
