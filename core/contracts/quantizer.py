@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,7 +40,7 @@ class QuantizationReport:
 
 
 class OnnxQuantizer(Protocol):
-    """Level "onnx": a float file to a smaller file."""
+    """Level "onnx": a float file to a smaller file. It may also be a `NetworkChecker`."""
 
     level: str
     precision: str
@@ -81,3 +81,27 @@ class ModuleQuantizer(Protocol):
     def convert(self, network: nn.Module) -> nn.Module:
         """The trained network with static ranges, ready for export."""
         ...
+
+
+@runtime_checkable
+class NetworkChecker(Protocol):
+    """A quantizer that knows from the student alone that it would refuse the student's file."""
+
+    def check_network(self, network: nn.Module) -> None:
+        """Called before anything is trained.
+
+        Raises:
+            EdgefwError: that says why, and what to use instead.
+        """
+        ...
+
+
+def refuse_misfits(quantizers: Iterable[object], network: nn.Module) -> None:
+    """Let every quantizer say now, before anything is trained, that this student is none for it.
+
+    Raises:
+        EdgefwError: the first quantizer's reason.
+    """
+    for quantizer in quantizers:
+        if isinstance(quantizer, NetworkChecker):
+            quantizer.check_network(network)

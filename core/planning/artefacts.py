@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from edgefw.contracts.backend import float_precision, refuse_unready
+from edgefw.contracts.quantizer import refuse_misfits
 from edgefw.contracts.scheme import Extending
 
 if TYPE_CHECKING:
@@ -23,9 +24,10 @@ def planned_artefacts(pieces: Pieces, scheme: Scheme, network: nn.Module, heat: 
     """One row per artefact, in the order they are made; those of `heat` last.
 
     Raises:
-        EdgefwError: if a backend cannot compile on this machine.
+        EdgefwError: if a backend cannot compile on this machine, or a quantizer would refuse this student.
     """
     refuse_unready(pieces.backends)
+    refuse_misfits(pieces.quantizers, network)
     beside = _beside(scheme, network)
     signatures = list(enumerate(scheme.signatures(tuple(pieces.modalities))))
     rows = []

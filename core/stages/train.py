@@ -12,6 +12,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgefw.contracts.quantizer import refuse_misfits
 from edgefw.run_folder import write_json
 from edgefw.stages.fingerprints import data_state, digest, piece
 from edgefw.stages.kept import FILE as KEPT
@@ -56,6 +57,7 @@ def run(context: StageContext) -> dict[str, Any]:
     _remove_other_phases(context)
     inputs = TrainingInputs(context)
     student = context.pieces.student_network()
+    refuse_misfits(context.pieces.quantizers, student)
     trainable = [parameter.requires_grad for parameter in student.parameters()]
     results: list[dict[str, Any]] = []
     network: nn.Module | None = None

@@ -20,6 +20,8 @@ from edgefw.contracts.quantizer import Calibration, QuantizationReport
 from edgefw.errors import ExportError
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from edgefw.plugins.quantizers.onnx_graph import GraphFacts
     from edgefw.registry.technique import Register
 
@@ -44,6 +46,20 @@ class Int8Dynamic:
     def __init__(self, config: DynamicConfig, path: str) -> None:
         self._config = config
         self._path = path
+
+    def check_network(self, network: nn.Module) -> None:
+        """Refuse a convolutional student before it is trained.
+
+        Raises:
+            ExportError: as `quantize` does for its file.
+        """
+        from torch import nn
+
+        sizes = [0, 0]
+        for layer in network.modules():
+            if isinstance(layer, (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)):
+                sizes[not isinstance(layer, nn.Linear)] += layer.weight.numel()
+        self._refuse(sizes[1] / max(1, sum(sizes)))
 
     def quantize(self, source: Path, target: Path, calibration: Calibration) -> QuantizationReport:
         """Write `target`; `calibration` is not read.
@@ -76,17 +92,20 @@ class Int8Dynamic:
     def _operators(self, found: GraphFacts) -> list[str]:
         from edgefw.plugins.quantizers.onnx_graph import CONVOLUTIONS
 
-        share = found.share(CONVOLUTIONS)
         if self._config.convolutions:
             return ["Conv", "MatMul", "Gemm"]
-        if share >= CONVOLUTIONAL:
+        self._refuse(found.share(CONVOLUTIONS))
+        if not found.weights["MatMul"] + found.weights["Gemm"]:
+            raise ExportError(f"{self._path}: the graph has no weighted matrix product. Use int8-static.")
+        return ["MatMul", "Gemm"]
+
+    def _refuse(self, share: float) -> None:
+        """Refuse a share of weights in convolutions that would make the file slow."""
+        if share >= CONVOLUTIONAL and not self._config.convolutions:
             raise ExportError(
                 f"{self._path}: {share:.0%} of the weights are in convolutions, which onnxruntime runs many times "
                 "slower in dynamic int8 than in float. Use int8-static, or set convolutions: true to do it anyway."
             )
-        if not found.weights["MatMul"] + found.weights["Gemm"]:
-            raise ExportError(f"{self._path}: the graph has no weighted matrix product. Use int8-static.")
-        return ["MatMul", "Gemm"]
 
     def _report(self, source: Path, target: Path, found: GraphFacts, operators: list[str]) -> QuantizationReport:
         before, after = source.stat().st_size, target.stat().st_size

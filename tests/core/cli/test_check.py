@@ -174,6 +174,7 @@ def test_nothing_is_left_behind(recipe: Path, plan) -> None:
         (["train.0.select.by=accuracy", "evaluate.labels=[cat]"], "train[0].select.by: 'accuracy' needs labels"),
         (["compute.device=tpu"], "compute.device: must be text of the form"),
         (["modalities={depth: {name: depth}}"], "modalities: none of depth shows photographs"),
+        (["export.quantizers.0.name=int8-dynamic"], "of the weights are in convolutions"),
         (["train.0.gradient_checkpointing=true"], "gradient checkpointing needs student.checkpointing"),
     ],
 )

@@ -4,6 +4,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+from torch import nn
 
 from edgefw.errors import ExportError
 from edgefw.plugins.quantizers.int8_dynamic import DynamicConfig, Int8Dynamic
@@ -39,6 +40,18 @@ def test_convolutional_network_is_refused_with_reason_and_way_out(conv_file, ima
     assert message.startswith("export.quantizers[0]: 95% of the weights are in convolutions")
     assert "Use int8-static" in message
     assert not conv_file.with_name("int8.onnx").exists()
+
+
+def test_convolutional_student_is_refused_before_it_is_trained():
+    network = nn.Sequential(nn.Conv2d(3, 64, 3), nn.Flatten(), nn.Linear(64, 8))
+    with pytest.raises(ExportError) as caught:
+        Int8Dynamic(DynamicConfig(), "export.quantizers[0]").check_network(network)
+    assert str(caught.value).startswith("export.quantizers[0]: 77% of the weights are in convolutions")
+    Int8Dynamic(DynamicConfig(convolutions=True), "q").check_network(network)
+
+
+def test_transformer_with_a_patch_embedding_is_not_refused():
+    Int8Dynamic(DynamicConfig(), "q").check_network(nn.Sequential(nn.Conv2d(3, 8, 4), nn.Linear(64, 64)))
 
 
 def test_convolutions_are_quantised_on_demand_with_a_warning(conv_file, images, calibration, run, cosine):
