@@ -134,7 +134,9 @@ def _histograms(
     bins: int,
 ) -> dict[str, tuple[Any, ...]]:
     """Tensor name to what onnxruntime's collector keeps: counts, edges, minimum, maximum, threshold."""
-    limits = {name: np.float32(max(abs(low.min()), abs(high.max()))) for name, (low, high) in bounds.items()}
+    limits: dict[str, Any] = {
+        name: np.float32(max(abs(low.min()), abs(high.max()))) for name, (low, high) in bounds.items()
+    }
     counts: dict[str, Any] = dict.fromkeys(bounds, 0)
     edges: dict[str, np.ndarray] = {}
     stream.set_range(0, len(stream))

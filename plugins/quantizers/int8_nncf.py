@@ -22,6 +22,7 @@ from edgefw.errors import ExportError, MissingDependency
 
 if TYPE_CHECKING:
     from edgefw.plugins.quantizers.float_again import Found
+    from edgefw.plugins.quantizers.nncf_graph import Rounding
     from edgefw.registry.technique import Register
 
 INSTALL = 'pip install "edgefw[nncf,train]"'
@@ -73,7 +74,7 @@ class Int8Nncf:
         excluded = named_nodes(model, tuple(self._config.exclude), self._path)
         try:
             with quiet():
-                rounded = rounded_graph(model, calibration, self._config, excluded)
+                rounded = rounded_graph(model, calibration, self._rounding(excluded))
         except ImportError as error:
             raise MissingDependency(f"{self._path}: int8-nncf needs {error.name}. Run: {INSTALL}") from error
         except ExportError:
@@ -92,6 +93,17 @@ class Int8Nncf:
         onnx.save(found.model, target)
         numbers = {"parts": len(parts(rounded)), "samples": calibration.samples}
         return self._report(source, target, found, {**numbers, "seconds_taken": round(time.monotonic() - started, 1)})
+
+    def _rounding(self, excluded: list[str]) -> Rounding:
+        from edgefw.plugins.quantizers.nncf_graph import Rounding
+
+        config = self._config
+        return Rounding(
+            affine=config.zero_point == "affine",
+            correct_biases=config.bias_correction,
+            transformer=config.transformer,
+            excluded=excluded,
+        )
 
     def _report(self, source: Path, target: Path, found: Found, numbers: dict[str, Any]) -> QuantizationReport:
         before, after = source.stat().st_size, target.stat().st_size

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,9 +18,6 @@ from edgefw.contracts.quantizer import Calibration
 from edgefw.errors import ExportError
 from edgefw.plugins.quantizers.calibration_stream import rechunked
 from edgefw.runtime.integer_products import exact_session
-
-if TYPE_CHECKING:
-    from edgefw.plugins.quantizers.int8_nncf import NncfConfig
 
 _TELEMETRY = "openvino_telemetry"
 _CHUNK = 4
@@ -38,9 +36,17 @@ def silent_nncf() -> Any:
     return nncf
 
 
-def rounded_graph(
-    model: onnx.ModelProto, calibration: Calibration, config: NncfConfig, excluded: list[str]
-) -> onnx.ModelProto:
+@dataclass(frozen=True, kw_only=True)
+class Rounding:
+    """How NNCF rounds: activations with a zero point or around 0, biases corrected, as a transformer, but not these nodes."""
+
+    affine: bool
+    correct_biases: bool
+    transformer: bool
+    excluded: list[str]
+
+
+def rounded_graph(model: onnx.ModelProto, calibration: Calibration, rounding: Rounding) -> onnx.ModelProto:
     """The graph with QuantizeLinear and DequantizeLinear pairs and int8 weights; `model` is left as it is.
 
     Raises:
@@ -49,15 +55,15 @@ def rounded_graph(
     if calibration.samples < 1:
         raise ExportError("int8-nncf: there is no calibration sample. Give training data, or export.calibration.")
     nncf = silent_nncf()
-    advanced = nncf.AdvancedQuantizationParameters(disable_bias_correction=not config.bias_correction)
-    preset = nncf.QuantizationPreset.MIXED if config.zero_point == "affine" else nncf.QuantizationPreset.PERFORMANCE
+    advanced = nncf.AdvancedQuantizationParameters(disable_bias_correction=not rounding.correct_biases)
+    preset = nncf.QuantizationPreset.MIXED if rounding.affine else nncf.QuantizationPreset.PERFORMANCE
     made: onnx.ModelProto = nncf.quantize(
         model,
         nncf.Dataset(_Rows(calibration)),
         preset=preset,
         subset_size=calibration.samples,
-        model_type=nncf.ModelType.TRANSFORMER if config.transformer else None,
-        ignored_scope=nncf.IgnoredScope(names=excluded) if excluded else None,
+        model_type=nncf.ModelType.TRANSFORMER if rounding.transformer else None,
+        ignored_scope=nncf.IgnoredScope(names=rounding.excluded) if rounding.excluded else None,
         advanced_parameters=advanced,
     )
     if not any(node.op_type == "QuantizeLinear" for node in made.graph.node):

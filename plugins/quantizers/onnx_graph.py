@@ -79,7 +79,8 @@ def loaded(file: Path) -> onnx.ModelProto:
 
 def with_shapes(file: Path) -> onnx.ModelProto:
     """The model as onnxruntime's quantizers want it: with the shape of every tensor that can be known."""
-    return load_model_with_shape_infer(file)
+    model: onnx.ModelProto = load_model_with_shape_infer(file)
+    return model
 
 
 def activation_products(model: onnx.ModelProto) -> list[str]:

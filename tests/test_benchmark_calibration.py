@@ -1,0 +1,62 @@
+"""The memory benchmark: what a cell holds, a process that grows too far, and which cells it measures."""
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+FOLDER = Path(__file__).resolve().parents[1] / "benchmarks" / "backends"
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(FOLDER.parent))
+    monkeypatch.syspath_prepend(str(FOLDER))
+    return importlib.import_module("calibration_memory")
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    """One convolution: (B, 3, 16, 16) to (B, 4, 16, 16)."""
+    weight = np.random.default_rng(0).normal(size=(64, 3, 3, 3)).astype(np.float32)
+    node = helper.make_node("Conv", ["image", "w"], ["embedding"], "conv", pads=[1, 1, 1, 1])
+    ends = [
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["b", channels, 16, 16])]
+        for name, channels in (("image", 3), ("embedding", 64))
+    ]
+    graph = helper.make_graph([node], "g", *ends, [numpy_helper.from_array(weight, "w")])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), tmp_path / "m.onnx")
+    return tmp_path / "m.onnx"
+
+
+def test_images_come_in_small_batches_and_are_counted(benchmark: ModuleType) -> None:
+    assert [len(batch["image"]) for batch in benchmark.images(19, 4)] == [8, 8, 3]
+
+
+def test_small_cells_are_measured_first_and_the_float_model_before_all(benchmark: ModuleType) -> None:
+    found = benchmark.cells(["minmax", "entropy"], [32, 512])
+    assert found[0] == (benchmark.OWN, "-", 32)
+    assert [samples for _, _, samples in found[1:]] == [32] * 4 + [512] * 4
+
+
+def test_summary_subtracts_the_models_own_peak(benchmark: ModuleType) -> None:
+    cells = {"float - 32": {"peak_mb": 200.0}, "edgefw minmax 32": {"peak_mb": 350.5}, "x": {"stopped_over_mb": 4000}}
+    found = benchmark.summary({"cells": cells}, 224, 4000)["cells"]
+    assert found["edgefw minmax 32"]["above_the_model_mb"] == 150.5
+    assert "above_the_model_mb" not in found["x"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("who", ["edgefw", "onnxruntime"])
+def test_cell_is_a_process_with_a_peak(benchmark: ModuleType, tiny: Path, who: str) -> None:
+    found = benchmark.measure(tiny, who, "percentile", 6, 4000)
+    assert 50 < found["peak_mb"] < 2000
+
+
+@pytest.mark.slow
+def test_process_that_grows_too_far_is_stopped(benchmark: ModuleType, tiny: Path) -> None:
+    assert benchmark.measure(tiny, "edgefw", "minmax", 6, 30)["stopped_over_mb"] == 30
