@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
-from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
+from edgefw.errors import MissingDependency
 from edgefw.plugins.quantizers.onnx_graph import quiet
 
 SMALLEST = 256
@@ -32,9 +32,18 @@ def pack_matrices(model: onnx.ModelProto, names: Sequence[str], bits: int, block
         names: of MatMul nodes with a constant second factor, from `weighted_products`.
         bits: 4 or 8.
         block: rows of the matrix that share a step.
+
+    Raises:
+        MissingDependency: if onnxruntime is too old to pack matrices.
     """
     if not names:
         return model
+    try:
+        from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+    except ImportError as error:
+        raise MissingDependency(
+            "weight-only: packing needs a newer onnxruntime. Run: pip install -U onnxruntime"
+        ) from error
     with quiet():
         quantizer = MatMulNBitsQuantizer(model, bits=bits, block_size=block, nodes_to_include=list(names))
         quantizer.process()
