@@ -81,11 +81,11 @@ class Int8Nncf:
             raise
         except Exception as error:  # whatever a graph makes NNCF stumble over
             raise ExportError(f"{self._path}: NNCF cannot quantise the graph ({error}).") from error
-        judge, until = Judge(model, calibration), time.monotonic() + self._config.seconds
+        judge, until = Judge(model, calibration, FEW), time.monotonic() + self._config.seconds
         search = Search(
             source=model,
-            few=lambda graph: judge.cosine(graph, FEW),
-            all=judge.cosine,
+            few=judge.first,
+            all=judge.all,
             wanted=self._config.min_cosine,
             time_left=lambda: time.monotonic() < until,
         )

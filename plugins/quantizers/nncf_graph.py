@@ -1,13 +1,14 @@
 """What NNCF makes of an ONNX graph, and how far the answers of a graph are from those of its float source.
 
-Samples come one at a time, and of each no more is kept than its embedding. Decides nothing about which layers stay float.
+Samples come a few at a time; kept are embeddings, and the first samples. Decides nothing about which layers stay float.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -82,27 +83,40 @@ class _Rows:
 
 
 class Judge:
-    """Cosines between the embeddings of a graph and those of its float source, on calibration samples."""
+    """Cosines between the embeddings of a graph and those of its float source, on calibration samples.
 
-    def __init__(self, source: onnx.ModelProto, calibration: Calibration) -> None:
+    Args:
+        source: the float graph.
+        calibration: a pass over it per graph that is judged on all samples.
+        few: how many samples `first` looks at; they are held in memory.
+    """
+
+    def __init__(self, source: onnx.ModelProto, calibration: Calibration, few: int) -> None:
         self._calibration = calibration
-        self._expected = _unit(self._embeddings(source, calibration.samples))
+        self._few = list(islice(self._chunks(), -(-few // _CHUNK)))
+        self._expected = _unit(_embeddings(source, self._chunks()))
 
-    def cosine(self, model: onnx.ModelProto, samples: int | None = None) -> float:
-        """The mean over the first `samples`, or over all."""
-        found = _unit(self._embeddings(model, samples or self._calibration.samples))
+    def all(self, model: onnx.ModelProto) -> float:
+        """The mean cosine over all samples."""
+        return self._cosine(model, self._chunks())
+
+    def first(self, model: onnx.ModelProto) -> float:
+        """The mean cosine over the first samples."""
+        return self._cosine(model, self._few)
+
+    def _chunks(self) -> Iterator[dict[str, np.ndarray]]:
+        return rechunked(self._calibration.batches(), _CHUNK)
+
+    def _cosine(self, model: onnx.ModelProto, chunks: Iterable[dict[str, np.ndarray]]) -> float:
+        found = _unit(_embeddings(model, chunks))
         return float((found * self._expected[: len(found)]).sum(axis=1).mean())
 
-    def _embeddings(self, model: onnx.ModelProto, samples: int) -> np.ndarray:
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        session = exact_session(model.SerializeToString(), options)
-        rows: list[np.ndarray] = []
-        for chunk in rechunked(self._calibration.batches(), _CHUNK):
-            rows.append(session.run(None, chunk)[0])
-            if sum(map(len, rows)) >= samples:
-                break
-        return np.concatenate(rows)[:samples]
+
+def _embeddings(model: onnx.ModelProto, chunks: Iterable[dict[str, np.ndarray]]) -> np.ndarray:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = exact_session(model.SerializeToString(), options)
+    return np.concatenate([session.run(None, chunk)[0] for chunk in chunks])
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:
