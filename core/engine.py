@@ -124,7 +124,7 @@ def _observed(context: StageContext, registry: Registry, until: str | None) -> d
         if context.processes.is_main:
             describe(context, registry)
         if until is None or STAGES.index(until) >= STAGES.index("export"):
-            refuse_unready(context.pieces.backends)
+            refuse_unready(context.pieces.backends, context.recipe.config.export.heat)
         result = _stages(context, registry, until)
         if result.get("status") == "gate-failed":
             raise GateFailed(_gate_message(context.folder))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from edgefw.errors import ExportError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,6 +77,8 @@ class Backend(Protocol):
     - `precision`, a word: what its float artefacts compute in, where that is not "fp32" (see `float_precision`);
     - `check_compile()`, which raises an EdgefwError that says why nothing can be compiled on this machine; it is called
       before anything is trained (see `refuse_unready`);
+    - `not_run_here()`, which says why the files that it compiles cannot be opened on this machine, None where they can;
+      `open` then raises MissingDependency (see `absence`);
     - `compile_onnx`, see `OnnxCompiler`;
     - `open_many`, see `ManyOpener`;
     - `layers`, see `LayerShower`.
@@ -96,6 +100,7 @@ class Backend(Protocol):
 
         Raises:
             BundleError: if the file is damaged or its runtime is not installed.
+            MissingDependency: where `not_run_here` gives a reason.
         """
         ...
 
@@ -170,12 +175,27 @@ def float_precision(backend: Backend) -> str:
     return str(getattr(backend, "precision", "fp32"))
 
 
-def refuse_unready(backends: Iterable[Backend]) -> None:
+def absence(backend: Backend) -> str | None:
+    """Why files of a backend cannot be opened on this machine, although it compiles them: "not run here: ..."; or None."""
+    ask = getattr(backend, "not_run_here", None)
+    reason = ask() if ask is not None else None
+    return f"not run here: {reason}" if reason else None
+
+
+def refuse_unready(backends: Sequence[Backend], heat: bool = False) -> None:
     """Let every backend say now, before anything is trained, that it cannot compile on this machine.
+
+    Args:
+        backends: in the recipe's order.
+        heat: whether the first one has to compile maps, which are opened as they are made.
 
     Raises:
         EdgefwError: the first backend's reason.
     """
+    if heat and (reason := absence(backends[0])):
+        raise ExportError(
+            f"export.heat: maps are made by the first backend, and '{backends[0].name}' is {reason}. Name another one first."
+        )
     for backend in backends:
         check = getattr(backend, "check_compile", None)
         if check is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from edgefw.contracts.backend import float_precision, refuse_unready
+from edgefw.contracts.backend import absence, float_precision, refuse_unready
 from edgefw.contracts.quantizer import refuse_misfits
 from edgefw.contracts.scheme import Extending
 
@@ -26,7 +26,7 @@ def planned_artefacts(pieces: Pieces, scheme: Scheme, network: nn.Module, heat: 
     Raises:
         EdgefwError: if a backend cannot compile on this machine, or a quantizer would refuse this student.
     """
-    refuse_unready(pieces.backends)
+    refuse_unready(pieces.backends, heat)
     refuse_misfits(pieces.quantizers, network)
     beside = _beside(scheme, network)
     signatures = list(enumerate(scheme.signatures(tuple(pieces.modalities))))
@@ -74,4 +74,5 @@ def _sizes(*networks: nn.Module) -> tuple[int, int]:
     tensors = [parameter for network in networks for parameter in network.parameters()]
     wide = sum(tensor.numel() for tensor in tensors if tensor.ndim > 1)
     narrow = sum(tensor.numel() for tensor in tensors if tensor.ndim <= 1)
+        "unopened": absence(backend),
     return 4 * (wide + narrow), wide + 4 * narrow

@@ -6,6 +6,7 @@ plan with `static=True` builds nothing: names, options and fit are checked, and 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,7 +88,7 @@ def _sections(run: PlannedRun) -> dict[str, Any]:
         "verify": {"split": run.config.verify.split, "samples": _verified(run), "labels": len(run.labels)},
         "memory": {"peak": largest["memory"]["peak"], "where": largest["name"]},
         "disk": disk_use(run.config, run.pieces.teacher.spec, counts, phases, artefacts),
-        "warnings": _warnings(run),
+        "warnings": [*_warnings(run), *_unopened(artefacts)],
     }
 
 
@@ -160,6 +161,10 @@ def _memory(job: PhaseJob, teacher: Line) -> dict[str, int]:
 def _verified(run: PlannedRun) -> int:
     held_out, limit = run.splits[run.config.verify.split].samples, run.config.verify.samples
     return held_out if limit is None else min(limit, held_out)
+
+
+def _unopened(artefacts: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [f"export: {row['name']} is {row['unopened']}" for row in artefacts if row["unopened"]]
 
 
 def _warnings(run: PlannedRun) -> list[str]:

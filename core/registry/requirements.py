@@ -38,6 +38,7 @@ EXTRAS: dict[str, dict[str, str]] = {
     "prepare": {"h5py": "h5py", "scipy": "scipy", "tifffile": "tifffile"},
     "tensorboard": {"tensorboard": "tensorboard"},
     "video": {"cv2": "opencv-python-headless"},
+    "tensorrt": {"tensorrt": "tensorrt", "cuda": "cuda-python"},
 }
 """Extra -> import name -> distribution name of what it installs."""
 

@@ -4,7 +4,7 @@
     export/map-<backend>-<precision>[-<signature>]/    with `heat`: what is said of every cell (`maps.py`), by the first backend
 
 Alignment projectors, schemes' training parts and teachers stay behind. Each file is opened in its own runtime before it
-counts; how good it is, `verify` measures.
+counts; one whose runtime is on another machine says so in its record. How good a file is, `verify` measures.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgefw.contracts.backend import CompileRequest, OnnxCompiler, float_precision
+from edgefw.contracts.backend import CompileRequest, OnnxCompiler, absence, float_precision
 from edgefw.errors import EdgefwError, ExportError, RecipeError
 from edgefw.run_folder import write_json
 from edgefw.runtime.hashes import sha256_of
@@ -237,7 +237,9 @@ class _Exporter:
         return name, folder
 
     def _check(self, target: _Target, file: Path, name: str) -> None:
-        """The file opens in its own runtime, and gives finite numbers at batch 1 and more."""
+        """The file opens in its own runtime, if that is here, and gives finite numbers at batch 1 and more."""
+        if absence(target.backend):
+            return
         runner = target.backend.open(file, self.context.recipe.config.compute.threads)
         for batch in (1, len(next(iter(target.examples.values())))):
             rows = runner.run({key: values[:batch] for key, values in target.examples.items()})
@@ -253,7 +255,7 @@ class _Exporter:
         source: str | None,
         made: Artefact | QuantizationReport,
     ) -> dict[str, Any]:
-        signature = target.signature
+        signature, elsewhere = target.signature, absence(target.backend)
         record = {
             "name": name,
             "backend": target.backend.name,
@@ -267,7 +269,8 @@ class _Exporter:
             "signature": {"name": signature.name, "inputs": [*signature.inputs], "serves": [*signature.serves]},
             "inputs": {key: list(values.shape[1:]) for key, values in target.examples.items()},
             "details": dict(made.details),
-            "warnings": list(made.warnings),
+            "warnings": [*made.warnings, *([elsewhere] if elsewhere else [])],
+            **({"unopened": elsewhere} if elsewhere else {}),
         }
         write_json(file.parent / RECORD, record)
         return record

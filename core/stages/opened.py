@@ -70,7 +70,7 @@ class Opened:
 
     Attributes:
         artefacts: to be judged.
-        unjudged: {name, backend, precision, why} of those whose runtime is not installed.
+        unjudged: {name, backend, precision, why} of those whose runtime is not on this machine.
         broken: name -> why, of those that do not open, or fail later on.
     """
 
@@ -91,12 +91,15 @@ def open_artefacts(context: StageContext) -> Opened:
     opened = Opened()
     for record in context.folder.result("export")["artefacts"]:
         name, backend = record["name"], record["backend"]
+        unjudged = {"name": name, "backend": backend, "precision": record["precision"]}
         if backend in missing:
-            why = missing[backend]
-            opened.unjudged.append({"name": name, "backend": backend, "precision": record["precision"], "why": why})
+            opened.unjudged.append({**unjudged, "why": missing[backend]})
             continue
         try:
             runner = backends[backend].open(folder / name / record["file"], threads)
+        except MissingDependency as error:
+            opened.unjudged.append({**unjudged, "why": str(error)})
+            continue
         except BundleError as error:
             opened.broken[name] = str(error)
             continue

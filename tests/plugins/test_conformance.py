@@ -187,6 +187,7 @@ OPTIONS: list[tuple[str, Options]] = [
     ("modality/thermal", {"encoding": "fixed-range", "low": -200, "high": 50, "stored": "centi-kelvin"}),
     ("backend/openvino", {"exporter": "legacy"}),
     ("dataset/folder", folder),
+    ("backend/tensorrt", {"exporter": "legacy"}),
     ("dataset/csv", table),
     ("dataset/huggingface", tables),
     ("dataset/paired-folder", pairs),
@@ -223,7 +224,7 @@ def parameters() -> list[Any]:
                 pytest.mark.skipif(find_spec(package) is None, reason=f"{package} is not installed")
                 for package in PACKAGES.get(technique, ())
             ]
-            if technique in SLOW_TECHNIQUES:
+            if technique == "backend/aoti":
                 marks.append(pytest.mark.skipif(compiler()["path"] is None, reason="there is no C++ compiler"))
             found.append(pytest.param(check, id=f"{technique}-{number}-{check.name}", marks=marks))
         seen.add(technique)
