@@ -19,16 +19,21 @@ from typing import Any
 import click
 
 from edgefw import API_VERSION, __version__
+from edgefw.own_environment import ENVIRONMENTS, own_environment
 from edgefw.registry.discovery import ALLOW_LIST, installed
 from edgefw.registry.requirements import EXTRAS, install_command, is_importable, version_of
+from edgefw.user_cache import CACHE, user_cache
 
 BASE = ("pluggy", "omegaconf", "pydantic", "rich", "click", "numpy", "pillow", "onnxruntime", "safetensors")
 
 
 @click.command("doctor")
+@click.option("--make", metavar="NAME", help="Make an environment that a backend's converter needs for itself.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
-def command(as_json: bool) -> None:
+def command(make: str | None, as_json: bool) -> None:
     """Say what is installed, what is missing, and how to get it."""
+    if make:
+        own_environment(make).make(lambda text: click.echo(text, err=True))
     found = examine()
     click.echo(json.dumps(found, indent=2) if as_json else _text(found))
 
@@ -45,6 +50,7 @@ def examine() -> dict[str, Any]:
         "packages": {name: _distribution_version(name) for name in BASE},
         "compiler": compiler(),
         "extras": {extra: _extra(extra) for extra in EXTRAS},
+        "environments": {name: _environment(name) for name in ENVIRONMENTS},
         "plugins": _plugins(),
         "folders": {name: _folder(path) for name, path in _folders().items()},
         "allow_list": os.environ.get(ALLOW_LIST),
@@ -83,6 +89,12 @@ def _extra(extra: str) -> dict[str, Any]:
     return {"packages": versions, "missing": missing, "install": install_command(extra) if missing else None}
 
 
+def _environment(name: str) -> dict[str, Any]:
+    own = own_environment(name)
+    state = {"requirements": list(own.requirements), "path": str(own.folder), "ready": own.ready}
+    return {**state, "make": None if own.ready else own.command}
+
+
 def _plugins() -> list[dict[str, Any]]:
     refs = installed()
     counts = Counter((ref.distribution, ref.version) for ref in refs)
@@ -98,9 +110,8 @@ def _plugins() -> list[dict[str, Any]]:
 
 def _folders() -> dict[str, Path]:
     """Where edgefw writes: runs in the working directory, caches where `EDGEFW_CACHE` says, drafts elsewhere."""
-    shared = os.environ.get("EDGEFW_CACHE")
-    named = {"cache, EDGEFW_CACHE": Path(shared).expanduser()} if shared else {}
-    return {"runs and their caches": Path.cwd(), "temporary files": Path(tempfile.gettempdir()), **named}
+    name = "cache, EDGEFW_CACHE" if os.environ.get(CACHE) else "cache of environments and plans"
+    return {"runs and their caches": Path.cwd(), "temporary files": Path(tempfile.gettempdir()), name: user_cache()}
 
 
 def _folder(path: Path) -> dict[str, Any]:
@@ -134,6 +145,11 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append((extra, _versions(state["packages"])))
         if state["missing"]:
             rows.append(("", f"missing: {', '.join(state['missing'])}. Install: {state['install']}"))
+    for name, state in found["environments"].items():
+        wanted = ", ".join(state["requirements"])
+        rows.append(("environment", f"{name}: {wanted} in {state['path']}" if state["ready"] else f"{name}: nothing"))
+        if not state["ready"]:
+            rows.append(("", f"missing: {wanted}, which cannot live beside edgefw. Make: {state['make']}"))
     for plugin in found["plugins"]:
         problems = f"; look at {', '.join(plugin['problems'])}" if plugin["problems"] else ""
         rows.append(

@@ -32,13 +32,14 @@ EXTRAS: dict[str, dict[str, str]] = {
     "executorch": {"executorch": "executorch", "torch": "torch"},
     "few-shot": {"sklearn": "scikit-learn"},
     "huggingface": {"datasets": "datasets"},
+    "litert": {"ai_edge_litert": "ai-edge-litert"},
     "multispectral": {"tifffile": "tifffile"},
     "ncnn": {"ncnn": "ncnn", "pnnx": "pnnx"},
     "openvino": {"openvino": "openvino"},
     "prepare": {"h5py": "h5py", "scipy": "scipy", "tifffile": "tifffile"},
     "tensorboard": {"tensorboard": "tensorboard"},
-    "video": {"cv2": "opencv-python-headless"},
     "tensorrt": {"tensorrt": "tensorrt", "cuda": "cuda-python"},
+    "video": {"cv2": "opencv-python-headless"},
 }
 """Extra -> import name -> distribution name of what it installs."""
 

@@ -19,14 +19,15 @@ from PIL import Image
 
 from edgefw.cli.doctor import compiler
 from edgefw.contracts.dataset import SPLITS
+from edgefw.own_environment import own_environment
 from edgefw.registry.discovery import installed
 from edgefw.registry.kinds import Kind
 from edgefw.testing.parametrize import make_checks
 
 SLOW = {"import_has_no_side_effects", "imports_no_torch", "checkpointing_changes_no_gradient", "exports_to_onnx"}
 """Checks of seconds: those that start an interpreter, and those that make torch load its compilers."""
-SLOW_TECHNIQUES = {"backend/aoti"}
-"""Techniques that start a C++ compiler."""
+SLOW_TECHNIQUES = {"backend/aoti", "backend/litert"}
+"""Techniques that start a C++ compiler, or a converter in another environment."""
 RNG = np.random.default_rng(1)
 Options = Mapping[str, Any] | Callable[[Path], Mapping[str, Any]]
 
@@ -203,7 +204,8 @@ NEEDS_OPTIONS = {
 """Techniques that are not tried with their defaults: a field without one, or a default too large for a test."""
 
 PACKAGES = {
-    "backend/executorch": ("executorch",), "backend/ncnn": ("ncnn", "pnnx"), "backend/openvino": ("openvino",),
+    "backend/executorch": ("executorch",), "backend/litert": ("ai_edge_litert",),
+    "backend/ncnn": ("ncnn", "pnnx"), "backend/openvino": ("openvino",),
     "quantizer/int8-nncf": ("nncf",), "quantizer/int8-pt2e": ("executorch",),
 }  # fmt: skip
 """Techniques of an extra -> what must be installed to try them."""
@@ -226,6 +228,9 @@ def parameters() -> list[Any]:
             ]
             if technique == "backend/aoti":
                 marks.append(pytest.mark.skipif(compiler()["path"] is None, reason="there is no C++ compiler"))
+            if technique == "backend/litert":
+                made = own_environment("litert").ready
+                marks.append(pytest.mark.skipif(not made, reason="the environment litert has not been made"))
             found.append(pytest.param(check, id=f"{technique}-{number}-{check.name}", marks=marks))
         seen.add(technique)
     return found
