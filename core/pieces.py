@@ -126,8 +126,15 @@ class Pieces:
             if self.config.export.heat:
                 refuse_unmapped(trunk)
             network = StudentNetwork(trunk, build(head, self.context(head, seed, teacher=True, student=trunk.spec)))
+            if self.config.export.folded:
+                self._refuse_unfoldable(trunk.spec)
         self._student_spec = network.spec
         return network
+
+    def _refuse_unfoldable(self, student: StudentSpec) -> None:
+        from edgefw.stages.folded import refuse_unfoldable
+
+        refuse_unfoldable(self, student.input)
 
     @property
     def student_spec(self) -> StudentSpec:

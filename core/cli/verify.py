@@ -113,6 +113,10 @@ def _print(result: Mapping[str, Any]) -> None:
             + (f", agreement {100 * agreed:.1f} %" if agreed is not None else "")
             + f", {artefact['latency_ms_p50']:.2f} ms, {artefact['bytes'] / 1e6:.2f} MB"
         )
+    for row in (row for row in result.get("folded") or [] if "why" not in row):
+        click.echo(
+            f"{row['name']:<{wide}} cosine {row['cosine_mean']:.4f} (min {row['cosine_min']:.4f}) to {row['source']}"
+        )
     for row in result["unjudged"]:
         click.echo(f"{row['name']:<{wide}} not judged: {row['why']}")
     for row in result["budget"]:

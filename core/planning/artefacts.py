@@ -6,6 +6,7 @@ scales add little and are not counted.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgefw.contracts.backend import absence, float_precision, refuse_unready
@@ -38,12 +39,27 @@ def planned_artefacts(pieces: Pieces, scheme: Scheme, network: nn.Module, heat: 
             for number, signature in signatures:
                 size = _sizes(network, *(beside if len(signature.inputs) > 1 else ()))[position > 0]
                 rows.append(_row(backend, precision, signature, number, network, size))
+    rows += _folded(pieces, rows)
     first = pieces.backends[0]
     for number, signature in signatures:
         if heat and len(signature.inputs) == 1:
             row = _row(first, float_precision(first), signature, number, network, _sizes(network)[0])
             rows.append({**row, "name": f"map-{row['name']}"})
     return rows
+
+
+def _folded(pieces: Pieces, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A second file of each ONNX artefact that takes one image, per modality of `export.folded`."""
+    from edgefw.stages.folded import INPUT, SHAPE, writes_onnx
+
+    names = {backend.name for backend in pieces.backends if writes_onnx(backend)}
+    return [
+        {**row, "name": f"folded-{role}-{row['name']}", "inputs": {INPUT: [*SHAPE]}, "serves": [role]}
+        for row in rows
+        if row["backend"] in names and len(row["inputs"]) == 1
+        for role in pieces.config.export.folded
+        if role in row["serves"]
+    ]
 
 
 def _row(
@@ -58,6 +74,7 @@ def _row(
         "inputs": {modality: [spec.input.channels, spec.input.size, spec.input.size] for modality in signature.inputs},
         "serves": list(signature.roles),
         "bytes": size,
+        "unopened": absence(backend),
     }
 
 
@@ -74,5 +91,4 @@ def _sizes(*networks: nn.Module) -> tuple[int, int]:
     tensors = [parameter for network in networks for parameter in network.parameters()]
     wide = sum(tensor.numel() for tensor in tensors if tensor.ndim > 1)
     narrow = sum(tensor.numel() for tensor in tensors if tensor.ndim <= 1)
-        "unopened": absence(backend),
     return 4 * (wide + narrow), wide + 4 * narrow

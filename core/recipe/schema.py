@@ -162,6 +162,9 @@ class Export(Section):
     heat: bool = Field(
         default=False, description="also compile what is said of each cell, for `edgefw label --show heat`"
     )
+    folded: list[str] = Field(
+        default=[], description="modalities that also get ONNX files with their preprocessing inside: pictures in"
+    )
 
 
 class Evaluate(Section):

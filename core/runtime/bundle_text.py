@@ -30,6 +30,11 @@ def describe(bundle: Bundle) -> list[str]:
         f"{', '.join(entry.artefact.roles)}"
         for entry in manifest.maps
     ]
+    lines += [
+        f"  {entry.name:<{wide}} {entry.bytes / 1e6:8.2f} MB  {entry.modalities[0]} pictures of any size, preprocessing inside"
+        f"{_apart(entry)}"
+        for entry in manifest.folded
+    ]
     lines += ["", "sensors"]
     for role, sensor in manifest.modalities.items():
         steps = ", ".join(step["name"] for step in sensor.preprocessing.get("steps", []))
@@ -73,6 +78,11 @@ def _quality(entry: ArtefactEntry) -> Iterator[str]:
     accuracy = quality.get("top1") or {}
     if accuracy:
         yield "top-1 " + ", ".join(f"{role} {100 * value:.1f} %" for role, value in accuracy.items())
+
+
+def _apart(entry: ArtefactEntry) -> str:
+    quality = entry.quality
+    return f"; cosine {quality['cosine_min']:.4f} at least" if quality.get("cosine_min") is not None else ""
 
 
 def _licences(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:

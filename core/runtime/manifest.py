@@ -111,6 +111,8 @@ class Manifest(_Part):
         budget: the recipe's `verify` limits; `edgefw verify BUNDLE` holds them.
         provenance: hashes, versions, licences.
         maps: files behind `label --show heat`; a manifest without any does not mention them.
+        folded: files with the preprocessing inside, whose input is a picture (H, W, 3) of any size, stated as [0, 0, 3];
+            `quality` is their distance to the artefact that they were made from. Not mentioned where there are none.
     """
 
     format: int
@@ -125,11 +127,12 @@ class Manifest(_Part):
     budget: dict[str, float | None] = {}
     provenance: dict[str, Any] = {}
     maps: list[MapEntry] = []
+    folded: list[ArtefactEntry] = []
 
     @property
     def files(self) -> tuple[ArtefactEntry, ...]:
-        """All compiled files, those of maps last."""
-        return (*self.artefacts, *(entry.artefact for entry in self.maps))
+        """All compiled files, those of maps and those with the preprocessing inside last."""
+        return (*self.artefacts, *(entry.artefact for entry in self.maps), *self.folded)
 
     @model_validator(mode="after")
     def _names_fit(self) -> Manifest:
@@ -150,7 +153,7 @@ class Manifest(_Part):
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return self.model_dump(mode="json", exclude=None if self.maps else {"maps"})
+        return self.model_dump(mode="json", exclude={name for name in ("maps", "folded") if not getattr(self, name)})
 
 
 def parse_manifest(document: Any, where: str) -> Manifest:

@@ -42,6 +42,8 @@ def write_bundle(context: StageContext) -> Path:
     measured = {row["name"]: row for row in verify["artefacts"]}
     records = {record["name"]: record for record in export["artefacts"]}
     maps = {record["name"]: record for record in export.get("maps", [])}
+    folded = {record["name"]: record for record in export.get("folded", [])}
+    inside = {row["name"]: row for row in verify.get("folded", []) if "why" not in row}
     manifest = Manifest.model_validate(
         {
             "format": FORMAT,
@@ -56,10 +58,13 @@ def write_bundle(context: StageContext) -> Path:
             "budget": budget_limits(context),
             "provenance": _provenance(context),
             "maps": [_map(record) for record in maps.values()],
+            "folded": [
+                {**_entry(record, "folded"), "quality": inside.get(name, {})} for name, record in folded.items()
+            ],
         }
     )
     folder = context.folder.stage("export")
-    files = {name: folder / name / record["file"] for name, record in {**records, **maps}.items()}
+    files = {name: folder / name / record["file"] for name, record in {**records, **maps, **folded}.items()}
     reference = read_reference(context.folder.stage("verify") / VERIFIED)
     return write_folder(context.folder.path / FOLDER, manifest, files, pack, reference=reference)
 

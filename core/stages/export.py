@@ -2,6 +2,7 @@
 
     export/<backend>-<precision>[-<signature>]/        the file, and artefact.json
     export/map-<backend>-<precision>[-<signature>]/    with `heat`: what is said of every cell (`maps.py`), by the first backend
+    export/folded-<modality>-<artefact>/               with `folded`: pictures in, embeddings out (`folded.py`)
 
 Alignment projectors, schemes' training parts and teachers stay behind. Each file is opened in its own runtime before it
 counts; one whose runtime is on another machine says so in its record. How good a file is, `verify` measures.
@@ -50,6 +51,7 @@ def fingerprint(context: StageContext) -> dict[str, Any]:
         "quantizers": [piece(chosen, base) for chosen in composition.quantizers],
         "calibration": config.calibration,
         **({"heat": True} if config.heat else {}),
+        **({"folded": config.folded} if config.folded else {}),
     }
 
 
@@ -66,7 +68,11 @@ def run(context: StageContext) -> dict[str, Any]:
         "student_sha256": trained.sha256,
         "calibration_samples": len(samples),
     }
-    if not context.recipe.config.export.heat:
+    config = context.recipe.config.export
+    if config.folded:
+        exporter.fold_all(config.folded)
+        made["folded"] = exporter.folded
+    if not config.heat:
         return made
     for target in _targets(context, trained, samples):
         if target.backend is context.pieces.backends[0] and len(target.signature.inputs) == 1:
@@ -113,6 +119,7 @@ class _Exporter:
     trained: Trained
     records: list[dict[str, Any]] = field(default_factory=list)
     maps: list[dict[str, Any]] = field(default_factory=list)
+    folded: list[dict[str, Any]] = field(default_factory=list)
     busy: set[str] = field(default_factory=set)
 
     def export(self, target: _Target) -> None:
@@ -158,6 +165,24 @@ class _Exporter:
         artefact = compile_map(graph, target.backend, target.examples, folder, self.trained.quantizer is not None)
         self._check(target, artefact.file, name)
         self.maps.append(self._record(target, name, artefact.file, precision, None, artefact))
+
+    def fold_all(self, roles: Sequence[str]) -> None:
+        """For each ONNX artefact and each of these modalities that it takes alone: a file with the preprocessing inside."""
+        from edgefw.stages.folded import make_folded, writes_onnx
+
+        backends = {backend.name: backend for backend in self.context.pieces.backends if writes_onnx(backend)}
+        for source in self.records:
+            signature = source["signature"]
+            for role in roles if source["backend"] in backends and len(signature["inputs"]) == 1 else ():
+                if role not in signature["serves"]:
+                    continue
+                name, folder = self._new_folder(f"folded-{role}-{source['name']}")
+                file = folder / source["file"]
+                own = folder.parent / source["name"] / source["file"]
+                said = make_folded(source, own, role, file, backends[source["backend"]], self.context)
+                record = {**source, "name": name, **said, **_file_facts(name, file)}
+                write_json(folder / RECORD, record)
+                self.folded.append(record)
 
     def _wants_onnx(self, backend: Backend) -> bool:
         """Whether a quantizer goes on from the float file of a backend."""
@@ -224,9 +249,12 @@ class _Exporter:
         return self.trained.network if quantizer is None else quantizer.convert(self.trained.network)
 
     def _folder(self, target: _Target, precision: str, before: str = "") -> tuple[str, Path]:
+        """A new folder for a target's artefact."""
+        return self._new_folder(f"{before}{target.backend.name}-{precision}{target.suffix}")
+
+    def _new_folder(self, wanted: str) -> tuple[str, Path]:
         """A new folder; a second artefact of one name gets a number."""
-        taken = {record["name"] for record in (*self.records, *self.maps)}
-        wanted = f"{before}{target.backend.name}-{precision}{target.suffix}"
+        taken = {record["name"] for record in (*self.records, *self.maps, *self.folded)}
         name, number = wanted, 1
         while name in taken:
             number += 1
@@ -262,10 +290,7 @@ class _Exporter:
             "options": target.chosen.config.model_dump(mode="json"),
             "precision": precision,
             "source": source,
-            "path": f"export/{name}/{file.name}",
-            "file": file.name,
-            "bytes": file.stat().st_size,
-            "sha256": sha256_of(file),
+            **_file_facts(name, file),
             "signature": {"name": signature.name, "inputs": [*signature.inputs], "serves": [*signature.serves]},
             "inputs": {key: list(values.shape[1:]) for key, values in target.examples.items()},
             "details": dict(made.details),
@@ -274,6 +299,15 @@ class _Exporter:
         }
         write_json(file.parent / RECORD, record)
         return record
+
+
+def _file_facts(name: str, file: Path) -> dict[str, Any]:
+    return {
+        "path": f"export/{name}/{file.name}",
+        "file": file.name,
+        "bytes": file.stat().st_size,
+        "sha256": sha256_of(file),
+    }
 
 
 def _made(

@@ -22,6 +22,7 @@ from edgefw.runtime.benchmark import Latency, time_interleaved
 from edgefw.runtime.hashes import sha256_of
 from edgefw.runtime.memory import growth_mib
 from edgefw.runtime.reference import write_reference
+from edgefw.stages import folded
 from edgefw.stages.blame import Blamer, failing
 from edgefw.stages.fingerprints import data_state, piece
 from edgefw.stages.held_out import fingerprint_of, held_out
@@ -48,7 +49,8 @@ _SECONDS_EACH = 0.5
 def fingerprint(context: StageContext) -> dict[str, Any]:
     """Files, held-out data, labels, teacher and budget."""
     config, base = context.recipe.config, context.recipe.base
-    artefacts = context.folder.result("export")["artefacts"]
+    exported = context.folder.result("export")
+    artefacts = [*exported["artefacts"], *exported.get("folded", [])]
     folder = context.folder.stage("export")
     return {
         "files": {row["name"]: sha256_of(folder / row["name"] / row["file"]) for row in artefacts},
@@ -77,6 +79,8 @@ def run(context: StageContext) -> dict[str, Any]:
         for record in records
     ]
     budget = [*(broken(name, why) for name, why in opened.broken.items()), *checks(numbers, limits)]
+    inside = folded.verified(context, opened, held)
+    budget += folded.budget(inside, limits)
     blamed = Blamer(context, trained, held).rows(failing(opened.artefacts, budget))
     chosen, keeps_all = best(_preferred(numbers, opened.artefacts), limits)
     _write_predictions(context, held, answers)
@@ -88,6 +92,7 @@ def run(context: StageContext) -> dict[str, Any]:
         "labels": list(held.names),
         "evaluation": evaluation,
         "artefacts": records,
+        **({"folded": inside} if inside else {}),
         "unjudged": opened.unjudged,
         "budget": budget,
         "blame": blamed,

@@ -187,8 +187,8 @@ OPTIONS: list[tuple[str, Options]] = [
     ("modality/multispectral", {"bands": "all", "names": "eurosat", "take": "bands", "encoding": "min-max"}),
     ("modality/thermal", {"encoding": "fixed-range", "low": -200, "high": 50, "stored": "centi-kelvin"}),
     ("backend/openvino", {"exporter": "legacy"}),
-    ("dataset/folder", folder),
     ("backend/tensorrt", {"exporter": "legacy"}),
+    ("dataset/folder", folder),
     ("dataset/csv", table),
     ("dataset/huggingface", tables),
     ("dataset/paired-folder", pairs),
@@ -199,7 +199,7 @@ OPTIONS: list[tuple[str, Options]] = [
 NEEDS_OPTIONS = {
     "teacher/openclip", "teacher/transformers", "teacher/timm-conse", "student/timm", "student/dat", "scheme/mutual",
     "scheme/single-modality", "modality/multispectral", "dataset/folder", "dataset/csv", "dataset/huggingface",
-    "dataset/paired-folder", "dataset/webdataset", "dataset/sample", "backend/openvino",
+    "dataset/paired-folder", "dataset/webdataset", "dataset/sample", "backend/openvino", "backend/tensorrt",
 }  # fmt: skip
 """Techniques that are not tried with their defaults: a field without one, or a default too large for a test."""
 
