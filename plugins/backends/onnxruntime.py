@@ -18,6 +18,7 @@ from pydantic import Field
 import edgefw
 from edgefw.contracts.backend import Artefact, CompileRequest
 from edgefw.errors import BundleError, MissingDependency
+from edgefw.plugins.backends.ort_format import OrtFormatBackend
 from edgefw.runtime.in_order import processors
 from edgefw.runtime.integer_products import exact_session
 
@@ -37,6 +38,9 @@ class OnnxRuntimeConfig(edgefw.TechniqueConfig):
     )
     optimise: Literal["none", "basic"] = Field(
         default="basic", description="constants folded into the file; what depends on the device is done at load"
+    )
+    format: Literal["onnx", "ort"] = Field(
+        default="onnx", description="onnx: portable; ort: for builds of ONNX Runtime that hold few operators"
     )
     threads: int | None = Field(default=None, ge=1, description="CPU threads of a session; null: one per core")
     tolerance: float = Field(default=1e-3, gt=0.0, description="largest relative error of the file on real samples")
@@ -117,9 +121,10 @@ def open_session(file: Path, threads: int | None) -> Any:
         raise BundleError(f"{file}: onnxruntime cannot load it ({reason}). Is the file complete?") from error
 
 
-def build(config: OnnxRuntimeConfig, context: edgefw.BuildContext) -> OnnxRuntimeBackend:
+def build(config: OnnxRuntimeConfig, context: edgefw.BuildContext) -> OnnxRuntimeBackend | OrtFormatBackend:
     """The backend; nothing is loaded yet."""
-    return OnnxRuntimeBackend(config)
+    backend = OnnxRuntimeBackend(config)
+    return backend if config.format == "onnx" else OrtFormatBackend(backend)
 
 
 @edgefw.hookimpl

@@ -186,6 +186,7 @@ OPTIONS: list[tuple[str, Options]] = [
     ("modality/multispectral", {"bands": ["B12"], "names": "eurosat"}),
     ("modality/multispectral", {"bands": "all", "names": "eurosat", "take": "bands", "encoding": "min-max"}),
     ("modality/thermal", {"encoding": "fixed-range", "low": -200, "high": 50, "stored": "centi-kelvin"}),
+    ("backend/onnxruntime", {"exporter": "legacy", "format": "ort"}),
     ("backend/openvino", {"exporter": "legacy"}),
     ("backend/tensorrt", {"exporter": "legacy"}),
     ("dataset/folder", folder),

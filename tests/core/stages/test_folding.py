@@ -169,7 +169,7 @@ def test_a_file_that_prepares_otherwise_fails_the_gate(project: Path, folded: Pa
         ),
         (["export.folded=[sonar]"], "export.folded: there is no modality 'sonar'. There are: rgb, depth."),
         (
-            ["export.folded=[rgb]", "export.backends=[{name: openvino}]"],
+            ["export.folded=[rgb]", "export.backends=[{name: tensorrt}]"],
             "export.folded: no backend of the recipe writes ONNX",
         ),
     ],

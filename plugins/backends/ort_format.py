@@ -1,0 +1,108 @@
+"""ONNX Runtime's own file format, for builds of it that hold few operators.
+
+`model.ort` is what ONNX Runtime makes of an ONNX file once its optimisations are done, those for one processor left out. A
+minimal build reads nothing else, and holds only the operators in `required_operators.config`, which lies beside the
+file and is given to the build as `--include_ops_by_config`. The usual package reads it as well, so it is checked and verified here.
+Its layers cannot be looked into. The converter is onnxruntime's own, and needs the package onnx.
+
+Source: ONNX Runtime, "ORT model format" and "Custom build".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgefw.contracts.backend import Artefact, CompileRequest
+from edgefw.errors import ExportError
+
+if TYPE_CHECKING:
+    from edgefw.plugins.backends.onnxruntime import OnnxRunner, OnnxRuntimeBackend
+
+FILE, OPERATORS = "model.ort", "required_operators.config"
+SAME_FILE = 0.9999
+"""Least cosine between an ONNX file and its ORT-format file."""
+
+
+class OrtFormatBackend:
+    """Compiles as `inner` does, and writes the outcome in ORT format.
+
+    Args:
+        inner: the backend that writes ONNX.
+    """
+
+    name = "onnxruntime"
+    accepts = frozenset({"module", "onnx"})
+
+    def __init__(self, inner: OnnxRuntimeBackend) -> None:
+        self._inner = inner
+
+    def compile(self, request: CompileRequest) -> Artefact:
+        """Export and check as ONNX, convert, and compare."""
+        with tempfile.TemporaryDirectory(dir=request.folder) as folder:
+            exported = self._inner.compile(replace(request, folder=Path(folder)))
+            made = self.compile_onnx(exported.file, request)
+            onnx = exported.file.rename(request.folder / "float.onnx") if request.keep_onnx else None
+        details = {**exported.details, **made.details}
+        return replace(made, details=details, warnings=exported.warnings, onnx=onnx)
+
+    def compile_onnx(self, source: Path, request: CompileRequest) -> Artefact:
+        """An ONNX file in ORT format, compared with what it was made from.
+
+        Raises:
+            ExportError: if it cannot be converted, or gives other embeddings.
+        """
+        file = request.folder / FILE
+        operators = _converted(source, file)
+        least = _least_cosine(self.open(file), self._inner.open(source), request.examples)
+        if not least >= SAME_FILE:
+            file.unlink()
+            raise ExportError(
+                f"backend 'onnxruntime', format ort: other embeddings than the ONNX file (cosine {least:.4f}, least "
+                f"{SAME_FILE}). Use format: onnx."
+            )
+        return Artefact(file=file, level="compiled", details={"format": "ort", "cosine": least, "operators": operators})
+
+    def open(self, file: Path, threads: int | None = None) -> OnnxRunner:
+        """A session on the CPU."""
+        return self._inner.open(file, threads)
+
+
+def _converted(source: Path, target: Path) -> list[str]:
+    """Write `target`, and the list of operators beside it; its lines: "ai.onnx;18;Conv,Gemm".
+
+    Raises:
+        ExportError: if onnxruntime's converter fails.
+    """
+    from onnxruntime.tools.convert_onnx_models_to_ort import OptimizationStyle, convert_onnx_models_to_ort
+
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                convert_onnx_models_to_ort(source, Path(folder), optimization_styles=[OptimizationStyle.Fixed])
+            (made,) = Path(folder).glob("*.ort")
+            (listed,) = Path(folder).glob("*.config")
+        except Exception as error:  # whatever the converter raises
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ExportError(f"backend 'onnxruntime', format ort: the file cannot be converted ({reason}).") from error
+        made.rename(target)
+        listed.rename(target.with_name(OPERATORS))
+    lines = target.with_name(OPERATORS).read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def _least_cosine(own: OnnxRunner, other: OnnxRunner, examples: Mapping[str, np.ndarray]) -> float:
+    """The smallest cosine between two files' embeddings, alone and in a batch."""
+    found: list[Any] = []
+    for batch in (1, len(next(iter(examples.values())))):
+        feeds = {name: values[:batch] for name, values in examples.items()}
+        one, two = own.run(feeds).astype(np.float64), other.run(feeds).astype(np.float64)
+        found.append((one * two).sum(1) / (np.linalg.norm(one, axis=1) * np.linalg.norm(two, axis=1)))
+    return float(np.concatenate(found).min())

@@ -1,0 +1,87 @@
+"""ORT-format files of the onnxruntime backend: the same embeddings, the operators that a minimal build needs, int8 as well."""
+
+import numpy as np
+import onnx
+import pytest
+from small_networks import ConvNet, TwoSensors, answer, cosines, pixels, request, settled
+
+import edgefw
+from edgefw.contracts.backend import LayerShower, OnnxCompiler
+from edgefw.contracts.quantizer import Calibration
+from edgefw.errors import BundleError, ExportError
+from edgefw.plugins.backends.onnxruntime import OnnxRuntimeBackend, OnnxRuntimeConfig, build, open_session
+from edgefw.plugins.quantizers.int8_static import Int8Static, StaticConfig
+
+
+def backend(**options):
+    config = OnnxRuntimeConfig(**{"exporter": "legacy", "threads": 1, "format": "ort", **options})
+    return build(config, edgefw.BuildContext())
+
+
+@pytest.fixture(scope="module")
+def network():
+    return settled(ConvNet())
+
+
+@pytest.fixture(scope="module")
+def compiled(network, tmp_path_factory):
+    piece = backend()
+    return piece, piece.compile(request(network, tmp_path_factory.mktemp("ort"), keep_onnx=True))
+
+
+def test_the_file_gives_the_networks_embeddings_for_any_batch(network, compiled) -> None:
+    piece, artefact = compiled
+    assert (artefact.file.name, artefact.level) == ("model.ort", "compiled")
+    runner = piece.open(artefact.file)
+    for batch in (1, 2, 7):
+        images = pixels(batch, seed=9)
+        np.testing.assert_allclose(runner.run({"image": images}), answer(network, images), rtol=1e-4, atol=1e-6)
+
+
+def test_operators_of_a_minimal_build_lie_beside_it_and_in_the_record(compiled) -> None:
+    folder = compiled[1].file.parent
+    assert sorted(path.name for path in folder.iterdir()) == ["float.onnx", "model.ort", "required_operators.config"]
+    lines = compiled[1].details["operators"]
+    named = {name for line in lines for name in line.split(";")[2].split(",")}
+    assert named & {"Conv", "FusedConv"} and named & {"Gemm", "FusedGemm"} and "ReduceMean" in named
+    assert all(line in (folder / "required_operators.config").read_text() for line in lines)
+
+
+def test_a_quantised_file_is_converted_and_says_the_same(network, compiled, tmp_path) -> None:
+    piece, artefact = compiled
+    assert isinstance(piece, OnnxCompiler)
+    images = pixels(16, seed=3)
+    calibration = Calibration(batches=lambda: iter([{"image": images}]), samples=len(images))
+    source = tmp_path / "float.onnx"
+    Int8Static(StaticConfig(), "export.quantizers[0]").quantize(artefact.onnx, source, calibration)
+    made = piece.compile_onnx(source, request(network, tmp_path))
+    own = piece.open(made.file).run({"image": images})
+    other = open_session(source, 1).run(None, {"image": images})[0]
+    assert cosines(own, other).min() > 0.9999
+    assert any("QuantizeLinear" in line or "QLinearConv" in line for line in made.details["operators"])
+
+
+def test_two_inputs_keep_their_names(tmp_path) -> None:
+    network, piece = settled(TwoSensors()), backend()
+    runner = piece.open(piece.compile(request(network, tmp_path)).file)
+    assert tuple(runner.inputs) == ("rgb", "depth")
+
+
+def test_its_layers_cannot_be_looked_into_and_the_portable_files_can(compiled) -> None:
+    assert not isinstance(compiled[0], LayerShower)
+    portable = backend(format="onnx")
+    assert isinstance(portable, OnnxRuntimeBackend) and isinstance(portable, LayerShower)
+    assert not isinstance(portable, OnnxCompiler)
+
+
+def test_what_is_no_model_is_one_message(compiled, network, tmp_path) -> None:
+    (tmp_path / "no.onnx").write_bytes(b"no model")
+    with pytest.raises((ExportError, BundleError), match="cannot be converted"):
+        compiled[0].compile_onnx(tmp_path / "no.onnx", request(network, tmp_path))
+    (tmp_path / "model.ort").write_bytes(compiled[1].file.read_bytes()[:300])
+    with pytest.raises(BundleError, match="model.ort: onnxruntime cannot load it"):
+        compiled[0].open(tmp_path / "model.ort")
+
+
+def test_the_onnx_file_for_quantizers_is_whole(compiled) -> None:
+    onnx.checker.check_model(onnx.load(compiled[1].onnx))
