@@ -134,7 +134,8 @@ class Pieces:
     def _refuse_unfoldable(self, student: StudentSpec) -> None:
         from edgefw.stages.folded import refuse_unfoldable
 
-        refuse_unfoldable(self, student.input)
+        pieces: Any = self
+        refuse_unfoldable(pieces, student.input)
 
     @property
     def student_spec(self) -> StudentSpec:

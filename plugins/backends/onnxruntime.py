@@ -123,8 +123,9 @@ def open_session(file: Path, threads: int | None) -> Any:
 
 def build(config: OnnxRuntimeConfig, context: edgefw.BuildContext) -> OnnxRuntimeBackend | OrtFormatBackend:
     """The backend; nothing is loaded yet."""
-    backend = OnnxRuntimeBackend(config)
-    return backend if config.format == "onnx" else OrtFormatBackend(backend)
+    backend: Any = OnnxRuntimeBackend(config)
+    made: OnnxRuntimeBackend | OrtFormatBackend = backend if config.format == "onnx" else OrtFormatBackend(backend)
+    return made
 
 
 @edgefw.hookimpl

@@ -24,6 +24,7 @@ from edgefw.plugins.backends.tensorrt_plan import INSTALL, Profile, absent, cach
 
 if TYPE_CHECKING:
     from edgefw.contracts.backend import Runner
+    from edgefw.plugins.backends.tensorrt_onnx import PlanWriter
     from edgefw.registry.technique import Register
 
 ONNX, PLAN, SCRIPT = "model.onnx", "model.plan", "trtexec.sh"
@@ -98,14 +99,15 @@ class TensorRtBackend:
 
         return load(cached_plan(file, self._config.profile()) if file.suffix == ".onnx" else file.read_bytes(), file)
 
-    def _writer(self) -> Any:
+    def _writer(self) -> PlanWriter:
         try:
             from edgefw.plugins.backends.tensorrt_onnx import PlanWriter
         except ImportError as error:
             raise MissingDependency(
                 f"backend 'tensorrt': compiling needs {error.name}. Run: pip install \"edgefw[train]\""
             ) from error
-        return PlanWriter(self._config, self.open)
+        config: Any = self._config
+        return PlanWriter(config, self.open)
 
 
 def build(config: TensorRtConfig, context: edgefw.BuildContext) -> TensorRtBackend:
