@@ -1,7 +1,7 @@
-"""LiteRT (once TensorFlow Lite): one .tflite file for phones and boards, run by its interpreter with XNNPACK.
+"""LiteRT (once TensorFlow Lite): one .tflite file for phones and boards.
 
 `compile` captures the network with torch.export for one image and hands it to litert-torch, in an environment of its own
-because that wants an older torch (`core/own_environment.py`); the file then runs here beside the torch network. The batch
+because that wants an older torch (`core/own_environment.py`); the file then runs here, in LiteRT's interpreter with XNNPACK, beside the torch network. The batch
 is fixed at one: a batch is a loop over its images. The file's signature takes the images by the names of the graph's
 inputs, as (1, C, H, W) float32. `open` needs ai-edge-litert and numpy only. It takes float networks only, quantises
 nothing, and uses no GPU or NPU delegate.
