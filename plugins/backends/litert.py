@@ -1,10 +1,10 @@
 """LiteRT (once TensorFlow Lite): one .tflite file for phones and boards.
 
 `compile` captures the network with torch.export for one image and hands it to litert-torch, in an environment of its own
-because that wants an older torch (`core/own_environment.py`); the file then runs here, in LiteRT's interpreter with XNNPACK, beside the torch network. The batch
-is fixed at one: a batch is a loop over its images. The file's signature takes the images by the names of the graph's
-inputs, as (1, C, H, W) float32. `open` needs ai-edge-litert and numpy only. It takes float networks only, quantises
-nothing, and uses no GPU or NPU delegate.
+because that wants an older torch (`core/own_environment.py`); the file then runs here, in LiteRT's interpreter with
+XNNPACK, beside the torch network. The batch is fixed at one: a batch is a loop over its images. The file's signature takes
+the images by the names of the graph's inputs, as (1, C, H, W) float32. `open` needs ai-edge-litert and numpy only. It takes
+float networks only, quantises nothing, and uses no GPU or NPU delegate.
 
 Source: Google, LiteRT and litert-torch, https://github.com/google-ai-edge (Apache-2.0).
 """
