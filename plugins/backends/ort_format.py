@@ -22,11 +22,13 @@ import numpy as np
 
 from edgefw.contracts.backend import Artefact, CompileRequest
 from edgefw.errors import ExportError
+from edgefw.runtime.integer_products import products_are_exact
 
 if TYPE_CHECKING:
     from edgefw.plugins.backends.onnxruntime import OnnxRunner, OnnxRuntimeBackend
 
 FILE, OPERATORS = "model.ort", "required_operators.config"
+_ADVICE = "This processor cuts sums of int8 in such files: set reduce_range: true for the quantizer. "
 SAME_FILE = 0.9999
 """Least cosine between an ONNX file and its ORT-format file."""
 
@@ -66,7 +68,7 @@ class OrtFormatBackend:
             file.unlink()
             raise ExportError(
                 f"backend 'onnxruntime', format ort: other embeddings than the ONNX file (cosine {least:.4f}, least "
-                f"{SAME_FILE}). Use format: onnx."
+                f"{SAME_FILE}). {_ADVICE if not products_are_exact() else ''}Use format: onnx."
             )
         return Artefact(file=file, level="compiled", details={"format": "ort", "cosine": least, "operators": operators})
 

@@ -11,6 +11,7 @@ from edgefw.contracts.quantizer import Calibration
 from edgefw.errors import BundleError, ExportError
 from edgefw.plugins.backends.onnxruntime import OnnxRuntimeBackend, OnnxRuntimeConfig, build, open_session
 from edgefw.plugins.quantizers.int8_static import Int8Static, StaticConfig
+from edgefw.runtime.integer_products import products_are_exact
 
 
 def backend(**options):
@@ -53,12 +54,27 @@ def test_a_quantised_file_is_converted_and_says_the_same(network, compiled, tmp_
     images = pixels(16, seed=3)
     calibration = Calibration(batches=lambda: iter([{"image": images}]), samples=len(images))
     source = tmp_path / "float.onnx"
-    Int8Static(StaticConfig(), "export.quantizers[0]").quantize(artefact.onnx, source, calibration)
+    Int8Static(StaticConfig(reduce_range=True), "export.quantizers[0]").quantize(artefact.onnx, source, calibration)
     made = piece.compile_onnx(source, request(network, tmp_path))
     own = piece.open(made.file).run({"image": images})
     other = open_session(source, 1).run(None, {"image": images})[0]
     assert cosines(own, other).min() > 0.9999
     assert any("QuantizeLinear" in line or "QLinearConv" in line for line in made.details["operators"])
+
+
+def test_sums_that_this_processor_would_cut_are_refused_with_what_to_do(network, compiled, tmp_path) -> None:
+    piece, artefact = compiled
+    images = pixels(16, seed=3)
+    calibration = Calibration(batches=lambda: iter([{"image": images}]), samples=len(images))
+    source = tmp_path / "int8.onnx"
+    Int8Static(StaticConfig(), "export.quantizers[0]").quantize(artefact.onnx, source, calibration)
+    try:
+        piece.compile_onnx(source, request(network, tmp_path))
+    except ExportError as error:
+        assert not products_are_exact()
+        assert "reduce_range: true" in str(error)
+    else:
+        assert (tmp_path / "model.ort").is_file()
 
 
 def test_two_inputs_keep_their_names(tmp_path) -> None:
