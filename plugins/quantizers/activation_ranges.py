@@ -24,7 +24,7 @@ from onnxruntime.quantization import CalibrationMethod, create_calibrator
 from onnxruntime.quantization.calibrate import HistogramCollector, TensorsData
 
 from edgefw.contracts.quantizer import Calibration
-from edgefw.plugins.quantizers.calibration_stream import CalibrationStream
+from edgefw.plugins.quantizers.calibration_stream import CalibrationStream, rechunked
 
 HELD = 64 << 20
 """Bytes of activations that the second pass looks at together."""
@@ -61,7 +61,7 @@ def activation_ranges(
     Args:
         file: a float ONNX file with inferred shapes.
         operators: ONNX operator names.
-        calibration: read once for `minmax`, else once more for every group of tensors that fits into `HELD`.
+        calibration: read once for `minmax`, else once more, or once for every group of tensors that fits into `HELD`.
         options: see there.
 
     Raises:
@@ -71,7 +71,8 @@ def activation_ranges(
     if options.method == "minmax":
         return extremes
     histograms: dict[str, tuple[Any, ...]] = {}
-    for tensors, chunk in _groups(onnx.load(file), list(extremes), options.chunk):
+    sizes = _sample_bytes(file, list(extremes), next(rechunked(calibration.batches(), 1)))
+    for tensors, chunk in _groups(sizes, options.chunk):
         session = _showing(file, tensors)
         bounds = {name: extremes[name].range_value for name in tensors}
         histograms |= _histograms(session, bounds, CalibrationStream(calibration, chunk), BINS[options.method])
@@ -90,11 +91,10 @@ def _extremes(file: Path, operators: Sequence[str], calibration: Calibration, ch
         return calibrator.compute_data()
 
 
-def _groups(model: onnx.ModelProto, tensors: Sequence[str], chunk: int) -> Iterator[tuple[list[str], int]]:
+def _groups(sizes: Mapping[str, int], chunk: int) -> Iterator[tuple[list[str], int]]:
     """Tensors that are looked at together, and how many samples at a time, so that both fit into `HELD`."""
-    sizes = {name: _sample_bytes(model, name) for name in tensors}
     group: list[str] = []
-    for name in tensors:
+    for name in sizes:
         if group and sum(sizes[other] for other in group) + sizes[name] > HELD:
             yield group, _chunk(sizes, group, chunk)
             group = []
@@ -107,13 +107,15 @@ def _chunk(sizes: Mapping[str, int], group: Sequence[str], chunk: int) -> int:
     return max(1, min(chunk, HELD // max(1, sum(sizes[name] for name in group))))
 
 
-def _sample_bytes(model: onnx.ModelProto, name: str) -> int:
-    """Bytes of a float32 tensor for one sample; all of `HELD` where a size is not known."""
-    values = (*model.graph.value_info, *model.graph.input, *model.graph.output)
-    shape = next((value.type.tensor_type.shape.dim for value in values if value.name == name), None)
-    if not shape or not all(size.dim_value for size in shape[1:]):
-        return HELD
-    return 4 * int(np.prod([size.dim_value for size in shape[1:]]))
+def _sample_bytes(file: Path, tensors: Sequence[str], sample: Mapping[str, np.ndarray]) -> dict[str, int]:
+    """Bytes of float32 tensors for one sample, as the graph itself says: not every shape can be inferred."""
+    model = onnx.load(file)
+    del model.graph.output[:]
+    for index, name in enumerate(tensors):
+        model.graph.node.append(onnx.helper.make_node("Shape", [name], [f"shape_{index}"]))
+        model.graph.output.append(onnx.helper.make_tensor_value_info(f"shape_{index}", onnx.TensorProto.INT64, None))
+    shapes = _session(model).run(None, dict(sample))
+    return {name: 4 * int(np.prod(shape)) for name, shape in zip(tensors, shapes)}
 
 
 def _showing(file: Path, tensors: Sequence[str]) -> onnxruntime.InferenceSession:
@@ -122,6 +124,10 @@ def _showing(file: Path, tensors: Sequence[str]) -> onnxruntime.InferenceSession
     known = {value.name: value for value in (*model.graph.value_info, *model.graph.input, *model.graph.output)}
     del model.graph.output[:]
     model.graph.output.extend(known[name] for name in tensors)
+    return _session(model)
+
+
+def _session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
