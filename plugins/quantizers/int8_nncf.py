@@ -1,4 +1,4 @@
-"""Static int8 of an ONNX file by NNCF, controlled by its accuracy on training samples, in bounded time.
+"""Static int8 by NNCF, controlled by its accuracy, within a time budget.
 
 Affine quantisation (Jacob et al. 2018, arXiv:1712.05877, section 2.1) with NNCF's ranges, its propagation of roundings through the graph, and its correction of
 biases (Nagel et al. 2019, arXiv:1906.04721, section 4.2). With `transformer: true` also SmoothQuant (Xiao et al. 2023, arXiv:2211.10438): a channel's range

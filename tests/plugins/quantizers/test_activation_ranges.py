@@ -48,6 +48,7 @@ def found(clean, calibration, method, values, chunk=3, percentile=99.9):
 
 def kept_whole(clean, tmp_path, method, values, percentile=99.9):
     options = {"percentile": percentile, "symmetric": False}
+    options |= {"num_bins": module.BINS[method]} if method in module.BINS else {}
     with quiet():
         own = create_calibrator(clean, OPERATORS, str(tmp_path / "a.onnx"), METHODS[method], extra_options=options)
         own.collect_data(Whole(values))
