@@ -60,7 +60,11 @@ class Artefact:
 
 
 class Runner(Protocol):
-    """An opened artefact. One thread at a time calls a runner; other runners may run meanwhile."""
+    """An opened artefact.
+
+    One thread at a time calls a runner, and it need not be the thread that opened it, nor the one that called it before. Other
+    runners may run meanwhile.
+    """
 
     inputs: Sequence[str]
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
 
-from edgefw.contracts.backend import Artefact, CompileRequest, ManyOpener, absence
+from edgefw.contracts.backend import Artefact, CompileRequest, ManyOpener, Runner, absence
 from edgefw.errors import BundleError, MissingDependency
 from edgefw.testing.clean_import import imports_of
 from edgefw.testing.fakes import SIZE, embedding_network, pictures
+from edgefw.testing.interleaved import interleaved
 from edgefw.testing.onnx_files import cosine
 from edgefw.testing.subject import Subject
 
@@ -44,8 +45,7 @@ def file_agrees_with_the_network(subject: Subject) -> None:
         expected = _expected(request.network, images)
         found = runner.run({"rgb": images})
         assert found.dtype == np.float32 and found.shape == expected.shape, f"{found.shape} {found.dtype}"
-        error = np.abs(found - expected).max() / np.abs(expected).max()
-        assert cosine(found, expected) >= 0.999 and error <= 0.02, f"off by {error:.2g} of the largest number"
+        _agrees(found, expected)
 
 
 def batch_is_dynamic(subject: Subject) -> None:
@@ -69,20 +69,32 @@ def threads_can_be_limited(subject: Subject) -> None:
     assert runner.run({"rgb": request.examples["rgb"]}).shape[0] == len(request.examples["rgb"])
 
 
+def runner_runs_in_other_threads(subject: Subject) -> None:
+    """A runner runs in threads that did not open it, one after the other, and gives the same embeddings there."""
+    artefact, request = _compiled(subject)
+    runner, images = subject.build().open(artefact.file), pictures(2, seed=6)
+    expected = _expected(request.network, images)
+    for _ in range(2):
+        (found,) = interleaved([lambda: runner.run({"rgb": images})])
+        _agrees(found, expected, "in another thread")
+    _agrees(runner.run({"rgb": images}), expected, "in the thread that opened it, after others")
+
+
 def runners_run_at_the_same_time(subject: Subject) -> None:
-    """What `open_many` gives, one runner per thread and no more than asked for, answers from several threads alike."""
+    """What `open_many` gives, one runner per thread and no more than asked for, answers at the same time, each its own image."""
     backend = subject.build()
     if not isinstance(backend, ManyOpener):
         return
     artefact, request = _compiled(subject)
-    image = pictures(1, seed=5)
-    expected = _expected(request.network, image)
+    images = pictures(3, seed=5)
+    expected = _expected(request.network, images)
     for most, threads, count in ((3, 2, 2), (2, 4, 2), (1, 2, 1)):
         runners = backend.open_many(artefact.file, most, threads)
         assert len(runners) == count, f"{len(runners)} runners: {most} at most, {threads} threads"
-        with ThreadPoolExecutor(count) as pool:
-            answers = pool.map(lambda runner: [runner.run({"rgb": image}) for _ in range(10)], runners)
-            assert all(cosine(answer, expected) >= 0.999 for own in answers for answer in own)
+        calls = [partial(_ten, own, images[at : at + 1]) for at, own in enumerate(runners)]
+        for at, answers in enumerate(interleaved(calls)):
+            for found in answers:
+                _agrees(found, expected[at : at + 1], f"runner {at + 1} of {count}")
 
 
 def damaged_file_is_a_bundle_error(subject: Subject) -> None:
@@ -112,6 +124,7 @@ CHECKS = (
     file_agrees_with_the_network,
     batch_is_dynamic,
     threads_can_be_limited,
+    runner_runs_in_other_threads,
     runners_run_at_the_same_time,
     damaged_file_is_a_bundle_error,
     imports_no_torch,
@@ -142,6 +155,15 @@ def _is_elsewhere(subject: Subject, artefact: Artefact) -> bool:
         assert reason in str(error), f"`open` says '{error}', `not_run_here` '{reason}'"
         return True
     raise AssertionError(f"{reason}, but `open` opens the file")
+
+
+def _ten(runner: Runner, images: np.ndarray) -> list[np.ndarray]:
+    return [runner.run({"rgb": images}) for _ in range(10)]
+
+
+def _agrees(found: np.ndarray, expected: np.ndarray, where: str = "opened again") -> None:
+    error = np.abs(found - expected).max() / np.abs(expected).max()
+    assert cosine(found, expected) >= 0.999 and error <= 0.02, f"{where}: off by {error:.2g} of the largest number"
 
 
 def _expected(network: Any, images: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 
@@ -11,8 +11,12 @@ from edgefw.contracts.student import InputSpec
 from edgefw.errors import CapabilityError, DataError
 from edgefw.runtime.preprocessing import Preprocessing
 from edgefw.testing.clean_import import imports_of
+from edgefw.testing.interleaved import interleaved
 from edgefw.testing.sensor_files import damaged, sensor_files
 from edgefw.testing.subject import Subject
+
+_THREADS, _TIMES = 4, 3
+"""Threads that decode at the same time, and how often each decodes every file."""
 
 
 def decodes_a_file_of_its_sensor(subject: Subject) -> None:
@@ -51,13 +55,19 @@ def decoding_is_deterministic(subject: Subject) -> None:
 
 
 def decoding_bears_threads(subject: Subject) -> None:
-    """One piece decodes in several threads at the same time, and gives the same values."""
-    modality = subject.piece
-    for name, values in _decoded(subject).items():
-        with ThreadPoolExecutor(4) as pool:
-            again = list(pool.map(modality.decode, [sensor_files()[name]] * 12, [name] * 12))
-        for one in again:
-            assert np.array_equal(values, one, equal_nan=values.dtype.kind == "f"), name
+    """One piece decodes unlike files in several threads at the same time, and gives each one's own values."""
+    decode = subject.piece.decode
+    expected = [(name, seed, values) for seed in (0, 1) for name, values in _decoded(subject, seed).items()]
+    files = [(sensor_files(seed)[name], name) for name, seed, _ in expected]
+    orders = [[*range(first, len(files)), *range(first)] for first in range(min(_THREADS, len(files)))]
+
+    def decoded(order: list[int]) -> list[tuple[int, np.ndarray]]:
+        return [(at, decode(*files[at])) for at in order * _TIMES]
+
+    found = interleaved([partial(decoded, order) for order in orders])
+    for at, values in (one for own in found for one in own):
+        name, _, own = expected[at]
+        assert np.array_equal(values, own, equal_nan=own.dtype.kind == "f"), f"{name}: does `decode` keep anything?"
 
 
 def preprocessing_gives_the_students_input(subject: Subject) -> None:
@@ -122,10 +132,10 @@ CHECKS = (
 )
 
 
-def _decoded(subject: Subject) -> dict[str, np.ndarray]:
+def _decoded(subject: Subject, seed: int = 0) -> dict[str, np.ndarray]:
     """The files that this sensor's decoder takes."""
     found = {}
-    for name, data in sensor_files().items():
+    for name, data in sensor_files(seed).items():
         try:
             found[name] = subject.piece.decode(data, name)
         except DataError:

@@ -8,9 +8,9 @@ import numpy as np
 from PIL import Image
 
 
-def sensor_files() -> dict[str, bytes]:
-    """Name -> bytes of a small image of each common sort: colour, grey, 16-bit, floating point, bands."""
-    draw = np.random.default_rng(0)
+def sensor_files(seed: int = 0) -> dict[str, bytes]:
+    """Name -> bytes of a small image of each common sort: colour, grey, 16-bit, floating point, bands; drawn by `seed`."""
+    draw = np.random.default_rng(seed)
     colour = draw.integers(0, 256, (30, 40, 3), np.uint8)
     counts = draw.integers(500, 5000, (30, 40)).astype(np.uint16)
     arrays = {

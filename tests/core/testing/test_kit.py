@@ -60,6 +60,24 @@ def test_what_new_plugin_writes_passes_with_compilers(kind: Kind, plant) -> None
     assert failing(kind) == {}
 
 
+MANY = """
+    def open_many(self, file, most, threads=None):
+        runners = [self.open(file, 1) for _ in range(min(most, threads))]
+        for runner in runners:
+            runner.buffer = runners[0].buffer
+        return runners
+
+    def open(self, file: Path"""
+ONE_BUFFER = (
+    ("\n    def open(self, file: Path", MANY),
+    ("self.session = session", "self.session, self.buffer = session, {}"),
+    (
+        "return self.session.run(None, dict(feeds))[0]",
+        "found = self.session.run(None, dict(feeds))[0]\n        return np.add(found, 0, out=self.buffer.setdefault(1, found))",
+    ),
+)
+"""Runners of a backend that write their answers to the same place."""
+
 MUTANTS = [
     (Kind.LOSS, "summary_is_one_short_sentence", ('embeddings.\n', 'embeddings\n')),
     (Kind.LOSS, "options_are_described", (', description="exponent of the distance of each row"', "")),
@@ -127,6 +145,7 @@ MUTANTS = [
     (Kind.MODALITY, "damaged_files_are_data_errors", ("raise DataError(f\"{where}: no readable", "raise ValueError(f\"{where}: no readable")),
     (Kind.MODALITY, "decodes_a_file_of_its_sensor", ('not in "ui"', 'not in "c"')),
     (Kind.MODALITY, "decoding_is_deterministic", ("return values.astype(np.float32)", "return values.astype(np.float32) + np.random.rand()")),
+    (Kind.MODALITY, "decoding_bears_threads", ("values = np.asarray(image)", "values = self.values = np.asarray(image)"), ("return values.astype", "return self.values.astype")),
     (Kind.MODALITY, "preprocessing_gives_the_students_input", ('"size": input.size', '"size": 7')),
     (Kind.MODALITY, "pictures_can_be_looked_at", (", 3, axis=2)", ", 1, axis=2)")),
     (Kind.DATASET, "training_split_has_samples", ("default=40", "default=0")),
@@ -140,11 +159,19 @@ MUTANTS = [
     (Kind.BACKEND, "accepted_levels_are_declared", ('accepts = frozenset({"module"})', 'accepts = frozenset({"program"})')),
     (Kind.BACKEND, "file_agrees_with_the_network", ("dict(feeds))[0]", "dict(feeds))[0] * 1.1")),
     (Kind.BACKEND, "batch_is_dynamic", ("{0: batch}", "{}")),
+    (Kind.BACKEND, "runner_runs_in_other_threads", ("self.session = session", "self.session, self.thread = session, __import__('threading').get_ident()"), ("        return self.session.run", "        assert __import__('threading').get_ident() == self.thread\n        return self.session.run")),
+    (Kind.BACKEND, "runners_run_at_the_same_time", *ONE_BUFFER),
     (Kind.BACKEND, "damaged_file_is_a_bundle_error", ("raise BundleError", "raise ValueError")),
 ]  # fmt: skip
 
 
-COMPILES = ("file_agrees_with_the_network", "batch_is_dynamic", "damaged_file_is_a_bundle_error")
+COMPILES = (
+    "file_agrees_with_the_network",
+    "batch_is_dynamic",
+    "damaged_file_is_a_bundle_error",
+    "runner_runs_in_other_threads",
+    "runners_run_at_the_same_time",
+)
 
 
 def mutants() -> list[object]:
@@ -160,6 +187,13 @@ def mutants() -> list[object]:
 def test_a_mistake_is_caught(kind: Kind, check: str, edits: list[tuple[str, str]], plant) -> None:
     plant(kind, *edits)
     assert check in failing(kind, only=check)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_runners_that_share_nothing_run_at_the_same_time(plant) -> None:
+    plant(Kind.BACKEND, ONE_BUFFER[0], ("self.session = session", "self.session, self.buffer = session, {}"))
+    assert failing(Kind.BACKEND, only="runners_run_at_the_same_time") == {}
 
 
 def test_every_check_of_every_kind_has_a_mistake_that_it_catches() -> None:
