@@ -46,7 +46,7 @@ class ThreadPool:
 
     Attributes:
         generation: changes with the pool: a method of an earlier one must be loaded again before it runs.
-        turn: held by the runner that runs.
+        turn: held by the runner that runs, or is being opened: what runs must not lose its pool.
     """
 
     def __init__(self) -> None:
@@ -75,11 +75,9 @@ class ExecuTorchRunner:
 
     def __init__(self, file: Path, threads: int | None) -> None:
         self._file, self._threads = file, threads
-        self._load()
-        try:
-            self.inputs: Sequence[str] = tuple(self._program.load_method(INPUTS).execute([])[0].split("\n"))
-        except Exception as error:  # KeyError without the method, whatever its outputs are without names
-            raise BundleError(f"{file}: no program that edgefw compiled.") from error
+        with POOL.turn:
+            self._load()
+            self.inputs: Sequence[str] = self._names()
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> np.ndarray:
         """Embeddings (B, D) float32 of {input name: (B, C, H, W) float32}."""
@@ -93,6 +91,12 @@ class ExecuTorchRunner:
             found = [self._one([images[number : number + 1] for images in rows]) for number in range(len(rows[0]))]
         return np.concatenate(found)
 
+    def _names(self) -> tuple[str, ...]:
+        try:
+            return tuple(self._program.load_method(INPUTS).execute([])[0].split("\n"))
+        except Exception as error:  # KeyError without the method, whatever its outputs are without names
+            raise BundleError(f"{self._file}: no program that edgefw compiled.") from error
+
     def _one(self, images: Sequence[Any]) -> np.ndarray:
         """The embedding (1, D) of one (1, C, H, W) image per input."""
         try:
@@ -104,7 +108,7 @@ class ExecuTorchRunner:
         return result
 
     def _load(self) -> None:
-        """Load the method into the pool as it is now.
+        """Load the method into the pool as it is now; whoever calls has the pool's turn.
 
         Raises:
             BundleError: if the file is missing or damaged, or ExecuTorch is not here.

@@ -1,5 +1,6 @@
 """The ExecuTorch backend: agreement with PyTorch image by image, int8 programs, threads, what it refuses."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -68,6 +69,15 @@ def test_runners_of_other_thread_counts_may_take_turns(network, compiled):
     last = POOL.generation
     runners[2].run({"image": images})
     assert POOL.generation == last
+
+
+def test_opening_waits_until_nothing_runs(compiled):
+    with ThreadPoolExecutor(1) as pool:
+        with POOL.turn:
+            opening = pool.submit(compiled[0].open, compiled[1].file, 2)
+            with pytest.raises(TimeoutError):
+                opening.result(0.3)
+        assert opening.result(60).inputs == ("image",)
 
 
 class Outside(nn.Module):
