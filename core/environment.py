@@ -41,7 +41,7 @@ def environment(composition: Composition, registry: Registry) -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": _versions(),
         "plugins": used_plugins(composition, registry),
-        "hardware": _hardware(),
+        "hardware": hardware(),
     }
 
 
@@ -69,7 +69,8 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _hardware() -> dict[str, Any]:
+def hardware() -> dict[str, Any]:
+    """System, processor, cores that this process may use, bytes of memory, and graphics cards."""
     return {
         "system": platform.platform(),
         "processor": _processor(),

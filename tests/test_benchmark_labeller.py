@@ -8,10 +8,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 
+import edgefw
 from edgefw.cli.main import run as cli
 from edgefw.runtime.bundle import open_bundle
+from edgefw.runtime.in_order import processors
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "benchmarks" / "labeller"
 NAMES = {"bare", "bare, reading ahead", "edgefw"}
@@ -49,6 +52,12 @@ def test_the_first_label_is_waited_for(small_bundle, monkeypatch, tmp_path) -> N
     found = measured("cold_start.py", small_bundle, monkeypatch, tmp_path)
     assert found["first_label_ms"].keys() == {"bare", "edgefw", "edgefw, .edgefw file"}
     assert found["met"] == (found["ratio"]["edgefw"] <= 3)
+
+
+def test_the_record_names_the_processor_and_what_was_timed() -> None:
+    machine = runpy.run_path(str(SCRIPTS / "pairs.py"), run_name="pairs")["machine"]()
+    assert machine["edgefw"] == edgefw.__version__ and machine["onnxruntime"] == onnxruntime.__version__
+    assert machine["processor"] and machine["cores"] == processors()
 
 
 def test_the_script_says_what_edgefw_says_and_refuses_what_it_would_read_wrongly(

@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 from PIL import Image
 
+import edgefw
+from edgefw.environment import hardware
 from edgefw.plugins.datasets.drawing.objects import OBJECTS
 from edgefw.plugins.datasets.drawing.scene import draw_scene
 from edgefw.runtime.bundle import Bundle
@@ -116,5 +119,6 @@ def ratio(above: Sequence[float], below: Sequence[float]) -> float:
 
 
 def machine() -> dict[str, Any]:
-    """For the record."""
-    return {"machine": platform.machine(), "processors": os.cpu_count(), "python": platform.python_version()}
+    """For the record: the processor, how many a process may use (`cores`), and the versions of what is timed."""
+    versions = {"edgefw": edgefw.__version__, "onnxruntime": onnxruntime.__version__}
+    return {**hardware(), "python": platform.python_version(), **versions}
