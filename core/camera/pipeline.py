@@ -4,7 +4,8 @@
 
 One thread reads. As many frames are encoded at the same time as there are encoders, and one more is prepared meanwhile. A
 live source never waits: when the queue of frames is full, frames are dropped by policy and counted. A file waits, and
-loses none.
+loses none. Of E encoders' frames, encoded or not yet, E + 1 are in memory, of a file twice as many; to these come the
+queue's four, the one that is read and the one that was given.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ class Pipeline:
             self._free.put(encode)
         self._frames: FrameQueue[Frame] = FrameQueue(QUEUE, drop if source.live else None)
         workers = len(encoders) + 1
-        self._encoding = InOrder(self._embedded, self._taken(), workers, 2 * workers)
+        ahead = workers if source.live else 2 * workers  # a live source drops frames rather than let them grow old here
+        self._encoding = InOrder(self._embedded, self._taken(), workers, ahead)
         self.stopped = False
         self.hangs = False
 

@@ -124,6 +124,22 @@ def test_no_more_frames_wait_than_the_queues_hold(encoders):
     assert source.closed.is_set()
 
 
+@pytest.mark.parametrize("encoders", [1, 3])
+@pytest.mark.parametrize("live", [False, True])
+def test_frames_that_wait_for_their_turn_are_bounded_and_fewer_of_a_live_source(live, encoders):
+    prepared = []
+
+    def noted(frame: Frame) -> np.ndarray:
+        prepared.append(frame.number)
+        return prepare(frame)
+
+    frames = Pipeline(Counting(live=live, wait=0.001), noted, [lambda images: images] * encoders).run()
+    next(frames)
+    time.sleep(0.2)
+    assert len(prepared) == 1 + (encoders + 1) * (1 if live else 2)  # the one that was given, and those that wait
+    frames.close()
+
+
 def test_a_source_that_fails_says_why_after_its_frames():
     frames = Pipeline(Counting(fails=5), prepare, [lambda images: images]).run()
     assert [next(frames)[0].number for _ in range(5)] == [0, 1, 2, 3, 4]
