@@ -49,7 +49,8 @@ MOST_IN_FLIGHT = 4
 @click.option("--heat-of", multiple=True, metavar="LABEL", help="Label whose heat map is drawn; each frame's best.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of drawn pictures, or a video file.")
 @click.option("--frames", type=click.IntRange(min=1), help="Stop after so many frames.")
-@click.option("--in-flight", type=click.IntRange(min=1), help="Frames encoded at once, at most one a thread; 4.")
+@click.option("--in-flight", type=click.IntRange(min=1),
+              help="Frames encoded at once, at most one a thread; a warning says where fewer are; 4.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of lines.")
 @click.option("--jsonl", "as_lines", is_flag=True, help="Print one JSON object per image.")
 def command(
@@ -131,10 +132,19 @@ def _frames(
     role = modality or opened.modalities[0]
     chosen = opened.artefact(artefact, _known(opened, role))
     encoders = _encoders(opened, role, chosen.name, threads, options.in_flight or MOST_IN_FLIGHT)
+    if len(encoders) < (options.in_flight or 1):
+        _tell_fewer(opened, chosen.name, options.in_flight, len(encoders))
     about = {"bundle": opened.manifest.encoder, "artefact": chosen.name, "modality": role}
     names = None if pack is not None else _pack(opened, labels, None)
     maps = heat_maps(opened, role, threads) if "heat" in options.show else None
     label_frames(opened, encoders, names, pack, sources, options, about, as_lines, maps)
+
+
+def _tell_fewer(opened: Bundle, artefact: str, wanted: int | None, count: int) -> None:
+    from edgefw.runtime.opening import Opener
+
+    why = Opener(opened).why_no_more(opened.artefact(artefact), count)
+    click.echo(f"warning: --in-flight {wanted}: {count} at a time, because {why}.", err=True)
 
 
 class Chosen(NamedTuple):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic import ValidationError
 
 from edgefw.contracts.backend import ManyOpener
-from edgefw.errors import BundleError, EdgefwError, MissingDependency, PluginNotFound
+from edgefw.errors import BundleError, EdgefwError, MissingDependency, PluginError, PluginNotFound
 from edgefw.registry.kinds import Kind
 from edgefw.registry.loading import Registry
 from edgefw.registry.requirements import missing_requirements
@@ -83,18 +83,34 @@ class Opener:
 
         Raises:
             BundleError: if its runtime refuses the file, or its inputs are not those of the manifest.
+            PluginError: if the backend opens none, or more than `most`.
         """
         backend, file = self.backend(artefact), self._bundle.file(artefact)
         if most > 1 and isinstance(backend, ManyOpener):
             runners = backend.open_many(file, most, threads)
         else:
             runners = [backend.open(file, threads)]
-        if set(runners[0].inputs) != set(artefact.inputs):
+        if not 1 <= len(runners) <= most:
+            raise PluginError(
+                f"{self._bundle.source}: artefact '{artefact.name}': backend '{artefact.backend}' opened {len(runners)} "
+                f"runners; 1 to {most} were asked for. This is a fault of the backend: tell whoever wrote it."
+            )
+        for runner in runners:
+            self._check_inputs(artefact, runner)
+        return runners
+
+    def why_no_more(self, artefact: ArtefactEntry, count: int) -> str:
+        """What keeps `runners_at_once` from giving more than `count` runners."""
+        if isinstance(self.backend(artefact), ManyOpener):
+            return f"there {'are' if count > 1 else 'is'} {count} CPU thread{'s' if count > 1 else ''}, see --threads"
+        return f"backend '{artefact.backend}' encodes one frame at a time"
+
+    def _check_inputs(self, artefact: ArtefactEntry, runner: Runner) -> None:
+        if set(runner.inputs) != set(artefact.inputs):
             raise BundleError(
-                f"{self._bundle.source}: artefact '{artefact.name}' takes {', '.join(runners[0].inputs)}; "
+                f"{self._bundle.source}: artefact '{artefact.name}' takes {', '.join(runner.inputs)}; "
                 f"the manifest says {', '.join(artefact.inputs)}."
             )
-        return runners
 
     def runners(
         self, threads: int | None = None, without: Collection[str] = ()

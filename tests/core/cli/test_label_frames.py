@@ -9,11 +9,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import click
 import numpy as np
+import onnxruntime
 import pytest
 from PIL import Image
 
@@ -72,6 +74,27 @@ def test_frames_in_flight_change_nothing_but_the_speed(edgefw, bundle, video, ar
         assert [record["label"] for record in other] == [record["label"] for record in told[0]]
         scores = [[record["score"] for record in records] for records in (other, told[0])]
         assert scores[0] == pytest.approx(scores[1], rel=1e-5)
+
+
+def test_frames_in_flight_are_computed_at_the_same_time(edgefw, bundle, video, monkeypatch):
+    together, real = threading.Barrier(3), onnxruntime.InferenceSession.run
+
+    def wait_for_the_others(session, *arguments):
+        if threading.current_thread() is not threading.main_thread():
+            together.wait(30)
+        return real(session, *arguments)
+
+    monkeypatch.setattr(onnxruntime.InferenceSession, "run", wait_for_the_others)
+    code, _, err = edgefw("label", bundle, video, "--threads", 3, "--in-flight", 3)
+    assert code == 0 and "30 frames in" in err and not together.broken
+    assert "warning" not in err
+
+
+def test_fewer_frames_in_flight_than_asked_for_are_told_with_the_reason(edgefw, bundle, video):
+    code, _, err = edgefw("label", bundle, video, "--frames", 2, "--threads", 2, "--in-flight", 4)
+    told = "warning: --in-flight 4: 2 at a time, because there are 2 CPU threads, see --threads."
+    assert code == 0 and err.splitlines()[0] == told
+    assert "warning" not in edgefw("label", bundle, video, "--frames", 2, "--threads", 2)[2]
 
 
 def test_every_frame_is_a_json_line_on_request(edgefw, bundle, video):
