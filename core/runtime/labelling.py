@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgefw.errors import DataError
+from edgefw.runtime.image_formats import with_all_formats
 from edgefw.runtime.in_order import in_order
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def read_input(encoder: Encoder, path: Path) -> tuple[Path, np.ndarray] | Unread
     except OSError as error:
         return Unreadable(path=path, reason=f"cannot be read ({error.strerror or error})")
     try:
-        return path, encoder.prepare(data, str(path))
+        return path, with_all_formats(lambda: encoder.prepare(data, str(path)))
     except DataError as error:
         return Unreadable(path=path, reason=str(error).removeprefix(f"{path}: "))
 

@@ -183,9 +183,7 @@ class _Normalise(_Options):
         if channels != len(self.mean):
             raise DataError(f"normalise: {len(self.mean)} channels expected, the image has {channels}.")
         planes = values.reshape(*values.shape[:2], channels).transpose(2, 0, 1)
-        planes = np.ascontiguousarray(
-            planes
-        )  # (C, H, W); arithmetic on pixels that lie apart takes eight times as long
+        planes = np.ascontiguousarray(planes)  # (C, H, W); arithmetic is fast where numbers lie side by side
         mean, std = (np.asarray(numbers, np.float32)[:, None, None] for numbers in (self.mean, self.std))
         result = planes - mean
         result /= std
