@@ -166,7 +166,7 @@ def _images(
     chosen = opened.artefact(artefact, _known(opened, role))
     (encoder,) = _encoders(opened, role, chosen.name, threads)
     return Chosen(
-        label=lambda pack, batch, top: label_images(encoder, pack, find_images(sources), batch, top),
+        label=lambda pack, batch, top: label_images(encoder, pack, find_images(sources), batch, top, threads),
         about={"artefact": chosen.name, "modality": role},
     )
 
@@ -181,7 +181,7 @@ def _scenes(opened: Bundle, named: Mapping[str, Sequence[str]], artefact: str | 
     check_pairs(found, encoders)
     first = next(iter(encoders.values()))
     return Chosen(
-        label=lambda pack, batch, top: label_scenes(encoders, pack, found, batch, top),
+        label=lambda pack, batch, top: label_scenes(encoders, pack, found, batch, top, threads),
         about={
             "artefact": first.artefact.name,
             "modality": first.role,

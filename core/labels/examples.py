@@ -44,6 +44,7 @@ def embed_folder(
     seed: int = 0,
     strangers: bool = False,
     registry: Registry | None = None,
+    threads: int | None = None,
 ) -> Examples:
     """The images of a folder.
 
@@ -55,6 +56,7 @@ def embed_folder(
         seed: of the draw.
         strangers: take images of no label too.
         registry: where techniques come from; None reads what is installed.
+        threads: CPU threads of the artefact, and threads that read at most; None: the artefact's own option.
 
     Raises:
         DataError: if no image can be read or used, or the artefact gives what is no number.
@@ -64,25 +66,32 @@ def embed_folder(
     if not any(label >= 0 for label in truth.values()):
         named = ", ".join(folder.names[:5])
         raise DataError(f"{folder.folder}: no image lies in a folder named after a label ({named}, ...).")
-    paths, embeddings, unreadable = embed_files(bundle, folder.modality, list(truth), artefact, registry)
+    paths, embeddings, unreadable = embed_files(bundle, folder.modality, list(truth), artefact, registry, threads)
     if not paths:
         raise DataError(f"{folder.folder}: none of {unreadable} images can be read.")
     return Examples(embeddings=embeddings, labels=np.array([truth[path] for path in paths]), unreadable=unreadable)
 
 
 def embed_files(
-    bundle: Bundle, modality: str, paths: Sequence[Path], artefact: str | None = None, registry: Registry | None = None
+    bundle: Bundle,
+    modality: str,
+    paths: Sequence[Path],
+    artefact: str | None = None,
+    registry: Registry | None = None,
+    threads: int | None = None,
 ) -> tuple[list[Path], np.ndarray, int]:
     """The files that can be read, their embeddings (N, D) float64 of length 1, and how many cannot be read.
+
+    Args are those of `embed_folder`.
 
     Raises:
         DataError: if the artefact gives what is no number.
     """
-    encoder = _encoder(bundle, modality, artefact, registry)
+    encoder = _encoder(bundle, modality, artefact, registry, threads)
     kept: list[Path] = []
     rows: list[np.ndarray] = []
     held: list[np.ndarray] = []
-    for item in read_inputs(encoder, paths):
+    for item in read_inputs(encoder, paths, threads=threads):
         if isinstance(item, Unreadable):
             continue
         kept.append(item[0])
@@ -105,10 +114,12 @@ def _drawn(pairs: Sequence[tuple[Path, int]], each: int, seed: int) -> list[tupl
     return taken
 
 
-def _encoder(bundle: Bundle, role: str, artefact: str | None, registry: Registry | None) -> Encoder:
+def _encoder(
+    bundle: Bundle, role: str, artefact: str | None, registry: Registry | None, threads: int | None
+) -> Encoder:
     opener, entry = Opener(bundle, registry), bundle.artefact(artefact, role)
     return Encoder(
-        runner=opener.runner(entry),
+        runner=opener.runner(entry, threads),
         input=single_input(entry),
         modality=opener.modality(role),
         preprocessing=opener.preprocessing(role),

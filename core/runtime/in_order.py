@@ -24,7 +24,7 @@ PATIENCE = 3.0
 """Seconds for which the end of `in_order` waits for threads that are in the middle of something."""
 
 MOST_THREADS = 4
-"""More threads than that read no faster from one disk."""
+"""Threads that work, unless fewer are asked for: each has an item of its own in memory."""
 
 
 class InOrder(Generic[T, R]):
@@ -146,18 +146,19 @@ class _Place(Generic[R]):
     filled = False
 
 
-def in_order(work: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterator[R]:
+def in_order(work: Callable[[T], R], items: Iterable[T], ahead: int, threads: int | None = None) -> Iterator[R]:
     """Results in the order of the items, by as many threads as there are processors, `MOST_THREADS` at most.
 
     Args:
         work: from an item to its result; runs in several threads at once.
         items: one thread at a time takes them.
-        ahead: results that are in memory at most, besides the one that was given.
+        ahead: results that are in memory at most, besides the one that was given; at least one a thread.
+        threads: that work at most; None: no further limit.
 
     Raises:
         BaseException: what work and items fail with, where it belongs.
     """
-    working = InOrder(work, items, min(processors(), MOST_THREADS), ahead)
+    working = InOrder(work, items, min(threads or MOST_THREADS, processors(), MOST_THREADS), ahead)
     try:
         yield from working.results()
     finally:

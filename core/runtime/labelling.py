@@ -1,7 +1,7 @@
 """Label images with an opened bundle: decode, prepare, run, score, in batches of bounded memory.
 
-While a batch runs, threads decode and prepare the next one. A file that cannot be decoded is counted and told, and the work goes on. It knows contracts and packs; it prints nothing
-and finds no files.
+While a batch runs, threads decode and prepare the next one. A file that cannot be decoded is counted and told, and the
+work goes on. It knows contracts and packs; it prints nothing and finds no files.
 """
 
 from __future__ import annotations
@@ -113,32 +113,40 @@ def read_input(encoder: Encoder, path: Path) -> tuple[Path, np.ndarray] | Unread
 
 
 def read_inputs(
-    encoder: Encoder, paths: Iterable[Path], ahead: int = AHEAD
+    encoder: Encoder, paths: Iterable[Path], ahead: int = AHEAD, threads: int | None = None
 ) -> Iterator[tuple[Path, np.ndarray] | Unreadable]:
     """Prepared images, or why there is none, in the order of `paths`, read by several threads.
 
     Args:
         encoder: for the sensor the images come from.
         paths: any number.
-        ahead: images that wait in memory at most.
+        ahead: images that wait in memory at most, at least one a thread; each thread decodes one of them.
+        threads: that read at most; None: see `in_order`.
     """
-    return in_order(partial(read_input, encoder), paths, ahead)
+    return in_order(partial(read_input, encoder), paths, ahead, threads)
 
 
 def label_images(
-    encoder: Encoder, pack: LabelPack, paths: Iterable[Path], batch: int = 16, top: int = 1
+    encoder: Encoder,
+    pack: LabelPack,
+    paths: Iterable[Path],
+    batch: int = 16,
+    top: int = 1,
+    threads: int | None = None,
 ) -> Iterator[Labelled | Unreadable]:
     """Label images in the order of `paths`, except that unreadable ones are told at once.
 
     Args:
         encoder: for the sensor the images come from.
         pack: labels that fit the encoder.
-        paths: any number; at most two batches are in memory, one that runs and the next one.
+        paths: any number; in memory are at most the batch of prepared images that runs and the next one (or one image per
+            thread that reads, if that is more), and one decoded image of full size per thread that reads.
         batch: images per call of the runtime.
         top: labels per image.
+        threads: that read ahead at most; None: see `in_order`.
     """
     held: list[tuple[Path, np.ndarray]] = []
-    for item in read_inputs(encoder, paths, batch):
+    for item in read_inputs(encoder, paths, batch, threads):
         if isinstance(item, Unreadable):
             yield item
             continue

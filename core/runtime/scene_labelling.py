@@ -140,7 +140,12 @@ def check_pairs(scenes: Sequence[Scene], encoders: Mapping[str, SceneEncoder]) -
 
 
 def label_scenes(
-    encoders: Mapping[str, SceneEncoder], pack: LabelPack, scenes: Sequence[Scene], batch: int = 16, top: int = 1
+    encoders: Mapping[str, SceneEncoder],
+    pack: LabelPack,
+    scenes: Sequence[Scene],
+    batch: int = 16,
+    top: int = 1,
+    threads: int | None = None,
 ) -> Iterator[Labelled | Unreadable | Unpaired]:
     """Label scenes; those of one role in their order, unreadable and unpaired files at once.
 
@@ -148,11 +153,12 @@ def label_scenes(
         encoders: from `scene_encoders`.
         pack: labels that fit the bundle.
         scenes: from `edgefw.runtime.pairing.scenes`.
-        batch: scenes per call of the runtime, in memory per role, and read ahead by several threads.
+        batch: scenes per call of the runtime, in memory per role, and read ahead.
         top: labels per scene.
+        threads: that read ahead at most, one decoded image each; None: see `in_order`.
     """
     held: dict[str, list[_Row]] = {role: [] for role in encoders}
-    for items in in_order(lambda scene: list(_rows(scene, encoders)), scenes, batch):
+    for items in in_order(lambda scene: list(_rows(scene, encoders)), scenes, batch, threads):
         for item in items:
             if not isinstance(item, _Row):
                 yield item

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from edgefw.runtime.in_order import InOrder, in_order, processors
+from edgefw.runtime.in_order import MOST_THREADS, InOrder, in_order, processors
 
 
 def later_ones_are_faster(number: int) -> int:
@@ -28,6 +28,19 @@ def test_several_items_are_worked_on_at_the_same_time():
         return number
 
     assert list(InOrder(wait_for_the_others, range(6), threads=3, ahead=3).results()) == list(range(6))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 50, None])
+def test_no_more_threads_work_than_are_asked_for_or_there_are_processors(threads):
+    before = threading.active_count()
+    seen: list[int] = []
+
+    def count(number: int) -> None:
+        seen.append(threading.active_count() - before)
+        time.sleep(0.005)
+
+    list(in_order(count, range(20), 8, threads))
+    assert max(seen) == min(threads or MOST_THREADS, MOST_THREADS, processors())
 
 
 @pytest.mark.parametrize(("threads", "ahead"), [(1, 1), (2, 5), (4, 4)])

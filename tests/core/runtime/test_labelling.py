@@ -3,6 +3,7 @@
 import threading
 import time
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -73,12 +74,32 @@ def test_files_are_read_ahead_no_further_than_a_batch(opened, pictures):
             taken.append(number)
             yield path
 
+    before = threading.active_count()
     results = label_images(encoder_of(opened), opened.label_pack(), paths(), batch=8)
     next(results)
     time.sleep(0.2)
-    assert 8 < len(taken) <= 2 * 8 + 4  # one batch, what waits, and an image in the hands of each thread
+    assert 8 < len(taken) <= 16  # one batch, and the next one
     results.close()
-    assert threading.active_count() == 1
+    assert threading.active_count() == before
+
+
+def test_no_more_threads_read_than_are_allowed(opened, pictures):
+    class Noting:
+        """Which threads decode."""
+
+        def __init__(self, modality) -> None:
+            self.modality, self.threads = modality, set()
+
+        def decode(self, data, where):
+            self.threads.add(threading.current_thread().name)
+            time.sleep(0.002)
+            return self.modality.decode(data, where)
+
+    encoder = encoder_of(opened)
+    noting = Noting(encoder.modality)
+    watched = replace(encoder, modality=noting)
+    list(label_images(watched, opened.label_pack(), sorted(pictures.rglob("*.png")), batch=4, threads=1))
+    assert len(noting.threads) == 1
 
 
 def test_unreadable_files_are_told_in_their_place(opened, pictures, tmp_path):
