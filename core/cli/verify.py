@@ -111,7 +111,7 @@ def _print(result: Mapping[str, Any]) -> None:
         click.echo(
             f"{artefact['name']:<{wide}} cosine {artefact['cosine_mean']:.4f} (min {artefact['cosine_min']:.4f})"
             + (f", agreement {100 * agreed:.1f} %" if agreed is not None else "")
-            + f", {artefact['latency_ms_p50']:.2f} ms, {artefact['bytes'] / 1e6:.2f} MB"
+            + f", {artefact['latency_ms_p50']:.2f} ms, {artefact['bytes'] / 1e6:.2f} MB{_work(artefact)}"
         )
     for row in (row for row in result.get("folded") or [] if "why" not in row):
         click.echo(
@@ -134,6 +134,12 @@ def _print(result: Mapping[str, Any]) -> None:
         click.echo(
             f"{unreadable['count']} files cannot be read; the first: {first['path']}: {first['error']}", err=True
         )
+
+
+def _work(artefact: Mapping[str, Any]) -> str:
+    """How much of a quantised file is int8, where that is known."""
+    share = artefact.get("int8_share")
+    return "" if share is None else f", {100 * share:.1f} % of its products in int8" if share else ", called fp32"
 
 
 def _blamed(row: Mapping[str, Any]) -> str:

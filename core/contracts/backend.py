@@ -85,7 +85,8 @@ class Backend(Protocol):
       `open` then raises MissingDependency (see `absence`);
     - `compile_onnx`, see `OnnxCompiler`;
     - `open_many`, see `ManyOpener`;
-    - `layers`, see `LayerShower`.
+    - `layers`, see `LayerShower`;
+    - `int8_share`, see `WorkCounter`.
     """
 
     name: str
@@ -171,6 +172,15 @@ class LayerShower(Protocol):
         Raises:
             ExportError: if the file cannot be looked into.
         """
+        ...
+
+
+@runtime_checkable
+class WorkCounter(Protocol):
+    """A backend that says how much of a file's arithmetic is int8, so that an int8 file that is none is not called so."""
+
+    def int8_share(self, file: Path) -> float | None:
+        """Fraction of the multiply-accumulates for one image that run in int8; None where the file does not tell."""
         ...
 
 

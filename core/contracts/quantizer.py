@@ -7,14 +7,18 @@ it loads.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from edgefw.contracts.backend import OnnxCompiler
+
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
+
+    from edgefw.contracts.backend import Backend, Runner
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,10 +37,19 @@ class CalibrationSource(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class QuantizationReport:
-    """What was done, for the report: settings, counts, and warnings a user should read."""
+    """What was done, for the report.
+
+    Attributes:
+        details: settings and counts. `choices`, where a quantizer chose part by part, is a list of rows {group, nodes,
+            macs_share, precision ("int8" or "float"), float_ms, int8_ms, why}: export prints it, the report shows it.
+        warnings: what a user should read.
+        stays_float: nothing was worth quantising, and no file was written: the float file is the artefact. Only a
+            quantizer that times its files may say so.
+    """
 
     details: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    stays_float: bool = False
 
 
 class OnnxQuantizer(Protocol):
@@ -48,6 +61,27 @@ class OnnxQuantizer(Protocol):
 
     def quantize(self, source: Path, target: Path, calibration: Calibration) -> QuantizationReport:
         """Write `target` from `source`; `source` is left as it is."""
+        ...
+
+
+@runtime_checkable
+class TimedQuantizer(Protocol):
+    """Level "onnx", and provides `timed`: what it makes depends on how fast files run here, in the device's runtime."""
+
+    level: str
+    precision: str
+
+    def quantize_timed(
+        self, source: Path, target: Path, calibration: Calibration, opened: Callable[[Path], Runner]
+    ) -> QuantizationReport:
+        """Write `target` from `source`, or say `stays_float`; `source` is left as it is.
+
+        Args:
+            source: float file.
+            target: file to write.
+            calibration: rows of its inputs.
+            opened: opens an ONNX file as the device will: its backend, its options, its threads.
+        """
         ...
 
 
@@ -105,3 +139,10 @@ def refuse_misfits(quantizers: Iterable[object], network: nn.Module) -> None:
     for quantizer in quantizers:
         if isinstance(quantizer, NetworkChecker):
             quantizer.check_network(network)
+
+
+def fits(quantizer: OnnxQuantizer | ProgramQuantizer | TimedQuantizer, backend: Backend) -> bool:
+    """Whether a quantizer works on a level of a backend; one that times ONNX files needs a backend that runs them."""
+    if isinstance(quantizer, TimedQuantizer) and isinstance(backend, OnnxCompiler):
+        return False
+    return quantizer.level in backend.accepts

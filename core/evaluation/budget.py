@@ -1,7 +1,8 @@
 """Hold measured artefacts against a budget, and choose the best of them. Pure arithmetic on numbers measured elsewhere.
 
 Accuracy limits hold for every artefact. Cost limits (milliseconds, megabytes) hold for what is deployed: where there
-are quantised artefacts, the float file is their source and its cost is measured, not judged. Three rules are no matter
+are quantised artefacts, the float file is their source and its cost is measured, not judged; they are also held against its
+time (`max_slowdown`). Three rules are no matter
 of budget and hold always (`ALWAYS`): every embedding is finite, every file runs, a bundle answers as it was measured.
 """
 
@@ -13,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 LIMITS = (
-    "max_drop", "min_cosine", "min_agreement", "max_ms", "max_mb", "max_error", "max_batch_error", "max_not_finite"
+    "max_drop", "min_cosine", "min_agreement", "max_slowdown", "max_ms", "max_mb", "max_error", "max_batch_error",
+    "max_not_finite"
 )  # fmt: skip
 COSTS = ("max_ms", "max_mb")
 ALWAYS: Mapping[str, float | None] = {"max_not_finite": 0.0}
@@ -32,8 +34,8 @@ class Measured:
     Attributes:
         name: of the artefact.
         quantised: whether it was made from a float artefact of the same run.
-        values: limit name -> value measured in the same unit (points, cosine, fraction, milliseconds, 10^6 bytes,
-            relative error, rows); None where it could not be measured, or does not apply.
+        values: limit name -> value measured in the same unit (points, cosine, fraction, ratio of times,
+            milliseconds, 10^6 bytes, relative error, rows); None where it could not be measured, or does not apply.
     """
 
     name: str

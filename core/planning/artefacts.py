@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgefw.contracts.backend import absence, float_precision, refuse_unready
-from edgefw.contracts.quantizer import refuse_misfits
+from edgefw.contracts.quantizer import fits, refuse_misfits
 from edgefw.contracts.scheme import Extending
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def planned_artefacts(pieces: Pieces, scheme: Scheme, network: nn.Module, heat: 
     signatures = list(enumerate(scheme.signatures(tuple(pieces.modalities))))
     rows = []
     for backend in pieces.backends:
-        fitting = [quantizer for quantizer in pieces.quantizers if quantizer.level in backend.accepts]
+        fitting = [quantizer for quantizer in pieces.quantizers if fits(quantizer, backend)]
         precisions = [float_precision(backend), *(quantizer.precision for quantizer in fitting)]
         for position, precision in enumerate(precisions):
             for number, signature in signatures:

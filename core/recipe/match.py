@@ -168,10 +168,11 @@ def _export(composition: Composition, outer: Scope, registry: Registry) -> Itera
     words = frozenset().union(*(chosen.provides for chosen in (*backends, *quantizers)))
     because = {"backend": "; ".join(map(_provided, backends)), "quantizer": "no quantizer of export provides it"}
     scope = outer.plus(words, because)
-    for chosen in (*backends, *quantizers):
+    for chosen in backends:
         yield from _unmet(chosen, scope, registry)
     for quantizer in quantizers:
-        yield from _export_quantizer(quantizer, scope)
+        unmet = list(_unmet(quantizer, scope, registry))
+        yield from unmet or _export_quantizer(quantizer, scope)
     yield from _float_only(composition, registry)
     yield from _heat(composition)
     for pieces in (backends, quantizers):

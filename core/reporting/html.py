@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from edgefw import __version__
 from edgefw.errors import MissingDependency
-from edgefw.reporting import part_curation, part_layers, part_models, part_pictures, part_record, part_training
+from edgefw.reporting import (
+    part_choices,
+    part_curation,
+    part_layers,
+    part_models,
+    part_pictures,
+    part_record,
+    part_training,
+)
 from edgefw.reporting.predicted import read_predictions
 from edgefw.reporting.run_data import RunData, read_run
 
@@ -74,6 +82,7 @@ def _content(run: RunData) -> dict[str, Any]:
         "accuracy": part_models.accuracy(run, predicted),
         "budget": part_models.budget(run),
         "blame": part_layers.blame(run),
+        "choices": part_choices.choices(run),
         "cost": part_models.cost(run),
         "classes": part_models.classes(run, predicted),
         "confusions": part_models.confusions(run, predicted),

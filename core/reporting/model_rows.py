@@ -67,6 +67,12 @@ def metric_text(metric: str, value: object) -> str:
     return percent(value)
 
 
+def int8_text(row: ModelRow) -> str:
+    """The share of an artefact's multiply-accumulates in int8: `87.5 %`; "fp32" for a quantised file without any."""
+    share = row.number("int8_share")
+    return "fp32" if share == 0 else percent(share)
+
+
 def artefact_name(artefact: Mapping[str, Any]) -> str:
     """The model name of an artefact's record: its own `name`, else "<backend>-<precision>[-<signature>]"."""
     if artefact.get("name"):

@@ -13,7 +13,15 @@ import numpy as np
 from edgefw.reporting.figure_accuracy import accuracy_figure
 from edgefw.reporting.figure_confusion import confusion_figure, worst_pairs
 from edgefw.reporting.figure_cost import cost_figure
-from edgefw.reporting.model_rows import ModelRow, main_metric, metric_name, metric_text, modalities_of, model_rows
+from edgefw.reporting.model_rows import (
+    ModelRow,
+    int8_text,
+    main_metric,
+    metric_name,
+    metric_text,
+    modalities_of,
+    model_rows,
+)
 from edgefw.reporting.numbers import known, megabytes, milliseconds, percent, plain, points
 from edgefw.reporting.predicted import Predicted
 from edgefw.reporting.run_data import RunData
@@ -26,6 +34,7 @@ _CHECKS = {
     "max_drop": "points lost against the float artefact, at most",
     "min_cosine": "mean cosine to the source model, at least",
     "min_agreement": "top-1 agreement with the source model, at least",
+    "max_slowdown": "latency p50 against that of the float artefact, at most",
     "max_ms": "latency p50 in ms, at most",
     "max_mb": "size in MB, at most",
     "max_error": "relative error of a float file on the worst sample, at most",
@@ -198,6 +207,7 @@ def _table_row(row: ModelRow, modalities: Sequence[str], metric: str, best: str)
         "size": megabytes(row.number("bytes")),
         "agreement": percent(row.number("top1_agreement")),
         "cosine": plain(None) if cosine is None else f"{cosine:.4f}",
+        "int8": int8_text(row),
         "kept_budget": row.kept_budget,
     }
 

@@ -8,7 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
-from edgefw.reporting.model_rows import ModelRow, main_metric, metric_name, metric_text, modalities_of, model_rows
+from edgefw.reporting.model_rows import (
+    ModelRow,
+    int8_text,
+    main_metric,
+    metric_name,
+    metric_text,
+    modalities_of,
+    model_rows,
+)
 from edgefw.reporting.numbers import ABSENT, megabytes, milliseconds, percent, plain
 
 if TYPE_CHECKING:
@@ -26,7 +34,7 @@ def summary_table(result: Mapping[str, Any]) -> Table:
     modalities, metric, rows = modalities_of(evaluation), main_metric(evaluation), model_rows(result)
     table = Table(box=box.SIMPLE_HEAD, title=_title(metric, rows), title_justify="left", pad_edge=False)
     table.add_column("model", no_wrap=True)
-    for heading in (*modalities, "p50", "p95", "size", "agreement", "cosine"):
+    for heading in (*modalities, "p50", "p95", "size", "agreement", "cosine", "int8"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("budget", no_wrap=True)
     for row in rows:
@@ -113,5 +121,6 @@ def _cells(row: ModelRow, modalities: Sequence[str], metric: str, best: object) 
         megabytes(row.number("bytes")),
         percent(row.number("top1_agreement")),
         ABSENT if row.number("cosine_mean") is None else f"{row.number('cosine_mean'):.4f}",
+        int8_text(row),
         verdict if row.artefact else ABSENT,
     ]

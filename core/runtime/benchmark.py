@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Feeds = Mapping[str, np.ndarray]
 
 WARM_UP = 5
+_LEAST_AGAIN = 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,35 @@ def time_interleaved(
             taken[name].append(time.perf_counter() - start)
         round_ += 1
     return {name: _latency(values) for name, values in taken.items()}
+
+
+def slowdown(
+    name: str,
+    source: str,
+    runners: Mapping[str, Runner],
+    feeds: Mapping[str, Sequence[Feeds]],
+    first: Mapping[str, Latency],
+    limit: float | None,
+    seconds: float = 4.0,
+) -> float:
+    """The p50 of one runner over that of another; where it is above a limit, that of a second, longer look at the two alone.
+
+    Args:
+        name: the runner in question.
+        source: what it is compared with.
+        runners: name -> opened artefact.
+        feeds: name -> inputs.
+        first: what both took when all were timed in turn.
+        limit: of the ratio; None: the first look counts.
+        seconds: of the second look, for both together; it has 60 rounds at least.
+    """
+    ratio = first[name].p50_ms / first[source].p50_ms
+    if limit is None or ratio <= limit:
+        return ratio
+    pair = (source, name)
+    those, fed = {key: runners[key] for key in pair}, {key: feeds[key] for key in pair}
+    again = time_interleaved(those, fed, seconds, _LEAST_AGAIN)
+    return again[name].p50_ms / again[source].p50_ms
 
 
 def _latency(seconds: Sequence[float]) -> Latency:

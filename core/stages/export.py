@@ -4,7 +4,8 @@
     export/map-<backend>-<precision>[-<signature>]/    with `heat`: what is said of every cell (`maps.py`), by the first backend
     export/folded-<modality>-<artefact>/               with `folded`: pictures in, embeddings out (`folded.py`)
 
-Alignment projectors, schemes' training parts and teachers stay behind. Each file is opened in its own runtime before it
+A quantizer that times its files may find that nothing is faster in int8: there is then no file of it, and `float_stays` in the
+result says so. Alignment projectors, schemes' training parts and teachers stay behind. Each file is opened in its own runtime before it
 counts; one whose runtime is on another machine says so in its record. How good a file is, `verify` measures.
 """
 
@@ -19,7 +20,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgefw.contracts.backend import CompileRequest, OnnxCompiler, absence, float_precision
+from edgefw.contracts.quantizer import TimedQuantizer, fits
 from edgefw.errors import EdgefwError, ExportError, RecipeError
+from edgefw.reporting.part_choices import choice_lines
 from edgefw.run_folder import write_json
 from edgefw.runtime.hashes import sha256_of
 from edgefw.stages.calibration import CalibrationImages, spread
@@ -42,7 +45,7 @@ RECORD = "artefact.json"
 
 
 def fingerprint(context: StageContext) -> dict[str, Any]:
-    """Weights, backends, quantizers, and how many samples they calibrate on."""
+    """Weights, backends, quantizers, how many samples they calibrate on, and threads, where a quantizer times files."""
     composition, base = context.composition, context.recipe.base
     config = context.recipe.config.export
     return {
@@ -50,9 +53,15 @@ def fingerprint(context: StageContext) -> dict[str, Any]:
         "backends": [piece(chosen, base) for chosen in composition.backends],
         "quantizers": [piece(chosen, base) for chosen in composition.quantizers],
         "calibration": config.calibration,
+        **({"threads": context.recipe.config.compute.threads} if timed(composition.quantizers) else {}),
         **({"heat": True} if config.heat else {}),
         **({"folded": config.folded} if config.folded else {}),
     }
+
+
+def timed(quantizers: Sequence[Chosen]) -> bool:
+    """Whether what is made depends on how fast this machine is."""
+    return any("quantizer.timed" in chosen.provides for chosen in quantizers)
 
 
 def run(context: StageContext) -> dict[str, Any]:
@@ -67,6 +76,7 @@ def run(context: StageContext) -> dict[str, Any]:
         "artefacts": exporter.records,
         "student_sha256": trained.sha256,
         "calibration_samples": len(samples),
+        "float_stays": exporter.float_stays,
     }
     config = context.recipe.config.export
     if config.folded:
@@ -113,13 +123,14 @@ def _targets(context: StageContext, trained: Trained, samples: Sequence[Sample])
 
 @dataclass
 class _Exporter:
-    """Writes artefact after artefact; remembers their records, and which quantizers found work."""
+    """Writes artefact after artefact; remembers their records, which quantizers found work, and which found none worth it."""
 
     context: StageContext
     trained: Trained
     records: list[dict[str, Any]] = field(default_factory=list)
     maps: list[dict[str, Any]] = field(default_factory=list)
     folded: list[dict[str, Any]] = field(default_factory=list)
+    float_stays: list[dict[str, Any]] = field(default_factory=list)
     busy: set[str] = field(default_factory=set)
 
     def export(self, target: _Target) -> None:
@@ -153,7 +164,7 @@ class _Exporter:
         if self.trained.quantizer is not None:
             return []
         pairs = zip(self.context.pieces.quantizers, self.context.composition.quantizers)
-        return [pair for pair in pairs if pair[0].level in backend.accepts]
+        return [pair for pair in pairs if fits(pair[0], backend)]
 
     def export_map(self, target: _Target) -> None:
         """What the student says of every cell beside the image; no quantizer goes on from it."""
@@ -204,7 +215,7 @@ class _Exporter:
     def _quantise(
         self,
         target: _Target,
-        quantizer: OnnxQuantizer,
+        quantizer: OnnxQuantizer | TimedQuantizer,
         chosen: Chosen,
         source: str,
         file: Path,
@@ -213,7 +224,12 @@ class _Exporter:
         name, folder = self._folder(target, quantizer.precision)
         quantised = folder / file.name
         try:
-            report = quantizer.quantize(file, quantised, target.images.calibration())
+            report = self._quantised(target, quantizer, file, quantised)
+            self._say_choices(report)
+            if report.stays_float:
+                folder.rmdir()
+                self.float_stays.append(_unmade(name, target, source, report))
+                return
             made, written = _made(target.backend, quantised, report, replace(request, folder=folder))
             self._check(target, written, name)
         except EdgefwError as error:
@@ -221,6 +237,21 @@ class _Exporter:
                 raise
             raise type(error)(f"{chosen.path}: {error}") from error
         self.records.append(self._record(target, name, written, quantizer.precision, source, made))
+
+    def _quantised(
+        self, target: _Target, quantizer: OnnxQuantizer | TimedQuantizer, source: Path, file: Path
+    ) -> QuantizationReport:
+        calibration = target.images.calibration()
+        if not isinstance(quantizer, TimedQuantizer):
+            return quantizer.quantize(source, file, calibration)
+        threads = self.context.recipe.config.compute.threads
+        return quantizer.quantize_timed(source, file, calibration, lambda path: target.backend.open(path, threads))
+
+    def _say_choices(self, report: QuantizationReport) -> None:
+        for line in choice_lines(report.details.get("choices", ())):
+            self.context.progress.say(line)
+        for text in report.warnings if report.stays_float else ():
+            self.context.progress.say(f"export: {text}")
 
     def _round(
         self, target: _Target, quantizer: ProgramQuantizer, chosen: Chosen, source: str, request: CompileRequest
@@ -307,6 +338,17 @@ def _file_facts(name: str, file: Path) -> dict[str, Any]:
         "file": file.name,
         "bytes": file.stat().st_size,
         "sha256": sha256_of(file),
+    }
+
+
+def _unmade(name: str, target: _Target, source: str, report: QuantizationReport) -> dict[str, Any]:
+    """The record of a quantised file that was not worth making: its name, and the float file that stays."""
+    return {
+        "name": name,
+        "backend": target.backend.name,
+        "source": source,
+        "details": dict(report.details),
+        "warnings": list(report.warnings),
     }
 
 

@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class OpenArtefact:
-    """An exported file, opened: its record and its runner."""
+    """An exported file, opened: its record, its runner, and the backend that opened it."""
 
     record: Mapping[str, Any]
     runner: Runner
+    backend: Backend
 
     @property
     def name(self) -> str:
@@ -103,7 +104,7 @@ def open_artefacts(context: StageContext) -> Opened:
         except BundleError as error:
             opened.broken[name] = str(error)
             continue
-        opened.artefacts.append(OpenArtefact(record=record, runner=runner))
+        opened.artefacts.append(OpenArtefact(record=record, runner=runner, backend=backends[backend]))
     return opened
 
 

@@ -2,7 +2,7 @@
 
 Nothing an earlier stage said is trusted: files are opened from disk, teacher and student are asked again. Results:
 accuracy of teacher (on every modality, through its picture), student and artefacts; each artefact's distance to the
-student it was made from; latency at batch 1, measured turn by turn; size; the same image alone and in a batch; what
+student it was made from; latency at batch 1, measured turn by turn; how much is int8; size; the same image alone and in a batch; what
 drawn images do (a black frame must not give NaN); checks. A file whose runtime is missing is named in `unjudged`, and
 one that fails on images is a check that does not hold: neither keeps the others from being judged. The result is
 written whether or not the budget is kept; the engine raises `GateFailed` afterwards.
@@ -18,9 +18,7 @@ import numpy as np
 
 from edgefw.errors import DataError
 from edgefw.evaluation.budget import ALWAYS, best, broken, checks, not_judged
-from edgefw.runtime.benchmark import Latency, time_interleaved
 from edgefw.runtime.hashes import sha256_of
-from edgefw.runtime.memory import growth_mib
 from edgefw.runtime.reference import write_reference
 from edgefw.stages import folded
 from edgefw.stages.blame import Blamer, failing
@@ -29,7 +27,8 @@ from edgefw.stages.held_out import fingerprint_of, held_out
 from edgefw.stages.opened import OpenArtefact, open_artefacts
 from edgefw.stages.probing import REFERENCE, probe
 from edgefw.stages.trained import load_student
-from edgefw.stages.verify_models import STUDENT, TEACHER, Gathered, Pass, batch_errors, single_feeds
+from edgefw.stages.verify_cost import costs
+from edgefw.stages.verify_models import STUDENT, TEACHER, Gathered, Pass, batch_errors
 from edgefw.stages.verify_numbers import cost_notes, distances, drop_points, evaluation_rows, measured, not_finite
 from edgefw.stages.verify_pictures import disagreements
 
@@ -42,8 +41,6 @@ if TYPE_CHECKING:
 
 PREDICTIONS = "predictions.npz"
 IDS = "ids.json"
-_SECONDS_EACH = 0.5
-"""Timing per artefact at batch 1, and 20 calls at least."""
 
 
 def fingerprint(context: StageContext) -> dict[str, Any]:
@@ -112,42 +109,21 @@ def budget_limits(context: StageContext) -> dict[str, float | None]:
 def _records(context: StageContext, opened: Opened, gathered: Gathered) -> list[dict[str, Any]]:
     context.progress.say("verify: latency and memory")
     batches = batch_errors(opened, gathered.inputs)
-    latency = _latency(opened.artefacts, gathered.inputs)
+    cost = costs(context, opened.artefacts, gathered.inputs)
     records: dict[str, dict[str, Any]] = {}
     for artefact in opened.artefacts:
-        own, time = artefact.record, latency[artefact.name]
+        own = artefact.record
         record = {
-            **{key: own[key] for key in ("name", "backend", "precision", "source", "path", "bytes", "sha256")},
+            **{key: own[key] for key in ("name", "backend", "source", "path", "bytes", "sha256")},
             "signature": own["signature"]["name"],
             "serves": list(artefact.roles),
-            "latency_ms_p50": time.p50_ms,
-            "latency_ms_p95": time.p95_ms,
-            "latency_calls": time.calls,
-            "memory_mib": _memory(context, own),
+            **cost[artefact.name],
             "batch_relative_error": batches[artefact.name],
             **distances(gathered.answers, artefact.name, artefact.roles, STUDENT),
         }
         notes = cost_notes(record, records.get(str(own["source"])))
         records[artefact.name] = {**record, "warnings": [*own["warnings"], *notes]}
     return list(records.values())
-
-
-def _latency(artefacts: Sequence[OpenArtefact], inputs: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, Latency]:
-    feeds = {artefact.name: single_feeds(artefact, _shown(artefact, inputs)) for artefact in artefacts}
-    runners = {artefact.name: artefact.runner for artefact in artefacts}
-    return time_interleaved(runners, feeds, seconds=_SECONDS_EACH * len(runners))
-
-
-def _memory(context: StageContext, record: Mapping[str, Any]) -> float | None:
-    """MiB that opening and running the file at batch 1 takes in a fresh process."""
-    file = context.folder.stage("export") / record["name"] / record["file"]
-    threads = context.recipe.config.compute.threads
-    return growth_mib(record["backend"], record["options"], file, record["inputs"], threads=threads)
-
-
-def _shown(artefact: OpenArtefact, inputs: Mapping[str, Mapping[str, np.ndarray]]) -> Mapping[str, np.ndarray]:
-    """Images of a role that the artefact serves and the held-out samples have."""
-    return next((inputs[role] for role in artefact.roles if role in inputs), next(iter(inputs.values())))
 
 
 def check_pairs(artefacts: Sequence[OpenArtefact], held: HeldOut) -> None:

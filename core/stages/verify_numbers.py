@@ -129,7 +129,7 @@ def measured(record: Mapping[str, Any], drop: float | None, bad: int) -> Measure
     A float file is a translation: how far it is from the network on the worst sample is judged, where a quantised
     file has its mean cosine.
     """
-    exact = record["precision"] == FLOAT
+    exact = record["precision"] == FLOAT and record["int8_share"] is None
     return Measured(
         name=str(record["name"]),
         quantised=record["source"] is not None,
@@ -137,6 +137,7 @@ def measured(record: Mapping[str, Any], drop: float | None, bad: int) -> Measure
             "max_drop": drop,
             "min_cosine": record["cosine_mean"],
             "min_agreement": record["top1_agreement"],
+            "max_slowdown": record["slowdown"],
             "max_ms": record["latency_ms_p50"],
             "max_mb": record["bytes"] / 1e6,
             "max_error": record["relative_error_max"] if exact else None,
@@ -149,11 +150,13 @@ def measured(record: Mapping[str, Any], drop: float | None, bad: int) -> Measure
 def cost_notes(record: Mapping[str, Any], source: Mapping[str, Any] | None) -> list[str]:
     """What a user should know about an artefact's speed and batches."""
     notes = []
-    if source is not None and record["latency_ms_p50"] > source["latency_ms_p50"] * (1 + _FEW):
+    if source is not None and record["slowdown"] is not None and record["slowdown"] > 1 + _FEW:
         notes.append(
-            f"slower than its float source on this machine: {record['latency_ms_p50']:.2f} ms against "
-            f"{source['latency_ms_p50']:.2f} ms at batch 1"
+            f"slower than its float source on this machine: {record['slowdown']:.2f} times as long at batch 1 "
+            f"({record['latency_ms_p50']:.2f} ms against {source['latency_ms_p50']:.2f} ms when all files took turns)"
         )
+    if record["int8_share"] == 0:
+        notes.append("none of its multiply-accumulates runs in int8, so it is called fp32")
     if (record["batch_relative_error"] or 0.0) > 1e-2:
         notes.append(
             f"an image's embedding depends on the others in its batch (relative error "

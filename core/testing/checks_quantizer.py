@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgefw.contracts.quantizer import Calibration, QuantizationReport
+from edgefw.contracts.quantizer import Calibration, QuantizationReport, TimedQuantizer
 from edgefw.testing.fakes import calibration, embedding_network, onnx_model, pictures, student_network
-from edgefw.testing.onnx_files import cosine, run
+from edgefw.testing.onnx_files import OpenFile, cosine, run
 from edgefw.testing.subject import Subject
 
 if TYPE_CHECKING:
@@ -27,15 +27,22 @@ def level_is_declared(subject: Subject) -> None:
 
 
 def file_is_smaller_and_source_is_kept(subject: Subject) -> None:
-    """The quantised file is smaller than the source, which is not touched; the report says what was done."""
+    """The quantised file is smaller than the source, which is not touched; the report says what was done.
+
+    A quantizer that times its files may leave none, and says so in the report.
+    """
     if not _is_onnx(subject):
         return
     source = onnx_model(_folder(subject) / "model.onnx")
     before = hashlib.sha256(source.read_bytes()).hexdigest()
     target = source.with_name("small.onnx")
-    report = subject.build().quantize(source, target, calibration())
+    report = _quantised(subject, source, target, calibration())
     assert isinstance(report, QuantizationReport) and report.details, "no details in the report"
     assert hashlib.sha256(source.read_bytes()).hexdigest() == before, "the source was changed"
+    assert target.exists() != report.stays_float, "stays_float does not say whether there is a file"
+    if report.stays_float:
+        assert "quantizer.timed" in _words(subject), "only a quantizer that provides `timed` may leave no file"
+        return
     assert target.stat().st_size < source.stat().st_size, f"{target.stat().st_size} of {source.stat().st_size} bytes"
 
 
@@ -45,7 +52,8 @@ def file_gives_nearly_the_same_embeddings(subject: Subject) -> None:
         return
     source = onnx_model(_folder(subject) / "model.onnx")
     target = source.with_name("small.onnx")
-    subject.build().quantize(source, target, calibration())
+    if _quantised(subject, source, target, calibration()).stays_float:
+        return
     images = pictures(5, seed=9)
     expected = run(source, images)
     for rows in (1, 5):
@@ -56,13 +64,13 @@ def file_gives_nearly_the_same_embeddings(subject: Subject) -> None:
 
 
 def same_source_same_file(subject: Subject) -> None:
-    """Quantising twice gives the same embeddings, bit by bit."""
-    if not _is_onnx(subject):
+    """Quantising twice gives the same embeddings, bit by bit; not asked of a quantizer that goes by the clock."""
+    if not _is_onnx(subject) or "quantizer.timed" in _words(subject):
         return
     source, images = onnx_model(_folder(subject) / "model.onnx"), pictures(3)
     found = []
     for name in ("one.onnx", "two.onnx"):
-        subject.build().quantize(source, source.with_name(name), calibration())
+        _quantised(subject, source, source.with_name(name), calibration())
         found.append(run(source.with_name(name), images))
     assert np.array_equal(found[0], found[1])
 
@@ -79,7 +87,7 @@ def calibration_is_read_in_passes(subject: Subject) -> None:
 
     source = onnx_model(_folder(subject) / "model.onnx")
     counting = Calibration(batches=counted, samples=plain.samples)  # type: ignore[arg-type]
-    subject.build().quantize(source, source.with_name("small.onnx"), counting)
+    _quantised(subject, source, source.with_name("small.onnx"), counting)
     assert len(passes) <= 100, f"{len(passes)} passes over the calibration data"
 
 
@@ -140,8 +148,14 @@ def rounded_program_keeps_its_outputs(subject: Subject) -> None:
     assert cosine(found, expected) >= 0.98, f"mean cosine {cosine(found, expected):.3f}"
 
 
+def timing_is_declared(subject: Subject) -> None:
+    """A quantizer has `quantize_timed` if and only if it provides `timed`: threads then decide whether it runs again."""
+    assert isinstance(subject.piece, TimedQuantizer) == ("quantizer.timed" in _words(subject))
+
+
 CHECKS = (
     level_is_declared,
+    timing_is_declared,
     file_is_smaller_and_source_is_kept,
     file_gives_nearly_the_same_embeddings,
     same_source_same_file,
@@ -150,6 +164,18 @@ CHECKS = (
     converted_network_keeps_its_outputs,
     rounded_program_keeps_its_outputs,
 )
+
+
+def _words(subject: Subject) -> set[str]:
+    return {f"quantizer.{word}" for word in subject.technique.provided(subject.config)}
+
+
+def _quantised(subject: Subject, source: Path, target: Path, data: Calibration) -> QuantizationReport:
+    quantizer = subject.build()
+    if isinstance(quantizer, TimedQuantizer):
+        return quantizer.quantize_timed(source, target, data, OpenFile)
+    report: QuantizationReport = quantizer.quantize(source, target, data)
+    return report
 
 
 def _is_onnx(subject: Subject) -> bool:

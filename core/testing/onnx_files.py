@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,16 +33,28 @@ def export(module: nn.Module, example: Tensor, file: Path) -> Path:
     return file
 
 
+class OpenFile:
+    """An ONNX file in ONNX Runtime, as a `Runner`."""
+
+    def __init__(self, file: Path) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.log_severity_level = 3
+        self._session = exact_session(str(file), options)
+        self.inputs: Sequence[str] = tuple(entry.name for entry in self._session.get_inputs())
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> np.ndarray:
+        """(B, D) of {input name: (B, ...)}."""
+        result: np.ndarray = self._session.run(None, feeds)[0]
+        return result
+
+
 def run(file: Path, images: np.ndarray) -> np.ndarray:
     """What ONNX Runtime makes of (B, ...) float32."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    session = exact_session(str(file), options)
-    result: np.ndarray = session.run(None, {session.get_inputs()[0].name: images})[0]
-    return result
+    opened = OpenFile(file)
+    return opened.run({opened.inputs[0]: images})
 
 
 def cosine(one: np.ndarray, other: np.ndarray) -> float:

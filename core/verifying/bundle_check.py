@@ -15,7 +15,7 @@ from edgefw.errors import BundleError
 from edgefw.evaluation import agreement
 from edgefw.evaluation.budget import ALWAYS, Measured, best, broken, checks, not_judged
 from edgefw.evaluation.comparison import summary
-from edgefw.runtime.benchmark import time_interleaved
+from edgefw.runtime.benchmark import slowdown, time_interleaved
 from edgefw.runtime.opening import Opener
 from edgefw.verifying.reference_check import failing, own_reference, reference_rows
 from edgefw.verifying.sheets import Sheet, evaluation_rows, fill, folder_groups, reference_of
@@ -72,7 +72,7 @@ def verify_bundle(
     groups, left_out = folder_groups(folders, bundle)
     sheets = [fill(opener, group, entries, runners, pack, batch) for group in groups]
     evaluation = [row for sheet in sheets for row in evaluation_rows(sheet, pack)]
-    records = _records(entries, runners, sheets, seconds)
+    records = _records(entries, runners, sheets, seconds, bundle.manifest.budget.get("max_slowdown"))
     numbers = [_measured(record, evaluation) for record in records]
     limits = {**bundle.manifest.budget, **ALWAYS}
     reference = own_reference(bundle)
@@ -123,6 +123,7 @@ def _records(
     runners: Mapping[str, Runner],
     sheets: Sequence[Sheet],
     seconds: float,
+    limit: float | None,
 ) -> list[dict[str, Any]]:
     used = {name: entry for name, entry in entries.items() if any(name in sheet.columns for sheet in sheets)}
     feeds = {}
@@ -139,6 +140,7 @@ def _records(
             "bytes": entry.bytes,
             "latency_ms_p50": latency[name].p50_ms,
             "latency_ms_p95": latency[name].p95_ms,
+            "slowdown": slowdown(name, source, runners, feeds, latency, limit) if source in latency else None,
             "not_finite": sum(
                 int(np.isnan(np.concatenate(sheet.columns[name].cosine)).sum())
                 for sheet in sheets
@@ -146,8 +148,14 @@ def _records(
             ),
             **_distance(name, reference_of(entry, entries).name, sheets),
         }
-        for name, entry in used.items()
+        for name, entry, source in ((name, entry, _float_source(entry, entries)) for name, entry in used.items())
     ]
+
+
+def _float_source(entry: ArtefactEntry, entries: Mapping[str, ArtefactEntry]) -> str:
+    """The float artefact of the same backend that an artefact was made from; empty for what is none's copy."""
+    source = reference_of(entry, entries)
+    return source.name if source.name != entry.name and source.backend == entry.backend else ""
 
 
 def _distance(name: str, source: str, sheets: Sequence[Sheet]) -> dict[str, Any]:
@@ -181,6 +189,7 @@ def _measured(record: Mapping[str, Any], evaluation: Sequence[Mapping[str, Any]]
             "max_drop": max(drops) if drops else None,
             "min_cosine": record["cosine_mean"],
             "min_agreement": record["top1_agreement"],
+            "max_slowdown": record["slowdown"],
             "max_ms": record["latency_ms_p50"],
             "max_mb": record["bytes"] / 1e6,
             "max_not_finite": float(record["not_finite"]),

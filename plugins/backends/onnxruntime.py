@@ -97,6 +97,12 @@ class OnnxRuntimeBackend:
 
         return layer_outputs(file, feeds)
 
+    def int8_share(self, file: Path) -> float | None:
+        """Fraction of the multiply-accumulates in int8; needs the package onnx."""
+        from edgefw.plugins.backends.onnx_work import int8_share
+
+        return int8_share(file)
+
 
 def open_session(file: Path, threads: int | None) -> Any:
     """An `onnxruntime.InferenceSession` on the CPU.
@@ -136,7 +142,7 @@ def edgefw_register_backends(register: Register) -> None:
             name="onnxruntime",
             config=OnnxRuntimeConfig,
             build=build,
-            provides=frozenset({"module", "onnx"}),
+            provides=frozenset({"module", "onnx", "runs-onnx"}),
             requires=("onnxruntime",),
             install="pip install onnxruntime",
         )

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -22,8 +22,6 @@ from edgefw.errors import ExportError
 
 if TYPE_CHECKING:
     from edgefw.registry.technique import Register
-
-WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 class StaticConfig(edgefw.TechniqueConfig):
@@ -68,81 +66,12 @@ class Int8Static:
         Raises:
             ExportError: if nothing can be quantised, or the file does not shrink.
         """
-        from edgefw.plugins.quantizers.onnx_graph import facts, preprocessed
+        from edgefw.plugins.quantizers.static_writer import StaticWriter
 
         with tempfile.TemporaryDirectory() as folder:
-            clean = Path(folder) / "clean.onnx"
-            model = preprocessed(source, clean)
-            operators = self._operators(facts(model).nodes)
-            excluded = self._excluded(model, operators)
-            self._run(clean, target, calibration, operators, excluded)
-        return self._report(source, target, calibration, operators, excluded)
-
-    def _excluded(self, model: Any, operators: list[str]) -> list[str]:
-        """Nodes that stay float, in order, each once.
-
-        Quantising what reads a softmax lets onnxruntime fuse QLinearSoftmax, whose kernel wraps a probability above the
-        calibrated range to 0 instead of saturating: a ViT fell to cosine 0.6 (ORT 1.31.1; the int8 kernel had the same
-        fault, onnxruntime#29727). With "Softmax" among the operators the range is 0..1 and nothing lies above it.
-        """
-        from edgefw.plugins.quantizers.onnx_graph import activation_products, named_nodes, softmax_readers
-
-        names = named_nodes(model, tuple(self._config.exclude), self._path)
-        if self._config.operators == "weighted":
-            names += activation_products(model)
-        if "Softmax" not in operators:
-            names += softmax_readers(model)
-        return list(dict.fromkeys(names))
-
-    def _operators(self, present: Any) -> list[str]:
-        from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
-
-        known = QDQRegistry.keys() | QLinearOpsRegistry.keys()
-        chosen = self._config.operators
-        if isinstance(chosen, str):
-            wanted = sorted(known) if chosen == "all" else list(WEIGHTED)
-        else:
-            wanted = chosen
-            if unknown := sorted(set(chosen) - known):
-                raise ExportError(
-                    f"{self._path}.operators: onnxruntime cannot quantise {', '.join(unknown)}. "
-                    f"It can: {', '.join(sorted(known))}."
-                )
-        operators = [name for name in wanted if present[name]]
-        if not operators:
-            raise ExportError(f"{self._path}.operators: the graph has none of {', '.join(wanted)}.")
-        return operators
-
-    def _run(
-        self, source: Path, target: Path, calibration: Calibration, operators: list[str], excluded: list[str]
-    ) -> None:
-        from onnxruntime.quantization import QDQQuantizer, QuantType
-
-        from edgefw.plugins.quantizers.activation_ranges import RangeOptions, activation_ranges
-        from edgefw.plugins.quantizers.onnx_graph import quiet, with_shapes
-
-        config = self._config
-        options = RangeOptions(method=config.ranges, percentile=config.percentile, chunk=config.batch)
-        try:
-            with quiet():
-                quantizer = QDQQuantizer(
-                    with_shapes(source),
-                    config.per_channel,
-                    config.reduce_range,
-                    QuantType.QInt8,
-                    QuantType.QUInt8 if config.activation == "uint8" else QuantType.QInt8,
-                    activation_ranges(source, operators, calibration, options),
-                    [],
-                    excluded,
-                    operators,
-                    {"ActivationSymmetric": config.is_symmetric},
-                )
-                quantizer.quantize_model()
-                quantizer.model.save_model_to_file(str(target), False)
-        except ExportError:
-            raise
-        except Exception as error:  # whatever a graph makes onnxruntime stumble over
-            raise ExportError(f"{self._path}: onnxruntime cannot quantise the graph ({error}).") from error
+            writer = StaticWriter(source, Path(folder), self._config, self._path)
+            writer.write(target, calibration, writer.excluded)
+        return self._report(source, target, calibration, writer.operators, writer.excluded)
 
     def _report(
         self, source: Path, target: Path, calibration: Calibration, operators: list[str], excluded: list[str]

@@ -49,7 +49,7 @@ def facts(model: onnx.ModelProto) -> GraphFacts:
 
 
 def preprocessed(source: Path, target: Path) -> onnx.ModelProto:
-    """Shapes inferred and constants folded, as onnxruntime asks for before it quantises; writes `target`.
+    """Shapes inferred, constants folded, every node named: what a quantizer starts from; writes `target`.
 
     Raises:
         ExportError: if the file cannot be read.
@@ -60,7 +60,10 @@ def preprocessed(source: Path, target: Path) -> onnx.ModelProto:
                 quant_pre_process(str(source), str(target), auto_merge=True)
             except Exception:  # noqa: BLE001 - symbolic shapes fail on some graphs; ONNX shape inference is then enough
                 quant_pre_process(str(source), str(target), skip_symbolic_shape=True)
-        return onnx.load(target)
+        model = onnx.load(target)
+        if name_nodes(model):
+            onnx.save(model, target)
+        return model
     except Exception as error:
         raise ExportError(f"{source}: onnxruntime cannot prepare it for quantisation ({error}).") from error
 
@@ -81,6 +84,22 @@ def with_shapes(file: Path) -> onnx.ModelProto:
     """The model as onnxruntime's quantizers want it: with the shape of every tensor that can be known."""
     model: onnx.ModelProto = load_model_with_shape_infer(file)
     return model
+
+
+def name_nodes(model: onnx.ModelProto) -> bool:
+    """Give every node a name of its own, as onnxruntime tells nodes apart by name; whether any had none."""
+    taken = {node.name for node in model.graph.node}
+    seen: set[str] = {""}
+    changed = False
+    for place, node in enumerate(model.graph.node):
+        if node.name in seen:
+            wanted = f"{node.op_type}_{place}"
+            while wanted in taken:
+                wanted += "_"
+            node.name, changed = wanted, True
+            taken.add(wanted)
+        seen.add(node.name)
+    return changed
 
 
 def activation_products(model: onnx.ModelProto) -> list[str]:

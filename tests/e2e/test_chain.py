@@ -38,7 +38,7 @@ train:
     batch: 8
 export: {quantizers: [{name: int8-static}], calibration: 12}
 compute: {device: cpu}
-verify: {max_drop: 50, min_cosine: 0.9}
+verify: {max_drop: 50, min_cosine: 0.9, max_slowdown: null}
 """
 
 

@@ -56,7 +56,7 @@ train:
     select: {by: accuracy, every: 3}
 export: {backends: [{name: onnxruntime}], quantizers: [{name: int8-static}], calibration: 16}
 compute: {device: cpu, log_every: 1, checkpoint_every: 2}
-verify: {max_drop: null, min_cosine: null}
+verify: {max_drop: null, min_cosine: null, max_slowdown: null}
 """
 
 

@@ -173,6 +173,17 @@ MISFITS = [
     ),
     over("twice", "export.quantizers=[{name: int8-static}, {name: int8-static}]", "quantizers[1]", "stands twice"),
     over(
+        "timing what does not run ONNX",
+        "export={backends: [{name: openvino}], quantizers: [{name: int8-latency-aware}]}",
+        "export.quantizers[0]: quantizer 'int8-latency-aware' needs backend.runs-onnx; backend 'openvino' provides module, onnx.",
+        "Quantizers that fit: int8-dynamic, int8-static",
+    ),
+    over(
+        "timing what takes no ONNX",
+        "export={backends: [{name: executorch}], quantizers: [{name: int8-latency-aware}]}",
+        "export.quantizers[0]: quantizer 'int8-latency-aware' needs backend.runs-onnx; backend 'executorch' provides",
+    ),
+    over(
         "accumulation", ("train.0.losses.0.name=infonce", "train.0.accumulate=2"), "'infonce' compares", "accumulate to"
     ),
     over("both lengths", "train.0.steps=9", "train[0]: epochs is 3 and steps is 9. Give one of them"),

@@ -147,6 +147,7 @@ OPTIONS: list[tuple[str, Options]] = [
     ("teacher/openclip", openclip),
     ("teacher/transformers", clip),
     ("teacher/timm-conse", conse),
+    ("quantizer/int8-latency-aware", {"seconds": 0.5}),
     ("student/timm", {"model": "test_vit", "size": 64}),
     ("student/timm", {"model": "test_resnet", "size": 64}),
     ("student/timm", {"model": "test_resnet", "size": 64, "channels": 5}),

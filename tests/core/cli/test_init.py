@@ -238,4 +238,4 @@ def test_check_accepts_what_was_written(started: Started, tmp_path: Path, capsys
     started("--teacher", f"local-dir:{asset('quickstart-teacher')}", "--labels", "ball,cone")
     assert run(["check", "mine.yaml", "student.size=64"]) == 0, capsys.readouterr().err
     text = capsys.readouterr().out
-    assert "phase distil" in text and "onnxruntime-int8-static" in text
+    assert "phase distil" in text and "onnxruntime-int8-latency-aware" in text

@@ -30,6 +30,15 @@ def test_cost_of_a_float_file_is_judged_only_when_it_is_what_is_deployed():
     assert [row["check"] for row in alone if not row["ok"]] == ["max_mb"]
 
 
+def test_a_quantised_file_is_held_against_the_time_of_its_source_and_a_float_file_is_not():
+    slow = Measured(name="int8", quantised=True, values={"max_slowdown": 1.85})
+    rows = checks([FLOAT, slow, artefact("fast")], {"max_slowdown": 1.1})
+    assert rows == [{"artefact": "int8", "check": "max_slowdown", "limit": 1.1, "value": 1.85, "ok": False}]
+    assert failures(rows) == "  int8: max_slowdown is 1.85, the budget is 1.1"
+    assert checks([slow], {"max_slowdown": None}) == []
+    assert best([FLOAT, slow], {"max_slowdown": 1.1}) == ("fp32", True)
+
+
 def test_a_limit_is_kept_when_it_is_met_exactly():
     assert keeps("max_drop", 1.0, 1.0)
     assert keeps("min_cosine", 0.99, 0.99)

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from edgefw.runtime.benchmark import WARM_UP, time_interleaved
+from edgefw.runtime.benchmark import WARM_UP, Latency, slowdown, time_interleaved
 from edgefw.runtime.bundle import open_bundle
 from edgefw.runtime.bundle_bench import bench_bundle
 
@@ -39,6 +39,18 @@ def test_timing_lasts_as_long_as_it_is_told():
     began = time.perf_counter()
     time_interleaved({"x": runner}, {"x": [{"image": np.zeros((1, 1))}]}, seconds=0.15, least=1)
     assert time.perf_counter() - began >= 0.15
+
+
+def test_a_file_that_looks_too_slow_is_timed_again_and_one_that_does_not_is_not():
+    diary: list[str] = []
+    runners = {name: Sleeper(name, 0.001, diary) for name in ("float", "int8", "other")}
+    feeds = {name: [{"image": np.zeros((1, 1))}] for name in runners}
+    first = {"float": Latency(p50_ms=1.0, p95_ms=1.0, calls=20), "int8": Latency(p50_ms=2.0, p95_ms=2.0, calls=20)}
+    assert slowdown("int8", "float", runners, feeds, first, None) == 2.0
+    assert slowdown("int8", "float", runners, feeds, first, 2.0) == 2.0
+    assert diary == []
+    assert slowdown("int8", "float", runners, feeds, first, 1.9, seconds=0.0) < 1.9
+    assert set(diary) == {"float", "int8"} and len(diary) == 2 * (60 + WARM_UP)
 
 
 @pytest.mark.parametrize("memory", [False, pytest.param(True, marks=pytest.mark.slow)])

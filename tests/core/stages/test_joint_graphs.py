@@ -96,7 +96,10 @@ def test_held_out_samples_without_a_pair_are_told(samples: list[Sample]) -> None
         "signature": {"name": PAIR.name, "inputs": [*PAIR.inputs], "serves": [*PAIR.serves]},
         "inputs": {"rgb": [3, 8, 8], "depth": [3, 8, 8]},
     }
-    artefact, held = OpenArtefact(record=record, runner=SimpleNamespace()), SimpleNamespace(samples=samples)
+    artefact, held = (
+        OpenArtefact(record=record, runner=SimpleNamespace(), backend=SimpleNamespace()),
+        SimpleNamespace(samples=samples),
+    )
     check_pairs([artefact], held)
     held.samples = samples[1:2]
     with pytest.raises(DataError, match=r"no held-out sample has rgb and depth, which 'onnxruntime-fp32-rgb\+depth'"):

@@ -1,0 +1,170 @@
+"""How many multiply-accumulates an ONNX graph does for one image, node by node, and which of them in int8.
+
+Convolutions, Gemm and MatMul are counted, and their QLinear and Integer kin; what lies between them (norms, softmax, activation
+functions) has no products to speak of. A float operator counts as int8 where ONNX Runtime's CPU kernels take it so: both inputs come
+from DequantizeLinear, and a convolution's output goes to QuantizeLinear at once, or through a Relu or Clip that rounding makes
+idle. It reads the graph; it runs nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+Shape = tuple[int, ...]
+_CONVOLUTIONS = {"Conv": (0, 1), "QLinearConv": (0, 3), "ConvInteger": (0, 1)}
+"""Operator -> places of its image and its kernel."""
+_MATRICES = {
+    "Gemm": (0, 1), "QGemm": (0, 3), "MatMul": (0, 1), "QLinearMatMul": (0, 3), "MatMulInteger": (0, 1),
+    "MatMulIntegerToFloat": (0, 1), "DynamicQuantizeMatMul": (0, 1),
+}  # fmt: skip
+_FLOAT = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+_EIGHT_BITS = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeWork:
+    """One node's products for one image; `is_int8` where the processor adds them as integers."""
+
+    name: str
+    operator: str
+    macs: int
+    is_int8: bool
+
+
+def int8_share(file: Path) -> float | None:
+    """Fraction of an ONNX file's multiply-accumulates that run in int8; None where shapes cannot be known.
+
+    Raises:
+        OSError: if the file cannot be read.
+    """
+    nodes = work(onnx.load(file))
+    if nodes is None:
+        return None
+    total = sum(node.macs for node in nodes)
+    return sum(node.macs for node in nodes if node.is_int8) / total if total else 0.0
+
+
+def work(model: onnx.ModelProto) -> list[NodeWork] | None:
+    """Every node of the main graph that multiplies, in order; None where a shape is unknown."""
+    known, rounding = shapes(model), _Rounding(model)
+    found = []
+    for node in model.graph.node:
+        try:
+            macs = _macs(node, known)
+        except KeyError:
+            return None
+        if macs is not None:
+            is_int8 = node.op_type not in _FLOAT or rounding.surrounds(node)
+            found.append(NodeWork(name=node.name, operator=node.op_type, macs=macs, is_int8=is_int8))
+    return found
+
+
+def shapes(model: onnx.ModelProto) -> dict[str, Shape]:
+    """Tensor name -> shape for one image, of the tensors whose shape ONNX can infer."""
+    single = onnx.ModelProto()
+    single.CopyFrom(model)
+    del single.graph.value_info[:]
+    for entry in (*single.graph.input, *single.graph.output):
+        for place, dim in enumerate(entry.type.tensor_type.shape.dim):
+            if place == 0 and not dim.HasField("dim_value"):
+                dim.dim_value = 1
+    try:
+        single = onnx.shape_inference.infer_shapes(single, data_prop=True)
+    except onnx.shape_inference.InferenceError:
+        return {}
+    graph = single.graph
+    found = {entry.name: tuple(entry.dims) for entry in graph.initializer}
+    for entry in (*graph.input, *graph.value_info, *graph.output):
+        dims = entry.type.tensor_type.shape.dim
+        if entry.type.tensor_type.HasField("shape") and all(dim.HasField("dim_value") for dim in dims):
+            found[entry.name] = tuple(dim.dim_value for dim in dims)
+    return found
+
+
+def _macs(node: onnx.NodeProto, known: dict[str, Shape]) -> int | None:
+    """Products of one node; None if it has none to count. Raises KeyError where a shape is unknown."""
+    if node.op_type in _CONVOLUTIONS:
+        kernel = known[node.input[_CONVOLUTIONS[node.op_type][1]]]  # (C out, C in / groups, *window)
+        return prod(known[node.output[0]]) * prod(kernel[1:])
+    if node.op_type == "ConvTranspose":
+        return prod(known[node.input[0]]) * prod(known[node.input[1]][1:])  # kernel (C in, C out / groups, *window)
+    if node.op_type not in _MATRICES:
+        return None
+    left, right = (known[node.input[place]] for place in _MATRICES[node.op_type])
+    if node.op_type in ("Gemm", "QGemm"):
+        turned = {entry.name: entry.i for entry in node.attribute}
+        rows, inner = left[::-1] if turned.get("transA") else left
+        return rows * inner * right[0 if turned.get("transB") else 1]
+    return prod(known[node.output[0]]) * left[-1]
+
+
+class _Rounding:
+    """Where a graph's QuantizeLinear and DequantizeLinear sit."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        graph = model.graph
+        self._constants = {entry.name: entry for entry in graph.initializer}
+        self._makers = {name: node for node in graph.node for name in node.output}
+        self._readers: dict[str, list[onnx.NodeProto]] = {}
+        for node in graph.node:
+            for name in node.input:
+                self._readers.setdefault(name, []).append(node)
+
+    def surrounds(self, node: onnx.NodeProto) -> bool:
+        """Whether ONNX Runtime has an int8 kernel for a float operator that stands here."""
+        if node.op_type == "ConvTranspose" or not all(self._from_eight_bits(name) for name in node.input[:2]):
+            return False
+        return node.op_type != "Conv" or self._is_rounded(node.output[0])
+
+    def _from_eight_bits(self, name: str) -> bool:
+        maker = self._makers.get(name)
+        if maker is None or maker.op_type != "DequantizeLinear":
+            return False
+        return self._element(maker) in _EIGHT_BITS
+
+    def _element(self, node: onnx.NodeProto) -> int:
+        """The integer type that a QuantizeLinear gives, or a DequantizeLinear takes; uint8 where nothing says."""
+        if node.op_type == "DequantizeLinear" and node.input[0] in self._constants:
+            return int(self._constants[node.input[0]].data_type)
+        zero = self._zero(node)
+        return int(zero.data_type) if zero is not None else int(onnx.TensorProto.UINT8)
+
+    def _zero(self, node: onnx.NodeProto) -> onnx.TensorProto | None:
+        return self._constants.get(node.input[2]) if len(node.input) > 2 else None
+
+    def _is_rounded(self, name: str) -> bool:
+        """Whether a tensor has one reader and that rounds it, at once or behind an idle Relu or Clip."""
+        readers = self._readers.get(name, [])
+        if len(readers) != 1:
+            return False
+        reader = readers[0]
+        if reader.op_type == "QuantizeLinear":
+            return self._element(reader) in _EIGHT_BITS
+        after = self._readers.get(reader.output[0], []) if reader.op_type in ("Relu", "Clip") else []
+        return len(after) == 1 and after[0].op_type == "QuantizeLinear" and self._is_idle(reader, after[0])
+
+    def _is_idle(self, clamp: onnx.NodeProto, rounding: onnx.NodeProto) -> bool:
+        """Whether rounding to eight bits cuts off all that a Relu or Clip cuts off."""
+        low, high = self._range(rounding)
+        limits = [-np.inf, np.inf] if clamp.op_type == "Clip" else [0.0, np.inf]
+        for place, name in enumerate(clamp.input[1:]):
+            if name:
+                if name not in self._constants:
+                    return False
+                limits[place] = float(numpy_helper.to_array(self._constants[name]))
+        return limits[0] <= low and high <= limits[1] * (1 + 1e-6)
+
+    def _range(self, rounding: onnx.NodeProto) -> tuple[float, float]:
+        """The smallest and the largest value that a QuantizeLinear can keep; everything, if its scale is no constant."""
+        scale, zero = self._constants.get(rounding.input[1]), self._zero(rounding)
+        if scale is None or zero is None:
+            return -np.inf, np.inf
+        step, origin = numpy_helper.to_array(scale).astype(np.float64), numpy_helper.to_array(zero)
+        bounds = np.iinfo(origin.dtype)
+        return tuple(float((step * (bound - origin.astype(np.float64))).max()) for bound in (bounds.min, bounds.max))  # type: ignore[return-value]

@@ -1,0 +1,156 @@
+"""Static int8 of those parts of an ONNX file that are faster for it, and of no others.
+
+Int8 makes a network smaller, and on many processors slower: without VNNI, in depthwise convolutions, where values are converted back and
+forth. So nodes of one shape form a group, and files with a group in int8 and in float are timed beside each other, in the
+runtime, with the options and the threads of the device's file. A group is int8 where that makes the whole file faster beyond noise
+(95 % interval of the median ratio of calls in turn). Groups are then taken out, the worst first, until the mean cosine to the
+float file is at least `min_cosine`, and the outcome is timed against the float file once more: if it is not faster, there is
+no int8 file, and the report says so. The arithmetic is that of `int8-static`; the search is our own, a coordinate descent.
+It looks at latency at batch 1 on this machine, not at memory or energy, nor at another processor.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+import edgefw
+from edgefw.contracts.quantizer import Calibration, QuantizationReport
+from edgefw.errors import ExportError
+from edgefw.plugins.quantizers.int8_static import StaticConfig
+
+if TYPE_CHECKING:
+    from edgefw.contracts.backend import Runner
+    from edgefw.plugins.quantizers.latency_outcome import Outcome
+    from edgefw.plugins.quantizers.latency_search import Labels, Timing
+    from edgefw.plugins.quantizers.latency_trials import Trials
+    from edgefw.registry.technique import Register
+
+_FINAL_SECONDS, _FINAL_ROUNDS = 3.0, 31
+
+
+class LatencyAwareConfig(StaticConfig):
+    """Options of latency-aware int8: those of static int8, and the search's."""
+
+    seconds: float = Field(
+        default=120.0, gt=0.0, description="for timing groups; groups left over stay as the faster whole file has them"
+    )
+    min_cosine: float = Field(
+        default=0.99, ge=0.0, le=1.0, description="smallest mean cosine to the float file on calibration samples"
+    )
+
+
+class Int8LatencyAware:
+    """Level "onnx", timed."""
+
+    level = "onnx"
+    precision = "int8-latency-aware"
+
+    def __init__(self, config: LatencyAwareConfig, path: str, say: Callable[[str], None]) -> None:
+        self._config, self._path, self._say = config, path, say
+
+    def quantize_timed(
+        self, source: Path, target: Path, calibration: Calibration, opened: Callable[[Path], Runner]
+    ) -> QuantizationReport:
+        """Write `target`, unless nothing is faster in int8: then the report's `stays_float` says that there is none.
+
+        Raises:
+            ExportError: if nothing can be quantised.
+        """
+        from edgefw.plugins.quantizers.latency_trials import Trials
+        from edgefw.plugins.quantizers.operator_groups import operator_groups
+        from edgefw.plugins.quantizers.static_writer import StaticWriter
+
+        began = time.monotonic()
+        with tempfile.TemporaryDirectory() as folder:
+            writer = StaticWriter(source, Path(folder), self._config, self._path, clamps=True)
+            groups = operator_groups(writer.model, writer.candidates())
+            if not groups:
+                raise ExportError(f"{self._path}.exclude: every node that could become int8 is excluded.")
+            self._say(
+                f"timing {len(groups)} groups of layers in float and int8, for {self._config.seconds:g} s at most"
+            )
+            trials = Trials(source, Path(folder), writer, groups, calibration, opened)
+            outcome = self._search(trials, target)
+        details = {
+            **self._config.model_dump(),
+            "operators": writer.operators,
+            "excluded_nodes": len(writer.excluded),
+            "samples": calibration.samples,
+            "bytes_before": source.stat().st_size,
+            "bytes_after": None if outcome.stays_float else target.stat().st_size,
+            "choices": outcome.rows(),
+            "whole_file": outcome.whole_file(),
+            "search_seconds": round(time.monotonic() - began, 1),
+            "comparisons": trials.comparisons,
+        }
+        warnings = outcome.warnings(self._config.seconds)
+        return QuantizationReport(details=details, warnings=warnings, stays_float=outcome.stays_float)
+
+    def _search(self, trials: Trials, target: Path) -> Outcome:
+        from edgefw.plugins.quantizers.latency_outcome import Outcome
+        from edgefw.plugins.quantizers.latency_search import Search, without_the_worst
+
+        labels = [group.label for group in trials.groups]
+        trials.prepare()
+        deadline = time.monotonic() + self._config.seconds
+        search = Search(labels, trials.compare, lambda: time.monotonic() >= deadline)
+        found = search.run()
+        hurting = dict(without_the_worst(found, trials.cosine, self._config.min_cosine))
+        left = found - hurting.keys()
+        timing, whole = _delivered(trials, left, target)
+        return Outcome(
+            groups=trials.groups,
+            choices=search.choices,
+            hurting=hurting,
+            labels=left,
+            timing=timing,
+            whole=whole,
+            min_cosine=self._config.min_cosine,
+        )
+
+
+def _delivered(trials: Trials, labels: Labels, target: Path) -> tuple[Timing | None, str]:
+    """Write the file, if it is faster than the float file and smaller; else (its timing, why it is not written)."""
+    from edgefw.plugins.quantizers.latency_search import FASTER
+
+    if not labels:
+        return None, ""
+    timing = trials.compare(labels, frozenset(), _FINAL_SECONDS, _FINAL_ROUNDS)
+    if timing.verdict != FASTER:
+        return (
+            timing,
+            f"the file as a whole takes {timing.ratio:.2f} times as long as in float, which is not faster beyond noise",
+        )
+    trials.write(labels, target)
+    if target.stat().st_size < trials.source.stat().st_size:
+        return timing, ""
+    target.unlink()
+    return timing, "the file as a whole is not smaller than in float"
+
+
+def build(config: LatencyAwareConfig, context: edgefw.BuildContext) -> Int8LatencyAware:
+    """The quantizer; nothing is read yet."""
+    return Int8LatencyAware(config, context.path or "int8-latency-aware", context.say)
+
+
+@edgefw.hookimpl
+def edgefw_register_quantizers(register: Register) -> None:
+    """Offer `int8-latency-aware`."""
+    register(
+        edgefw.Technique(
+            name="int8-latency-aware",
+            config=LatencyAwareConfig,
+            build=build,
+            provides=frozenset({"onnx", "timed"}),
+            needs=frozenset({"backend.runs-onnx"}),
+            requires=("onnx", "onnxruntime"),
+            install='pip install "edgefw[train]"',
+            paper="arXiv:1712.05877",
+        )
+    )

@@ -1,0 +1,115 @@
+"""Files of one network with some of its groups in int8, opened as on the device, timed and compared with the float file.
+
+Two files are called in turn, each first every other time, on real calibration rows, so that a busy machine is busy for both. It
+measures; what follows from a number, `latency_search` decides.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgefw.evaluation.comparison import row_cosines
+from edgefw.plugins.quantizers.calibration_stream import rechunked
+from edgefw.plugins.quantizers.latency_search import Labels, Timing, timing_of
+
+if TYPE_CHECKING:
+    from edgefw.contracts.backend import Runner
+    from edgefw.contracts.quantizer import Calibration
+    from edgefw.plugins.quantizers.operator_groups import Group
+    from edgefw.plugins.quantizers.static_writer import StaticWriter
+
+ROWS = 32
+"""Calibration rows on which answers are compared."""
+_BATCH, _FED, _WARM_UP, _KEPT = 8, 8, 3, 3
+
+
+@dataclass
+class Trials:
+    """Writes, opens, times.
+
+    Attributes:
+        source: the float file, which stands for no group in int8.
+        folder: where a trial file may lie while it is opened.
+        writer: of the source.
+        groups: all of them.
+        calibration: rows for ranges, timing and answers.
+        opened: opens a file as the device will.
+        comparisons: how many were made.
+    """
+
+    source: Path
+    folder: Path
+    writer: StaticWriter
+    groups: Sequence[Group]
+    calibration: Calibration
+    opened: Callable[[Path], Runner]
+    comparisons: int = 0
+    _open: dict[Labels, Runner] = field(default_factory=dict)
+    _rows: list[dict[str, np.ndarray]] = field(default_factory=list)
+
+    def prepare(self) -> None:
+        """Measure ranges, which all files share, before the first comparison."""
+        self._runner(frozenset(group.label for group in self.groups))
+
+    def compare(self, one: Labels, other: Labels, seconds: float = 0.6, least: int = 15) -> Timing:
+        """Time the file of the first groups against that of the second, for `seconds` and at least `least` rounds."""
+        runners = (self._runner(one), self._runner(other))
+        feeds = self._single()
+        for runner in runners:
+            for feed in feeds[:_WARM_UP]:
+                runner.run(feed)
+        taken: tuple[list[float], list[float]] = ([], [])
+        began = time.perf_counter()
+        while len(taken[0]) < least or time.perf_counter() - began < seconds:
+            number = len(taken[0])
+            for at in (0, 1) if number % 2 else (1, 0):
+                start = time.perf_counter()
+                runners[at].run(feeds[number % len(feeds)])
+                taken[at].append(time.perf_counter() - start)
+        self.comparisons += 1
+        return timing_of(*taken)
+
+    def cosine(self, labels: Labels) -> float:
+        """Mean cosine of a file's answers to the float file's."""
+        answers, expected = self._asked(self._runner(labels)), self._asked(self._runner(frozenset()))
+        return float(row_cosines(answers, expected).mean())
+
+    def write(self, labels: Labels, target: Path) -> None:
+        """Write the file in which these groups are int8, at least one of them."""
+        out = [name for group in self.groups if group.label not in labels for name in group.nodes]
+        self.writer.write(target, self.calibration, [*self.writer.excluded, *out])
+
+    def _runner(self, labels: Labels) -> Runner:
+        """Opened once while it is used; the float file always stays open."""
+        if labels not in self._open:
+            file = self.source
+            if labels:
+                file = self.folder / "trial.onnx"
+                self.write(labels, file)
+            self._open[labels] = self.opened(file)
+        self._open[labels] = self._open.pop(labels)  # the latest last
+        for old in [key for key in self._open if key][:-_KEPT]:
+            del self._open[old]
+        return self._open[labels]
+
+    def _asked(self, runner: Runner) -> np.ndarray:
+        """(N, D) of the compared rows."""
+        answers = np.concatenate([runner.run(rows) for rows in self._samples()])
+        return answers.reshape(len(answers), -1)
+
+    def _samples(self) -> list[dict[str, np.ndarray]]:
+        if not self._rows:
+            self._rows = list(islice(rechunked(self.calibration.batches(), _BATCH), ROWS // _BATCH))
+        return self._rows
+
+    def _single(self) -> list[Mapping[str, np.ndarray]]:
+        rows = self._samples()[0]
+        count = min(_FED, len(next(iter(rows.values()))))
+        return [{name: values[at : at + 1] for name, values in rows.items()} for at in range(count)]

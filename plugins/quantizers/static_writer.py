@@ -1,0 +1,133 @@
+"""Writes static int8 files of one float ONNX file; ranges are measured once, however many files are written.
+
+It decides which nodes may become int8 at all, and lets onnxruntime.quantization do the arithmetic on those that a caller
+does not exclude. Which of them should, `int8-static` and `int8-latency-aware` say.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from onnxruntime.quantization import QDQQuantizer, QuantType
+from onnxruntime.quantization.calibrate import TensorsData
+from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
+
+from edgefw.contracts.quantizer import Calibration
+from edgefw.errors import ExportError
+from edgefw.plugins.quantizers.activation_ranges import RangeOptions, activation_ranges
+from edgefw.plugins.quantizers.onnx_graph import (
+    activation_products,
+    facts,
+    named_nodes,
+    preprocessed,
+    quiet,
+    softmax_readers,
+    with_shapes,
+)
+
+if TYPE_CHECKING:
+    from edgefw.plugins.quantizers.int8_static import StaticConfig
+
+WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+
+
+class StaticWriter:
+    """One float file, cleaned, whose nodes have names.
+
+    Args:
+        source: the float file; left as it is.
+        folder: where the cleaned file may lie; it must outlive the writer.
+        config: options of static int8.
+        path: where the quantizer stands in the recipe, for messages.
+        clamps: also let onnxruntime leave out each Relu and Clip behind a rounded operator, which rounding does anyway.
+
+    Raises:
+        ExportError: if the file cannot be read, or the options name what it has not.
+    """
+
+    def __init__(self, source: Path, folder: Path, config: StaticConfig, path: str, clamps: bool = False) -> None:
+        self._config, self._path = config, path
+        self._clean = folder / "clean.onnx"
+        self._ranges: TensorsData | None = None
+        self.model = preprocessed(source, self._clean)
+        self.operators = self._operators(facts(self.model).nodes)
+        self.excluded = self._excluded()
+        self._clamps = [name for name in ("Relu", "Clip") if clamps and name not in self.operators]
+
+    def candidates(self) -> list[str]:
+        """Names of the nodes that may become int8, in the order of the graph."""
+        left = set(self.excluded)
+        return [node.name for node in self.model.graph.node if node.op_type in self.operators and node.name not in left]
+
+    def write(self, target: Path, calibration: Calibration, excluded: Sequence[str]) -> None:
+        """Write an int8 file in which the nodes called `excluded` stay float.
+
+        Raises:
+            ExportError: if onnxruntime cannot do it, or if no node is left: onnxruntime would not refuse that.
+        """
+        if not set(self.candidates()) - set(excluded):
+            raise ExportError(f"{self._path}.exclude: every node that could become int8 is excluded.")
+        config = self._config
+        try:
+            with quiet():
+                quantizer = QDQQuantizer(
+                    with_shapes(self._clean),
+                    config.per_channel,
+                    config.reduce_range,
+                    QuantType.QInt8,
+                    QuantType.QUInt8 if config.activation == "uint8" else QuantType.QInt8,
+                    self._ranges_of(calibration),
+                    [],
+                    list(excluded),
+                    [*self.operators, *self._clamps],
+                    {"ActivationSymmetric": config.is_symmetric},
+                )
+                quantizer.quantize_model()
+                quantizer.model.save_model_to_file(str(target), False)
+        except ExportError:
+            raise
+        except Exception as error:  # whatever a graph makes onnxruntime stumble over
+            raise ExportError(f"{self._path}: onnxruntime cannot quantise the graph ({error}).") from error
+
+    def _ranges_of(self, calibration: Calibration) -> TensorsData:
+        """The ranges, measured for the first file; onnxruntime changes what it is given."""
+        if self._ranges is None:
+            config = self._config
+            options = RangeOptions(method=config.ranges, percentile=config.percentile, chunk=config.batch)
+            operators = [*self.operators, *self._clamps]
+            self._ranges = activation_ranges(self._clean, operators, calibration, options)
+        return copy.deepcopy(self._ranges)
+
+    def _excluded(self) -> list[str]:
+        """Nodes that stay float, in order, each once.
+
+        Quantising what reads a softmax lets onnxruntime fuse QLinearSoftmax, whose kernel wraps a probability above the
+        calibrated range to 0 instead of saturating: a ViT fell to cosine 0.6 (ORT 1.31.1; the int8 kernel had the same
+        fault, onnxruntime#29727). With "Softmax" among the operators the range is 0..1 and nothing lies above it.
+        """
+        names = named_nodes(self.model, tuple(self._config.exclude), self._path)
+        if self._config.operators == "weighted":
+            names += activation_products(self.model)
+        if "Softmax" not in self.operators:
+            names += softmax_readers(self.model)
+        return list(dict.fromkeys(names))
+
+    def _operators(self, present: Any) -> list[str]:
+        known = QDQRegistry.keys() | QLinearOpsRegistry.keys()
+        chosen = self._config.operators
+        if isinstance(chosen, str):
+            wanted = sorted(known) if chosen == "all" else list(WEIGHTED)
+        else:
+            wanted = chosen
+            if unknown := sorted(set(chosen) - known):
+                raise ExportError(
+                    f"{self._path}.operators: onnxruntime cannot quantise {', '.join(unknown)}. "
+                    f"It can: {', '.join(sorted(known))}."
+                )
+        operators = [name for name in wanted if present[name]]
+        if not operators:
+            raise ExportError(f"{self._path}.operators: the graph has none of {', '.join(wanted)}.")
+        return operators

@@ -1,0 +1,97 @@
+"""Int8 against the clock, in a real run: what is delivered, what the gate says, what is printed and shown, and when it is made again.
+
+No test depends on which file is faster: limits are out of reach, or met by anything.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from edgefw import engine
+from edgefw.cli.main import run as command_line
+from edgefw.plugins.backends.onnx_work import int8_share
+from edgefw.recipe.read import read_recipe
+from edgefw.registry.loading import Registry
+from edgefw.runtime.bundle import open_bundle
+
+TIMED = "export.quantizers=[{name: int8-latency-aware, seconds: 0.2, min_cosine: 1.0}]"
+"""Rounding leaves no cosine of 1, so that the float file stays, whichever is faster."""
+
+
+def again(project, out, *overrides, until="verify"):
+    return engine.run(read_recipe(str(project / "tiny.yaml"), overrides), Registry(), out, until=until, resume=True)
+
+
+@pytest.fixture(scope="module")
+def timed(project, tmp_path_factory):
+    """A finished run with a quantizer that leaves no file."""
+    out = shutil.copytree(project / "run", tmp_path_factory.mktemp("timed") / "run")
+    again(project, out, TIMED, "compute.threads=1", until=None)
+    return out
+
+
+def test_a_quantised_file_has_its_time_beside_float_and_its_share_of_int8(run, result, capsys) -> None:
+    float_file, int8_file = result(run, "verify")["artefacts"]
+    assert (float_file["slowdown"], float_file["int8_share"], float_file["precision"]) == (None, None, "fp32")
+    assert int8_file["slowdown"] == pytest.approx(int8_file["latency_ms_p50"] / float_file["latency_ms_p50"])
+    assert int8_file["int8_share"] == int8_share(run / int8_file["path"]) > 0.5
+    assert int8_file["precision"] == "int8-static"
+    with open_bundle(run) as opened:
+        assert opened.artefact("onnxruntime-int8-static").quality["int8_share"] == int8_file["int8_share"]
+
+
+def test_a_file_that_is_too_slow_fails_the_gate_and_says_by_how_much(copy, capsys) -> None:
+    text = (copy / "resolved.yaml").read_text()
+    assert "max_slowdown: null" in text
+    (copy / "resolved.yaml").write_text(text.replace("max_slowdown: null", "max_slowdown: 0.0001"))
+    assert command_line(["verify", str(copy)]) == 1
+    captured = capsys.readouterr()
+    assert "FAIL onnxruntime-int8-static: max_slowdown" in captured.out
+    assert "of its products in int8" in captured.out
+    assert "onnxruntime-int8-static: max_slowdown is" in captured.err
+    assert "onnxruntime-fp32: max_slowdown" not in captured.err
+    assert json.loads((copy / "result.json").read_text())["status"] == "gate-failed"
+    assert command_line(["report", str(copy)]) == 0
+    assert "latency p50 against that of the float artefact, at most" in (copy / "report.html").read_text()
+
+
+def test_a_quantised_file_without_int8_is_called_fp32(project, tmp_path, result, capsys) -> None:
+    out = shutil.copytree(project / "run", tmp_path / "run")
+    again(project, out, "export.quantizers=[{name: int8-static, operators: [Add, Relu, GlobalAveragePool]}]")
+    (row,) = [row for row in result(out, "verify")["artefacts"] if row["source"]]
+    assert (row["name"], row["precision"], row["int8_share"]) == ("onnxruntime-int8-static", "fp32", 0.0)
+    assert "none of its multiply-accumulates runs in int8, so it is called fp32" in row["warnings"]
+
+
+def test_nothing_is_delivered_as_int8_where_nothing_is_worth_it(timed, result) -> None:
+    exported = result(timed, "export")
+    assert [row["name"] for row in exported["artefacts"]] == ["onnxruntime-fp32"]
+    (left,) = exported["float_stays"]
+    assert (left["name"], left["source"]) == ("onnxruntime-int8-latency-aware", "onnxruntime-fp32")
+    assert {row["precision"] for row in left["details"]["choices"]} == {"float"}
+    assert left["warnings"][0].startswith("nothing was faster in int8: the float file stays")
+    assert not (timed / "export" / "onnxruntime-int8-latency-aware").exists()
+    assert result(timed, "verify")["best"] == "onnxruntime-fp32"
+    with open_bundle(timed) as opened:
+        assert opened.manifest.default == "onnxruntime-fp32"
+
+
+def test_the_report_shows_what_stayed_in_float_and_why(timed, result) -> None:
+    page = (timed / "report.html").read_text()
+    assert "What stayed in float, and why" in page
+    assert "Not delivered, onnxruntime-fp32 stays: nothing was faster in int8" in page
+    for row in result(timed, "export")["float_stays"][0]["details"]["choices"]:
+        assert row["group"] in page
+
+
+def test_threads_export_again_only_what_was_timed(project, timed, tmp_path) -> None:
+    def exported(out, *overrides):
+        stages = again(project, out, *overrides, until="export")["stages"]
+        return not next(row["skipped"] for row in stages if row["name"] == "export")
+
+    assert not exported(timed, TIMED, "compute.threads=1")
+    assert exported(timed, TIMED, "compute.threads=2")
+    assert not exported(shutil.copytree(project / "run", tmp_path / "run"), "compute.threads=2")

@@ -1,0 +1,24 @@
+"""A bundle on another machine: its quantised files are held against its float file's time there."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgefw.labels.folders import parse_data
+from edgefw.runtime.bundle import open_bundle
+from edgefw.verifying.bundle_check import verify_bundle
+
+
+@pytest.mark.parametrize(("limit", "ok"), [(1e-6, False), (1e6, True), (None, None)])
+def test_a_bundle_carries_its_limit(tmp_path, small_bundle, limit, ok) -> None:
+    folder = small_bundle.write_small_bundle(tmp_path / "b", budget={"max_slowdown": limit})
+    (tmp_path / "images").mkdir()
+    pixels = np.random.default_rng(0).integers(0, 255, (20, 20, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "images" / "1.png")
+    with open_bundle(folder) as opened:
+        folders = parse_data([str(tmp_path / "images")], opened.modalities, ())
+        found = verify_bundle(opened, folders, None, threads=1, seconds=0.02)
+    rows = {row["artefact"]: row["ok"] for row in found["budget"] if row["check"] == "max_slowdown"}
+    assert rows == ({} if ok is None else {"onnxruntime-int8-static": ok})
+    slowdowns = {row["name"]: row["slowdown"] for row in found["artefacts"]}
+    assert slowdowns["onnxruntime-fp32"] is None and slowdowns["onnxruntime-int8-static"] > 0

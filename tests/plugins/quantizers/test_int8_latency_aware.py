@@ -1,0 +1,190 @@
+"""Latency-aware int8 on real sessions: what is delivered, what is said, what stays float. No test depends on who is faster
+but where the difference is several times the noise."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from edgefw.errors import ExportError
+from edgefw.plugins.backends.onnx_work import int8_share
+from edgefw.plugins.backends.onnxruntime import OnnxRuntimeBackend, OnnxRuntimeConfig
+from edgefw.plugins.quantizers.int8_latency_aware import Int8LatencyAware, LatencyAwareConfig
+from edgefw.plugins.quantizers.int8_static import StaticConfig
+from edgefw.plugins.quantizers.latency_trials import Trials
+from edgefw.plugins.quantizers.operator_groups import operator_groups
+from edgefw.plugins.quantizers.static_writer import StaticWriter
+
+WIDTH = 2048
+
+
+@pytest.fixture
+def opened():
+    backend = OnnxRuntimeBackend(OnnxRuntimeConfig(threads=1))
+    return lambda file: backend.open(file, 1)
+
+
+@pytest.fixture
+def wide_file(tmp_path):
+    """Two large matrices: at batch 1 their time is that of reading them, a quarter in int8. (B, 2048) to (B, 2048)."""
+    rng = np.random.default_rng(0)
+    weights = {name: rng.normal(size=(WIDTH, WIDTH)).astype(np.float32) / 45 for name in ("w1", "w2")}
+    nodes = [
+        helper.make_node("Gemm", ["image", "w1"], ["a"], name="one", transB=1),
+        helper.make_node("Relu", ["a"], ["b"], name="relu"),
+        helper.make_node("Gemm", ["b", "w2"], ["embedding"], name="two", transB=1),
+    ]
+    info = helper.make_tensor_value_info
+    shape = ["batch", WIDTH]
+    graph = helper.make_graph(
+        nodes, "g", [info("image", TensorProto.FLOAT, shape)], [info("embedding", TensorProto.FLOAT, shape)],
+        [numpy_helper.from_array(values, name) for name, values in weights.items()],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    onnx.save(model, tmp_path / "wide.onnx")
+    return tmp_path / "wide.onnx"
+
+
+@pytest.fixture
+def rows():
+    return np.random.default_rng(3).normal(size=(16, WIDTH)).astype(np.float32)
+
+
+def quantised(source, values, calibration, opened, **options):
+    target, said = source.with_name("int8.onnx"), []
+    config = LatencyAwareConfig(**{"seconds": 5.0, **options})
+    made = Int8LatencyAware(config, "export.quantizers[0]", said.append)
+    return target, made.quantize_timed(source, target, calibration(values), opened)
+
+
+def floats(path) -> set[str]:
+    return {entry.name for entry in onnx.load(path).graph.initializer if entry.data_type == TensorProto.FLOAT}
+
+
+def trials_of(source, folder, calibration, opened, **options) -> Trials:
+    writer = StaticWriter(source, folder, StaticConfig(**options), "q", clamps=True)
+    groups = operator_groups(writer.model, writer.candidates())
+    return Trials(source, folder, writer, groups, calibration, opened)
+
+
+def test_large_matrices_become_int8_and_the_table_says_so(wide_file, rows, calibration, opened, run, cosine) -> None:
+    target, report = quantised(wide_file, rows, calibration, opened)
+    assert not report.stays_float and target.is_file()
+    (row,) = report.details["choices"]
+    assert (row["group"], row["nodes"], row["precision"]) == (f"Gemm {WIDTH}x{WIDTH}", 2, "int8")
+    assert row["int8_ms"] < row["float_ms"]
+    assert report.details["whole_file"]["ratio_high"] < 1
+    assert report.details["bytes_after"] == target.stat().st_size < 0.3 * wide_file.stat().st_size
+    assert cosine(run(wide_file, rows), run(target, rows)) > 0.99
+    assert int8_share(target) == 1.0
+
+
+def test_what_hurts_is_taken_out_and_if_nothing_is_left_the_float_file_stays(
+    wide_file, rows, calibration, opened
+) -> None:
+    target, report = quantised(wide_file, rows, calibration, opened, min_cosine=1.0)
+    assert report.stays_float and not target.exists()
+    (row,) = report.details["choices"]
+    assert row["precision"] == "float" and row["why"].startswith("hurts: cosine 0.9")
+    assert report.warnings[0] == "nothing was faster in int8: the float file stays"
+    assert report.details["whole_file"] is None
+
+
+def test_a_small_network_gets_a_file_that_is_faster_or_none(conv_file, images, calibration, opened) -> None:
+    before = conv_file.read_bytes()
+    target, report = quantised(conv_file, images, calibration, opened, seconds=2.0)
+    assert conv_file.read_bytes() == before
+    assert target.exists() != report.stays_float
+    details = report.details
+    assert sum(row["nodes"] for row in details["choices"]) == 3
+    assert sum(row["macs_share"] for row in details["choices"]) == pytest.approx(1.0)
+    assert all(row["why"] for row in details["choices"])
+    if report.stays_float:
+        assert all(row["precision"] == "float" for row in details["choices"])
+    else:
+        chosen = sum(row["macs_share"] for row in details["choices"] if row["precision"] == "int8")
+        assert int8_share(target) == pytest.approx(chosen)
+
+
+def test_time_that_is_out_at_once_leaves_the_faster_of_the_two_ends(conv_file, images, calibration, opened) -> None:
+    target, report = quantised(conv_file, images, calibration, opened, seconds=1e-6)
+    assert report.details["comparisons"] <= 2
+    assert "3 of 3 groups were not timed" in " ".join(report.warnings)
+    assert target.exists() != report.stays_float
+
+
+def test_no_group_is_the_float_file_and_not_a_file_with_everything_in_int8(
+    tmp_path, conv_file, images, calibration, opened
+) -> None:
+    trials = trials_of(conv_file, tmp_path, calibration(images), opened)
+    assert trials.cosine(frozenset()) == pytest.approx(1.0, abs=1e-12)
+    with pytest.raises(ExportError, match="every node that could become int8 is excluded"):
+        trials.write(frozenset(), tmp_path / "none.onnx")
+
+
+def test_what_the_user_excludes_is_float_in_every_file(tmp_path, conv_file, images, calibration, opened) -> None:
+    trials = trials_of(conv_file, tmp_path, calibration(images), opened, exclude=["body"])
+    labels = [group.label for group in trials.groups]
+    assert labels == ["Conv 3x3 at 8x8", "Gemm 64x8"]
+    for chosen, kept in ((labels, {"w2"}), (labels[:1], {"w2", "w3"}), (labels[1:], {"w1", "w2"})):
+        trials.write(frozenset(chosen), tmp_path / "t.onnx")
+        assert floats(tmp_path / "t.onnx") & {"w1", "w2", "w3"} == kept
+
+
+def test_nodes_without_names_get_one_before_any_is_left_out(tmp_path, conv_file, images, calibration, opened) -> None:
+    model = onnx.load(conv_file)
+    for node in model.graph.node:
+        node.name = ""
+    onnx.save(model, conv_file)
+    trials = trials_of(conv_file, tmp_path, calibration(images), opened, exclude=["Gemm_*"])
+    assert [len(group.nodes) for group in trials.groups] == [2]  # both convolutions, and not the head
+    trials.write(frozenset({trials.groups[0].label}), tmp_path / "t.onnx")
+    assert floats(tmp_path / "t.onnx") & {"w1", "w2", "w3"} == {"w3"}
+
+
+def test_everything_excluded_is_refused(conv_file, images, calibration, opened) -> None:
+    with pytest.raises(ExportError, match=r"^export.quantizers\[0\].exclude: every node"):
+        quantised(conv_file, images, calibration, opened, exclude=["*"])
+
+
+def test_ranges_are_measured_once_however_many_files_are_written(
+    tmp_path, conv_file, images, calibration, opened
+) -> None:
+    passes = []
+    plain = calibration(images)
+
+    def batches():
+        passes.append(1)
+        return plain.batches()
+
+    trials = trials_of(conv_file, tmp_path, type(plain)(batches=batches, samples=plain.samples), opened)
+    trials.prepare()
+    files = []
+    for number, chosen in enumerate([trials.groups[:1], trials.groups, trials.groups]):
+        trials.write(frozenset(group.label for group in chosen), tmp_path / f"{number}.onnx")
+        files.append((tmp_path / f"{number}.onnx").read_bytes())
+    assert len(passes) == 1
+    assert files[1] == files[2] != files[0]
+
+
+def test_both_files_are_called_equally_often_and_each_first_in_turn(
+    tmp_path, conv_file, images, calibration, opened
+) -> None:
+    trials, order = trials_of(conv_file, tmp_path, calibration(images), opened), []
+
+    class Watched:
+        def __init__(self, file) -> None:
+            self.name, self.runner, self.inputs = file.name, opened(file), ()
+
+        def run(self, feeds):
+            order.append(self.name)
+            return self.runner.run(feeds)
+
+    trials.opened = Watched
+    found = trials.compare(frozenset({trials.groups[0].label}), frozenset(), seconds=0.0, least=15)
+    timed = order[-30:]
+    assert sorted(timed) == sorted(["conv.onnx"] * 15 + ["trial.onnx"] * 15)
+    assert timed[0] == timed[3] != timed[1] == timed[2]
+    assert 0 < found.low <= found.ratio <= found.high
