@@ -29,7 +29,7 @@ def costs(context: StageContext, artefacts: Sequence[OpenArtefact], inputs: Imag
     """Name -> {latency_ms_p50, latency_ms_p95, latency_calls, slowdown, int8_share, memory_mib, precision}.
 
     `slowdown` is the p50 over the source's, None for what has none here; `int8_share` is None for float files and where the file
-    does not tell; `precision` is "fp32" where a quantised file has no product in int8.
+    does not tell; `precision` is "fp32" where a file that is called int8 has no product in int8.
 
     Args:
         context: the run.
@@ -45,7 +45,7 @@ def costs(context: StageContext, artefacts: Sequence[OpenArtefact], inputs: Imag
         source, time = own.record["source"], latency[own.name]
         share = _int8_share(context, own)
         found[own.name] = {
-            "precision": FLOAT if share == 0 else own.record["precision"],
+            "precision": FLOAT if share == 0 and says_int8(own.record["precision"]) else own.record["precision"],
             "latency_ms_p50": time.p50_ms,
             "latency_ms_p95": time.p95_ms,
             "latency_calls": time.calls,
@@ -54,6 +54,11 @@ def costs(context: StageContext, artefacts: Sequence[OpenArtefact], inputs: Imag
             "memory_mib": _memory(context, own.record),
         }
     return found
+
+
+def says_int8(precision: str) -> bool:
+    """Whether a precision promises int8 arithmetic; "weight-only" promises a smaller file alone."""
+    return precision.startswith("int8")
 
 
 def _int8_share(context: StageContext, artefact: OpenArtefact) -> float | None:

@@ -155,7 +155,7 @@ def cost_notes(record: Mapping[str, Any], source: Mapping[str, Any] | None) -> l
             f"slower than its float source on this machine: {record['slowdown']:.2f} times as long at batch 1 "
             f"({record['latency_ms_p50']:.2f} ms against {source['latency_ms_p50']:.2f} ms when all files took turns)"
         )
-    if record["int8_share"] == 0:
+    if record["int8_share"] == 0 and record["precision"] == FLOAT:
         notes.append("none of its multiply-accumulates runs in int8, so it is called fp32")
     if (record["batch_relative_error"] or 0.0) > 1e-2:
         notes.append(

@@ -102,7 +102,7 @@ class Int8LatencyAware:
         search = Search(labels, trials.compare, lambda: time.monotonic() >= deadline)
         found = search.run()
         hurting = dict(without_the_worst(found, trials.cosine, self._config.min_cosine))
-        left = found - hurting.keys()
+        left = found.difference(hurting)
         timing, whole = _delivered(trials, left, target)
         return Outcome(
             groups=trials.groups,

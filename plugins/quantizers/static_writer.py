@@ -86,6 +86,7 @@ class StaticWriter:
                     {"ActivationSymmetric": config.is_symmetric},
                 )
                 quantizer.quantize_model()
+                del quantizer.model.model.graph.value_info[:]  # shapes are inferred again where they are wanted
                 quantizer.model.save_model_to_file(str(target), False)
         except ExportError:
             raise
