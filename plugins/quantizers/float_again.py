@@ -112,7 +112,8 @@ def without(rounded: onnx.ModelProto, source: onnx.ModelProto, chosen: Sequence[
     """A copy of the graph in which these parts are float: tensors unrounded, weights and biases those of `source`."""
     model = onnx.ModelProto()
     model.CopyFrom(rounded)
-    given = {part.pair: part.tensor for part in chosen}
+    added = _smoothing(rounded, source)
+    given = {part.pair: added.get(part.tensor, part.tensor) for part in chosen}
     layers = {name for part in chosen for name in part.layers}
     _skip(model, given)
     originals = {node.name: node for node in source.graph.node}
@@ -121,6 +122,18 @@ def without(rounded: onnx.ModelProto, source: onnx.ModelProto, chosen: Sequence[
             _give_back(model, node, source, originals[node.name])
     _prune(model)
     return model
+
+
+def _smoothing(rounded: onnx.ModelProto, source: onnx.ModelProto) -> dict[str, str]:
+    """What a factor that a quantizer put before a layer gives, and what it reads: the float weights know no such factor."""
+    own = {node.name for node in source.graph.node}
+    constants = {entry.name for entry in rounded.graph.initializer}
+    found = {}
+    for node in rounded.graph.node:
+        activations = [name for name in node.input if name not in constants]
+        if node.op_type == "Mul" and node.name not in own and len(activations) == 1:
+            found[node.output[0]] = activations[0]
+    return found
 
 
 def _skip(model: onnx.ModelProto, given: Mapping[str, str]) -> None:

@@ -59,7 +59,7 @@ class Int8Nncf:
         """Write `target`; the first int8 file is made whatever time it takes.
 
         Raises:
-            ExportError: if NNCF cannot quantise the graph, or the file does not shrink.
+            ExportError: if NNCF cannot quantise the graph, every part went back to float, or the file does not shrink.
             MissingDependency: if nncf is not installed.
         """
         import onnx
@@ -90,6 +90,7 @@ class Int8Nncf:
             time_left=lambda: time.monotonic() < until,
         )
         found = search.run(rounded)
+        self._refuse_float(found)
         onnx.save(found.model, target)
         numbers = {"parts": len(parts(rounded)), "samples": calibration.samples}
         return self._report(source, target, found, {**numbers, "seconds_taken": round(time.monotonic() - started, 1)})
@@ -104,6 +105,14 @@ class Int8Nncf:
             transformer=config.transformer,
             excluded=excluded,
         )
+
+    def _refuse_float(self, found: Found) -> None:
+        """A graph without a rounding is no int8 file."""
+        if not any(node.op_type == "QuantizeLinear" for node in found.model.graph.node):
+            raise ExportError(
+                f"{self._path}: every part went back to float to reach min_cosine {self._config.min_cosine:g}, "
+                "so nothing is int8. Lower min_cosine, or remove the quantizer."
+            )
 
     def _report(self, source: Path, target: Path, found: Found, numbers: dict[str, Any]) -> QuantizationReport:
         before, after = source.stat().st_size, target.stat().st_size

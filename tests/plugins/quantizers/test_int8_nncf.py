@@ -95,3 +95,24 @@ def test_usage_statistics_stay_off(conv_file, images, calibration):
     telemetry = sys.modules["nncf.telemetry.wrapper"].telemetry
     assert isinstance(telemetry, unittest.mock.MagicMock)
     assert "openvino_telemetry" not in sys.modules
+
+
+def test_smoothed_layers_in_float_are_the_float_graph(attention_file, tokens, calibration, run):
+    from edgefw.plugins.quantizers.float_again import parts, without
+    from edgefw.plugins.quantizers.nncf_graph import Rounding, rounded_graph
+
+    source = onnx.load(attention_file)
+    how = Rounding(affine=True, correct_biases=True, transformer=True, excluded=[])
+    rounded = rounded_graph(source, calibration(tokens), how)
+    assert any("nncf_smooth_quant" in node.name for node in rounded.graph.node)
+    target = attention_file.with_name("restored.onnx")
+    onnx.save(without(rounded, source, parts(rounded)), target)
+    np.testing.assert_allclose(run(target, tokens), run(attention_file, tokens), rtol=1e-4, atol=1e-5)
+
+
+def test_file_that_is_all_float_again_is_refused(conv_file, images, calibration, monkeypatch):
+    from edgefw.plugins.quantizers.float_again import Found, Search
+
+    monkeypatch.setattr(Search, "run", lambda self, rounded: Found(model=self.source, cosine=1.0))
+    with pytest.raises(ExportError, match="nothing is int8. Lower min_cosine, or remove the quantizer"):
+        quantised(conv_file, images, calibration)
