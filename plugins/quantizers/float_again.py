@@ -7,8 +7,9 @@ graphs of QuantizeLinear and DequantizeLinear pairs; computes no ranges and runs
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import onnx
 
@@ -47,6 +48,7 @@ class Search:
         all: the same on all samples, to accept.
         wanted: cosine on all samples that ends the search.
         time_left: asked before each trial.
+        time_to_rank: asked before each part is ranked; the rest of the time is for whole trials.
     """
 
     source: onnx.ModelProto
@@ -54,35 +56,34 @@ class Search:
     all: Score
     wanted: float
     time_left: Callable[[], bool]
+    time_to_rank: Callable[[], bool]
 
     def run(self, rounded: onnx.ModelProto) -> Found:
         """The graph with as many int8 parts as `wanted` allows, or the best one found in time."""
-        best = Found(model=rounded, cosine=self.all(rounded))
+        best = Found(model=rounded, cosine=_number(self.all(rounded)))
         if best.cosine >= self.wanted:
             return best
-        order, count = self._ranked(rounded), 1
-        while best.cosine < self.wanted and self.time_left():
-            best = max(best, self._trial(rounded, order[:count]), key=lambda found: found.cosine)
-            if count >= len(order):
-                break
-            count *= 2
+        order, tried = self._ranked(rounded), 0
+        while best.cosine < self.wanted and tried < len(order) and self.time_left():
+            tried = min(max(1, 2 * tried), len(order))
+            best = max(best, self._trial(rounded, order[:tried]), key=lambda found: found.cosine)
         if best.cosine < self.wanted:
-            return Found(model=best.model, cosine=best.cosine, parts=best.parts, out_of_time=not self.time_left())
+            return replace(best, out_of_time=tried < len(order))
         return self._fewest(rounded, order, best)
 
     def _ranked(self, rounded: onnx.ModelProto) -> list[Part]:
         """Parts, the one whose return helps most first; those that time did not allow to try stand last."""
         gains, untried = [], []
         for part in parts(rounded):
-            if self.time_left():
-                gains.append((self.few(without(rounded, self.source, [part])), part))
+            if self.time_to_rank():
+                gains.append((_number(self.few(without(rounded, self.source, [part]))), part))
             else:
                 untried.append(part)
         return [part for _, part in sorted(gains, key=lambda gain: -gain[0])] + untried
 
     def _trial(self, rounded: onnx.ModelProto, chosen: Sequence[Part]) -> Found:
         model = without(rounded, self.source, chosen)
-        return Found(model=model, cosine=self.all(model), parts=tuple(chosen))
+        return Found(model=model, cosine=_number(self.all(model)), parts=tuple(chosen))
 
     def _fewest(self, rounded: onnx.ModelProto, order: list[Part], best: Found) -> Found:
         enough = len(best.parts)
@@ -96,15 +97,29 @@ class Search:
         return best
 
 
+def _number(cosine: float) -> float:
+    """A graph whose answers are no numbers is as far from its source as can be."""
+    return -1.0 if math.isnan(cosine) else cosine
+
+
+def float_layers(found: Found, source: onnx.ModelProto) -> list[str]:
+    """Layers of the source that went back, each once, none of whose inputs is still rounded."""
+    own = {node.name for node in source.graph.node}
+    given = {name for part in found.parts for name in part.layers} & own
+    pairs = {node.output[0] for node in found.model.graph.node if node.op_type == "DequantizeLinear"}
+    return [node.name for node in found.model.graph.node if node.name in given and not pairs & set(node.input)]
+
+
 def parts(model: onnx.ModelProto) -> list[Part]:
-    """Every rounded activation, in the order of the graph."""
+    """Every rounded activation whose readers have names, in the order of the graph."""
     makers = {name: node for node in model.graph.node for name in node.output}
     found = []
     for node in model.graph.node:
         maker = makers.get(node.input[0]) if node.op_type == "DequantizeLinear" else None
         if maker is not None and maker.op_type == "QuantizeLinear":
             layers = tuple(reader.name for reader in _readers(model, node.output[0]))
-            found.append(Part(tensor=maker.input[0], pair=node.output[0], layers=layers))
+            if all(layers):
+                found.append(Part(tensor=maker.input[0], pair=node.output[0], layers=layers))
     return found
 
 

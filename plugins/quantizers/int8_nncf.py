@@ -64,7 +64,7 @@ class Int8Nncf:
         """
         import onnx
 
-        from edgefw.plugins.quantizers.float_again import Search, parts
+        from edgefw.plugins.quantizers.float_again import Search, float_layers, parts
         from edgefw.plugins.quantizers.nncf_graph import Judge, rounded_graph
         from edgefw.plugins.quantizers.onnx_graph import named_nodes, preprocessed, quiet
 
@@ -81,18 +81,19 @@ class Int8Nncf:
             raise
         except Exception as error:  # whatever a graph makes NNCF stumble over
             raise ExportError(f"{self._path}: NNCF cannot quantise the graph ({error}).") from error
-        judge, until = Judge(model, calibration, FEW), time.monotonic() + self._config.seconds
+        judge, begun = Judge(model, calibration, FEW), time.monotonic()
         search = Search(
             source=model,
             few=judge.first,
             all=judge.all,
             wanted=self._config.min_cosine,
-            time_left=lambda: time.monotonic() < until,
+            time_left=lambda: time.monotonic() - begun < self._config.seconds,
+            time_to_rank=lambda: time.monotonic() - begun < self._config.seconds / 2,
         )
         found = search.run(rounded)
         self._refuse_float(found)
         onnx.save(found.model, target)
-        numbers = {"parts": len(parts(rounded)), "samples": calibration.samples}
+        numbers = {"parts": len(parts(rounded)), "samples": calibration.samples, "float_layers": float_layers(found, model)}
         return self._report(source, target, found, {**numbers, "seconds_taken": round(time.monotonic() - started, 1)})
 
     def _rounding(self, excluded: list[str]) -> Rounding:
@@ -122,7 +123,6 @@ class Int8Nncf:
             **self._config.model_dump(),
             **numbers,
             "cosine": round(found.cosine, 6),
-            "float_layers": [name for part in found.parts for name in part.layers],
             "out_of_time": found.out_of_time,
             "bytes_before": before,
             "bytes_after": after,

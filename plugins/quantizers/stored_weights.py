@@ -19,9 +19,11 @@ SMALLEST = 256
 
 
 def weighted_products(model: onnx.ModelProto) -> list[str]:
-    """Names of the MatMul nodes whose second factor is a constant matrix."""
-    shapes = {entry.name: len(entry.dims) for entry in model.graph.initializer}
-    return [node.name for node in model.graph.node if node.op_type == "MatMul" and shapes.get(node.input[1]) == 2]
+    """Names of the MatMul nodes whose second factor is a constant matrix of at least `SMALLEST` numbers."""
+    large = {
+        entry.name for entry in model.graph.initializer if len(entry.dims) == 2 and np.prod(entry.dims) >= SMALLEST
+    }
+    return [node.name for node in model.graph.node if node.op_type == "MatMul" and node.input[1] in large]
 
 
 def pack_matrices(model: onnx.ModelProto, names: Sequence[str], bits: int, block: int) -> onnx.ModelProto:

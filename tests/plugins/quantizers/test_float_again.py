@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from edgefw.plugins.quantizers.float_again import Search, parts, without
+from edgefw.plugins.quantizers.float_again import Found, Search, float_layers, parts, without
 from edgefw.plugins.quantizers.int8_static import Int8Static, StaticConfig
 
 
@@ -49,7 +49,7 @@ def test_part_reaches_the_layers_behind_a_flatten(pair):
     assert next(part for part in parts(rounded) if part.pair == pool.pair).layers == ("pool", "e_QuantizeLinear")
 
 
-def search(pair, harm, wanted, tries=1000):
+def search(pair, harm, wanted, tries=1000, ranks=1000):
     """A search in which each int8 part named in `harm` costs so much; `tries` are allowed."""
     source, rounded = pair
     asked = []
@@ -61,7 +61,15 @@ def search(pair, harm, wanted, tries=1000):
         asked.append(1)
         return len(asked) <= tries
 
-    return Search(source=source, few=score, all=score, wanted=wanted, time_left=time_left).run(rounded)
+    left = iter(range(ranks))
+    return Search(
+        source=source,
+        few=score,
+        all=score,
+        wanted=wanted,
+        time_left=time_left,
+        time_to_rank=lambda: next(left, None) is not None and time_left(),
+    ).run(rounded)
 
 
 def test_the_fewest_and_worst_parts_go_back(pair):
@@ -98,3 +106,36 @@ def test_wish_beyond_float_gives_everything_back_and_says_that_time_was_left(pai
     found = search(pair, {"unknown": 1.0} | dict.fromkeys([part.tensor for part in parts(pair[1])], 0.1), wanted=1.5)
     assert found.cosine == pytest.approx(1.0)
     assert not found.out_of_time
+
+
+def test_partial_order_is_enough_to_search(pair):
+    tensors = [part.tensor for part in parts(pair[1])]
+    found = search(pair, {tensors[-1]: 0.5}, wanted=0.9, ranks=1)
+    assert found.cosine == pytest.approx(1.0)
+    assert not found.out_of_time
+
+
+def test_time_that_ends_with_the_last_trial_is_not_blamed(pair):
+    tensors = [part.tensor for part in parts(pair[1])]
+    trials = 1 + int(np.ceil(np.log2(len(tensors))))
+    assert not search(pair, dict.fromkeys(tensors, 0.1), wanted=1.5, ranks=0, tries=trials).out_of_time
+
+
+def test_answers_that_are_no_numbers_start_the_search(pair):
+    found = search(pair, {parts(pair[1])[0].tensor: float("nan")}, wanted=0.9)
+    assert found.cosine == pytest.approx(1.0)
+    assert len(found.parts) == 1
+
+
+def test_readers_without_names_keep_their_part(pair):
+    body = next(node for node in pair[1].graph.node if node.name == "body")
+    body.name = ""
+    assert not any("" in part.layers or body.input[0] == part.pair for part in parts(pair[1]))
+
+
+def test_float_layers_are_those_of_the_source_without_a_rounded_input(pair):
+    source, rounded = pair
+    body = next(part for part in parts(rounded) if "body" in part.layers)
+    found = Found(model=without(rounded, source, [body, body]), cosine=1.0, parts=(body, body))
+    assert float_layers(found, source) == ["body"]
+    assert float_layers(Found(model=rounded, cosine=1.0, parts=(body,)), source) == []
