@@ -21,6 +21,7 @@ import pluggy
 
 from edgefw import __version__
 from edgefw.contracts.backend import refuse_unready
+from edgefw.contracts.quantizer import NetworkChecker, refuse_misfits
 from edgefw.contracts.run import RunInfo
 from edgefw.environment import environment, used_plugins
 from edgefw.errors import GateFailed, RecipeError
@@ -125,6 +126,8 @@ def _observed(context: StageContext, registry: Registry, until: str | None) -> d
             describe(context, registry)
         if until is None or STAGES.index(until) >= STAGES.index("export"):
             refuse_unready(context.pieces.backends, context.recipe.config.export.heat)
+        if until is None or STAGES.index(until) >= STAGES.index("train"):
+            _refuse_student(context)
         result = _stages(context, registry, until)
         if result.get("status") == "gate-failed":
             raise GateFailed(_gate_message(context.folder))
@@ -134,6 +137,13 @@ def _observed(context: StageContext, registry: Registry, until: str | None) -> d
         raise
     finally:
         context.observers.call("edgefw_run_finished", run=context.run, error=failure)
+
+
+def _refuse_student(context: StageContext) -> None:
+    """Before data are curated; a student is built only if a quantizer wants to see it."""
+    checkers = [entry for entry in context.pieces.quantizers if isinstance(entry, NetworkChecker)]
+    if checkers:
+        refuse_misfits(checkers, context.pieces.student_network())
 
 
 def _limit_threads(threads: int | None) -> None:

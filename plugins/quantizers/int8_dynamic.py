@@ -51,15 +51,15 @@ class Int8Dynamic:
         """Refuse a convolutional student before it is trained.
 
         Raises:
-            ExportError: as `quantize` does for its file.
+            ExportError: where `quantize` would be sure to refuse the file. Every other parameter of two or more dimensions counts
+                as a matrix, so a student whose share of convolutions is close to the limit is let through here.
         """
         from torch import nn
 
-        sizes = [0, 0]
-        for layer in network.modules():
-            if isinstance(layer, (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)):
-                sizes[not isinstance(layer, nn.Linear)] += layer.weight.numel()
-        self._refuse(sizes[1] / max(1, sum(sizes)))
+        kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+        kernels = sum(layer.weight.numel() for layer in network.modules() if isinstance(layer, kinds))
+        total = sum(parameter.numel() for parameter in network.parameters() if parameter.dim() >= 2)
+        self._refuse(min(1.0, kernels / max(1, total)))
 
     def quantize(self, source: Path, target: Path, calibration: Calibration) -> QuantizationReport:
         """Write `target`; `calibration` is not read.

@@ -269,3 +269,17 @@ def test_runs_share_a_cache_when_they_are_told_to(project: Path, monkeypatch: py
     run(project, until="curate", out="two")
     assert list((project / "shared").rglob("*.safetensors")) == shards
     assert not (project / "one" / "cache").exists()
+
+
+def test_a_quantizer_refuses_the_student_before_data_are_curated(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgefw.plugins.quantizers.int8_dynamic import Int8Dynamic
+
+    def refuse(self: Int8Dynamic, network: object) -> None:
+        raise EdgefwError("not for this student")
+
+    monkeypatch.setattr(Int8Dynamic, "check_network", refuse)
+    with pytest.raises(EdgefwError, match="not for this student"):
+        run(project, "export={backends: [{name: onnxruntime}], quantizers: [{name: int8-dynamic}]}")
+    assert not [entry for entry in (project / "run").rglob("*") if entry.parent.name in {"curate", "train"}]

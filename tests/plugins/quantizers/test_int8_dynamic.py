@@ -65,3 +65,10 @@ def test_calibration_is_not_read(attention_file, tokens, calibration):
     target = attention_file.with_name("int8.onnx")
     Int8Dynamic(DynamicConfig(), "q").quantize(attention_file, target, source)
     assert target.is_file()
+
+
+def test_early_refusal_counts_transposed_convolutions_and_lets_other_matrices_through():
+    quantizer = Int8Dynamic(DynamicConfig(), "q")
+    with pytest.raises(ExportError, match="100% of the weights"):
+        quantizer.check_network(nn.ConvTranspose2d(3, 8, 4))
+    quantizer.check_network(nn.Sequential(nn.Conv2d(3, 8, 4), nn.MultiheadAttention(32, 4)))
