@@ -84,7 +84,7 @@ class Int8Nncf:
         judge, begun = Judge(model, calibration, FEW), time.monotonic()
         search = Search(
             source=model,
-            few=judge.first,
+            few=judge.some,
             all=judge.all,
             wanted=self._config.min_cosine,
             time_left=lambda: time.monotonic() - begun < self._config.seconds,
@@ -93,7 +93,11 @@ class Int8Nncf:
         found = search.run(rounded)
         self._refuse_float(found)
         onnx.save(found.model, target)
-        numbers = {"parts": len(parts(rounded)), "samples": calibration.samples, "float_layers": float_layers(found, model)}
+        numbers = {
+            "parts": len(parts(rounded)),
+            "samples": calibration.samples,
+            "float_layers": float_layers(found, model),
+        }
         return self._report(source, target, found, {**numbers, "seconds_taken": round(time.monotonic() - started, 1)})
 
     def _rounding(self, excluded: list[str]) -> Rounding:

@@ -1,6 +1,6 @@
 """What NNCF makes of an ONNX graph, and how far the answers of a graph are from those of its float source.
 
-Samples come a few at a time; kept are embeddings, and the first samples. Decides nothing about which layers stay float.
+Samples come a few at a time; kept are embeddings, and a few samples. Decides nothing about which layers stay float.
 """
 
 from __future__ import annotations
@@ -88,28 +88,30 @@ class Judge:
     Args:
         source: the float graph.
         calibration: a pass over it per graph that is judged on all samples.
-        few: how many samples `first` looks at; they are held in memory.
+        few: how many samples, evenly spaced, `some` looks at; they are held in memory.
     """
 
     def __init__(self, source: onnx.ModelProto, calibration: Calibration, few: int) -> None:
         self._calibration = calibration
-        self._few = list(islice(self._chunks(), -(-few // _CHUNK)))
+        step = max(1, calibration.samples // few)
+        self._few = list(islice(islice(rechunked(calibration.batches(), 1), 0, None, step), few))
         self._expected = _unit(_embeddings(source, self._chunks()))
+        self._rows = step * np.arange(len(self._few))
 
     def all(self, model: onnx.ModelProto) -> float:
         """The mean cosine over all samples."""
-        return self._cosine(model, self._chunks())
+        return _mean_cosine(_embeddings(model, self._chunks()), self._expected)
 
-    def first(self, model: onnx.ModelProto) -> float:
-        """The mean cosine over the first samples."""
-        return self._cosine(model, self._few)
+    def some(self, model: onnx.ModelProto) -> float:
+        """The mean cosine over the few samples."""
+        return _mean_cosine(_embeddings(model, self._few), self._expected[self._rows])
 
     def _chunks(self) -> Iterator[dict[str, np.ndarray]]:
         return rechunked(self._calibration.batches(), _CHUNK)
 
-    def _cosine(self, model: onnx.ModelProto, chunks: Iterable[dict[str, np.ndarray]]) -> float:
-        found = _unit(_embeddings(model, chunks))
-        return float((found * self._expected[: len(found)]).sum(axis=1).mean())
+
+def _mean_cosine(found: np.ndarray, expected: np.ndarray) -> float:
+    return float((_unit(found) * expected).sum(axis=1).mean())
 
 
 def _embeddings(model: onnx.ModelProto, chunks: Iterable[dict[str, np.ndarray]]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Graphs are judged by the cosine of their embeddings on calibration samples, on all of them or the first few."""
+"""Graphs are judged by the cosine of their embeddings on calibration samples, on all of them or a few."""
 
 import numpy as np
 import onnx
@@ -22,17 +22,17 @@ def mean_cosine(one, other):
 def test_source_is_its_own_equal(conv_file, images, calibration):
     judge = Judge(onnx.load(conv_file), calibration(images), 8)
     assert judge.all(onnx.load(conv_file)) == pytest.approx(1.0)
-    assert judge.first(onnx.load(conv_file)) == pytest.approx(1.0)
+    assert judge.some(onnx.load(conv_file)) == pytest.approx(1.0)
 
 
-def test_cosines_are_those_of_all_samples_and_of_the_first(conv_file, rounded, images, calibration, run):
+def test_cosines_are_those_of_all_samples_and_of_every_fifth(conv_file, rounded, images, calibration, run):
     judge, model = Judge(onnx.load(conv_file), calibration(images), 8), onnx.load(rounded)
     expected, found = run(conv_file, images), run(rounded, images)
     assert judge.all(model) == pytest.approx(mean_cosine(expected, found), abs=1e-6)
-    assert judge.first(model) == pytest.approx(mean_cosine(expected[:8], found[:8]), abs=1e-6)
+    assert judge.some(model) == pytest.approx(mean_cosine(expected[::5], found[::5]), abs=1e-6)
 
 
-def test_first_samples_are_held_and_not_read_again(conv_file, images, calibration):
+def test_few_samples_are_held_and_not_read_again(conv_file, images, calibration):
     passes = []
     plain = calibration(images)
 
@@ -42,5 +42,5 @@ def test_first_samples_are_held_and_not_read_again(conv_file, images, calibratio
 
     judge = Judge(onnx.load(conv_file), type(plain)(batches=counted, samples=plain.samples), 8)
     before = len(passes)
-    judge.first(onnx.load(conv_file))
+    judge.some(onnx.load(conv_file))
     assert len(passes) == before == 2

@@ -6,7 +6,7 @@ import pytest
 from onnx import numpy_helper
 
 from edgefw.errors import ExportError
-from edgefw.plugins.quantizers.stored_weights import rounded, shrink_weights
+from edgefw.plugins.quantizers.stored_weights import rounded, shrink_weights, weighted_products
 from edgefw.plugins.quantizers.weight_only import WeightOnly, WeightOnlyConfig
 
 
@@ -140,3 +140,11 @@ def test_file_that_is_no_model_is_refused(tmp_path, images, calibration):
 
 def test_calibration_is_not_read(conv_file, images, calibration):
     quantised(conv_file, images[:0], calibration)
+
+
+def test_small_matrices_stay_float():
+    info = onnx.helper.make_tensor_value_info
+    nodes = [onnx.helper.make_node("MatMul", ["image", "w"], ["a"], "small")]
+    weight = onnx.numpy_helper.from_array(np.ones((5, 51), np.float32), "w")
+    graph = onnx.helper.make_graph(nodes, "g", [info("image", 1, ["n", 5])], [info("a", 1, ["n", 51])], [weight])
+    assert weighted_products(onnx.helper.make_model(graph)) == []
