@@ -34,6 +34,7 @@ EXTRAS: dict[str, dict[str, str]] = {
     "huggingface": {"datasets": "datasets"},
     "litert": {"ai_edge_litert": "ai-edge-litert"},
     "multispectral": {"tifffile": "tifffile"},
+    "nncf": {"nncf": "nncf"},
     "ncnn": {"ncnn": "ncnn", "pnnx": "pnnx"},
     "openvino": {"openvino": "openvino"},
     "prepare": {"h5py": "h5py", "scipy": "scipy", "tifffile": "tifffile"},

@@ -1,4 +1,4 @@
-"""Static int8 of those parts of an ONNX file that are faster for it, and of no others.
+"""Static int8 of those layers that make an ONNX file faster, and of no others.
 
 Int8 makes a network smaller, and on many processors slower: without VNNI, in depthwise convolutions, where values are converted back and
 forth. So nodes of one shape form a group, and files with a group in int8 and in float are timed beside each other, in the

@@ -140,6 +140,7 @@ MUTANTS = [
     (Kind.VIEW, "recipe_names_the_view", ('f"acme-x flip={flip!r}"', "repr(object())")),
     (Kind.VIEW, "view_zero_is_clean", ("build=build)", "build=build, provides=frozenset({'clean'}))")),
     (Kind.QUANTIZER, "level_is_declared", ('level = "onnx"', 'level = "module"')),
+    (Kind.QUANTIZER, "timing_is_declared", ('provides=frozenset({"onnx"})', 'provides=frozenset({"onnx", "timed"})')),
     (Kind.QUANTIZER, "file_is_smaller_and_source_is_kept", ("astype(np.float16)", "astype(np.float64)")),
     (Kind.QUANTIZER, "file_gives_nearly_the_same_embeddings", ("astype(np.float16)", "round().astype(np.float16)")),
     (Kind.MODALITY, "damaged_files_are_data_errors", ("raise DataError(f\"{where}: no readable", "raise ValueError(f\"{where}: no readable")),
