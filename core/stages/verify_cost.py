@@ -36,7 +36,7 @@ def costs(context: StageContext, artefacts: Sequence[OpenArtefact], inputs: Imag
         artefacts: opened.
         inputs: held-out images by role.
     """
-    feeds: dict[str, list[Feeds]] = {own.name: single_feeds(own, _shown(own, inputs)) for own in artefacts}
+    feeds: dict[str, list[Feeds]] = {own.name: [*single_feeds(own, _shown(own, inputs))] for own in artefacts}
     runners = {own.name: own.runner for own in artefacts}
     latency = time_interleaved(runners, feeds, seconds=_SECONDS_EACH * len(runners))
     limit = context.recipe.config.verify.max_slowdown

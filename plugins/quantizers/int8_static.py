@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -68,8 +68,9 @@ class Int8Static:
         """
         from edgefw.plugins.quantizers.static_writer import StaticWriter
 
+        config: Any = self._config
         with tempfile.TemporaryDirectory() as folder:
-            writer = StaticWriter(source, Path(folder), self._config, self._path)
+            writer = StaticWriter(source, Path(folder), config, self._path)
             writer.write(target, calibration, writer.excluded)
         return self._report(source, target, calibration, writer.operators, writer.excluded)
 
