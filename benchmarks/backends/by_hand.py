@@ -1,0 +1,182 @@
+"""What somebody who knows a runtime would write for one network without edgefw: files of a fixed batch of one, and each runtime's own switches.
+
+`build` writes the files of a backend from the torch network; `opened` runs one of the `WAYS` that its runtime can be used. The table takes
+the fastest of them, so that edgefw is compared with the best use of a runtime and not with a plain one. It knows runtimes, and of edgefw only the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Embed = Callable[[np.ndarray], np.ndarray]
+"""(1, C, H, W) float32 to (1, D)."""
+
+WAYS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "onnxruntime": {
+        "fixed shape": {},
+        "fixed shape, no spinning": {"session.intra_op.allow_spinning": "0"},
+        "fixed shape, flushed denormals": {"session.set_denormal_as_zero": "1"},
+    },
+    "openvino": {
+        "latency": {"PERFORMANCE_HINT": "LATENCY"},
+        "latency, unpinned": {"PERFORMANCE_HINT": "LATENCY", "ENABLE_CPU_PINNING": False},
+        "throughput": {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": 1},
+    },
+    "aoti": {
+        "frozen": {"freezing": True},
+        "frozen, channels last": {"freezing": True},
+    },
+    "executorch": {"xnnpack": {}},
+    "ncnn": {
+        "plain": {},
+        "no winograd": {"use_winograd_convolution": False},
+        "no packing": {"use_packing_layout": False},
+    },
+}
+"""Backend -> name of a way -> what is set."""
+
+ONNX, AOTI, PROGRAM = "model.onnx", "{}.pt2", "model.pte"
+
+
+def build(backend: str, run: Path, shape: tuple[int, ...], network: Callable[[], Any]) -> None:
+    """Write the files of a backend's ways; those that are there stay.
+
+    Args:
+        run: a finished run; files go to its folder `by-hand`.
+        shape: (C, H, W).
+        network: gives the torch network in evaluation mode.
+    """
+    folder = run / "by-hand"
+    folder.mkdir(exist_ok=True)
+    writers = {"onnxruntime": _onnx, "openvino": _onnx, "aoti": _aoti, "executorch": _program, "ncnn": _ncnn}
+    import torch
+
+    writers[backend](folder, network, torch.zeros(1, *shape))
+
+
+def opened(way: str, run: Path, threads: int) -> Embed:
+    """A model as `way` ("openvino: latency") opens it."""
+    backend, _, name = way.partition(": ")
+    openers = {
+        "onnxruntime": _open_onnxruntime,
+        "openvino": _open_openvino,
+        "aoti": _open_aoti,
+        "executorch": _open_executorch,
+        "ncnn": _open_ncnn,
+    }
+    return openers[backend](run / "by-hand", name, threads)
+
+
+def _onnx(folder: Path, network: Callable[[], Any], image: Any) -> None:
+    import torch
+
+    file = folder / ONNX
+    if not file.is_file():
+        torch.onnx.export(network(), (image,), dynamo=True, optimize=True, verbose=False).save(file)  # type: ignore[union-attr]
+
+
+def _aoti(folder: Path, network: Callable[[], Any], image: Any) -> None:
+    import torch
+    import torch._inductor
+
+    for name, settings in WAYS["aoti"].items():
+        file = folder / AOTI.format(name.replace(", ", "-").replace(" ", "-"))
+        if file.is_file():
+            continue
+        layout = torch.channels_last if "channels last" in name else torch.contiguous_format
+        model = network().to(memory_format=layout)
+        with torch.no_grad():
+            program = torch.export.export(model, (image.to(memory_format=layout),))
+            torch._inductor.aoti_compile_and_package(program, package_path=str(file), inductor_configs=dict(settings))
+
+
+def _program(folder: Path, network: Callable[[], Any], image: Any) -> None:
+    import torch
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import to_edge_transform_and_lower
+
+    file = folder / PROGRAM
+    if not file.is_file():
+        edge = to_edge_transform_and_lower(torch.export.export(network(), (image,)), partitioner=[XnnpackPartitioner()])
+        file.write_bytes(edge.to_executorch().buffer)
+
+
+def _ncnn(folder: Path, network: Callable[[], Any], image: Any) -> None:
+    import pnnx
+
+    if not (folder / "model.ncnn.bin").is_file():
+        pnnx.export(network(), str(folder / "model.pt"), (image,), fp16=False)
+
+
+def _open_onnxruntime(folder: Path, name: str, threads: int) -> Embed:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    for key, value in WAYS["onnxruntime"][name].items():
+        options.add_session_config_entry(key, value)
+    session = onnxruntime.InferenceSession(str(folder / ONNX), options, providers=["CPUExecutionProvider"])
+    entry = session.get_inputs()[0].name
+    return lambda image: np.asarray(session.run(None, {entry: image})[0])
+
+
+def _open_openvino(folder: Path, name: str, threads: int) -> Embed:
+    import openvino
+
+    core = openvino.Core()
+    settings = {"INFERENCE_NUM_THREADS": threads, **WAYS["openvino"][name]}
+    request = core.compile_model(core.read_model(folder / ONNX), "CPU", settings).create_infer_request()
+    return lambda image: np.array(request.infer([image], share_inputs=True, share_outputs=True)[0])
+
+
+def _open_aoti(folder: Path, name: str, threads: int) -> Embed:
+    import torch
+    import torch._inductor
+
+    torch.set_num_threads(threads)
+    layout = torch.channels_last if "channels last" in name else torch.contiguous_format
+    file = folder / AOTI.format(name.replace(", ", "-").replace(" ", "-"))
+    package = torch._inductor.aoti_load_package(str(file))
+
+    def embed(image: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return np.asarray(package(torch.from_numpy(image).to(memory_format=layout)).numpy())
+
+    return embed
+
+
+def _open_executorch(folder: Path, name: str, threads: int) -> Embed:
+    import torch
+    from executorch.extension.pybindings import portable_lib
+    from executorch.runtime import Runtime
+
+    portable_lib._unsafe_reset_threadpool(threads)
+    program = Runtime.get().load_program(folder / PROGRAM)
+    method = program.load_method("forward")
+    return lambda image: np.asarray(method.execute([torch.from_numpy(image)])[0].numpy())
+
+
+def _open_ncnn(folder: Path, name: str, threads: int) -> Embed:
+    import ncnn
+
+    net = ncnn.Net()
+    net.opt.use_vulkan_compute, net.opt.num_threads = False, threads
+    for key in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_storage"):
+        setattr(net.opt, f"use_{key}", False)
+    for key, value in WAYS["ncnn"][name].items():
+        setattr(net.opt, key, value)
+    net.load_param(str(folder / "model.ncnn.param"))
+    net.load_model(str(folder / "model.ncnn.bin"))
+
+    def embed(image: np.ndarray) -> np.ndarray:
+        extractor = net.create_extractor()
+        extractor.input("in0", ncnn.Mat(image[0]))
+        return np.array(extractor.extract("out0")[1], np.float32).reshape(1, -1)
+
+    return embed
