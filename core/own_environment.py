@@ -10,8 +10,10 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +48,7 @@ class OwnEnvironment:
     @property
     def python(self) -> Path:
         """Its interpreter."""
-        return self.folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+        return _interpreter(self.folder)
 
     @property
     def ready(self) -> bool:
@@ -71,26 +73,44 @@ class OwnEnvironment:
             )
 
     def make(self, say: Callable[[str], None]) -> None:
-        """Make it, if it is not there; what an attempt that failed left is removed first.
+        """Make it, if it is not there, in a folder of its own that is renamed at the end; two may do so at once.
 
         Raises:
             MissingDependency: with the last line of what the installer said.
         """
         if self.ready:
             return
-        shutil.rmtree(self.folder, ignore_errors=True)
         say(f"{self.name}: makes {self.folder} for {', '.join(self.requirements)}")
-        self._done([sys.executable, "-m", "venv", str(self.folder)])
-        pip = [str(self.python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        self._done([*pip, *self.requirements])
-        (self.folder / _READY).write_text("\n".join(self.requirements) + "\n", encoding="utf-8")
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=f"{self.folder.name}-", dir=self.folder.parent))
+        try:
+            self._done([sys.executable, "-m", "venv", str(draft)])
+            pip = [str(_interpreter(draft)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+            self._done([*pip, *self.requirements])
+            (draft / _READY).write_text("\n".join(self.requirements) + "\n", encoding="utf-8")
+            self._put(draft)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+    def _put(self, draft: Path) -> None:
+        """Rename a whole environment to its place, unless another process was faster."""
+        if self.ready:
+            return
+        shutil.rmtree(self.folder, ignore_errors=True)
+        try:
+            draft.rename(self.folder)
+        except OSError as error:
+            if not self.ready:
+                raise MissingDependency(
+                    f"environment '{self.name}': cannot be put into {self.folder} ({error})."
+                ) from error
 
     def _done(self, command: Sequence[str]) -> None:
         result = subprocess.run(command, capture_output=True, text=True, check=False, env=_environment())
         if result.returncode != 0:
             raise MissingDependency(
-                f"environment '{self.name}': {_last_line(result.stderr)} (status {result.returncode} of "
-                f"{' '.join(command[1:4])}). What there is of it lies in {self.folder}."
+                f"environment '{self.name}': {_last_line(result.stderr)} ({_end(result.returncode)} of "
+                f"{' '.join(command[1:4])}). Nothing of it was kept."
             )
 
     def run(self, script: Path, arguments: Sequence[str], what: str) -> str:
@@ -103,7 +123,7 @@ class OwnEnvironment:
 
         Raises:
             MissingDependency: if the environment has not been made.
-            ExportError: if the script fails; the message ends with the last line of its traceback.
+            ExportError: if the script fails; the message ends with the last line of its traceback and its status or signal.
         """
         self.require()
         command = [str(self.python), "-I", str(script), *arguments]
@@ -114,7 +134,7 @@ class OwnEnvironment:
         except subprocess.TimeoutExpired as error:
             raise ExportError(f"{what} (it took more than {_PATIENCE_S} s).") from error
         if result.returncode != 0:
-            raise ExportError(f"{what} ({_last_line(result.stderr)}).")
+            raise ExportError(f"{what} ({_last_line(result.stderr)}; {_end(result.returncode)}).")
         return result.stdout
 
 
@@ -132,6 +152,18 @@ def own_environment(name: str) -> OwnEnvironment:
 def _environment() -> dict[str, str]:
     """This process's variables without those that would mix our packages into another interpreter."""
     return {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
+
+
+def _interpreter(folder: Path) -> Path:
+    return folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+
+
+def _end(status: int) -> str:
+    """How a program ended, from its return code: below 0 is a signal."""
+    if status >= 0:
+        return f"status {status}"
+    known = {own.value: own.name for own in signal.Signals}
+    return f"killed by {known.get(-status, f'signal {-status}')}"
 
 
 def _last_line(text: str) -> str:

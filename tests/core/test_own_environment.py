@@ -67,14 +67,37 @@ def test_a_script_that_fails_gives_one_message_with_its_last_line(made, tmp_path
     script.write_text("raise ValueError('no such\\n operator: sin')\n")
     with pytest.raises(ExportError) as caught:
         made.run(script, [], "backend 'x': cannot convert")
-    assert str(caught.value) == "backend 'x': cannot convert (operator: sin)."
+    assert str(caught.value) == "backend 'x': cannot convert (operator: sin; status 1)."
+
+
+def test_a_script_that_is_killed_names_the_signal(made, tmp_path) -> None:
+    script = tmp_path / "killed.py"
+    script.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
+    with pytest.raises(ExportError, match=r"cannot convert \(it said nothing; killed by SIGKILL\)\.$"):
+        made.run(script, [], "backend 'x': cannot convert")
+
+
+def test_two_that_make_it_at_once_leave_one_whole_environment(cache, monkeypatch) -> None:
+    own, other = OwnEnvironment("both", ("pip",)), OwnEnvironment("both", ("pip",))
+    plain = OwnEnvironment._done
+
+    def meanwhile(self, command) -> None:
+        monkeypatch.setattr(OwnEnvironment, "_done", plain)
+        plain(self, command)
+        other.make(lambda text: None)
+        (other.folder / "theirs").touch()
+
+    monkeypatch.setattr(OwnEnvironment, "_done", meanwhile)
+    own.make(lambda text: None)
+    assert own.ready and (own.folder / "theirs").exists()
+    assert [path.name for path in own.folder.parent.iterdir()] == [own.folder.name]
 
 
 def test_one_that_cannot_be_made_says_why_and_is_not_ready(cache) -> None:
     own = OwnEnvironment("wrong", ("./no-such-folder",))
     with pytest.raises(MissingDependency, match="environment 'wrong': .*no-such-folder"):
         own.make(lambda text: None)
-    assert not own.ready
+    assert not own.ready and not list(own.folder.parent.iterdir())
 
 
 def test_doctor_lists_them_and_refuses_a_name_that_it_does_not_know(cache, capsys) -> None:
