@@ -325,7 +325,7 @@ class _Exporter:
             "signature": {"name": signature.name, "inputs": [*signature.inputs], "serves": [*signature.serves]},
             "inputs": {key: list(values.shape[1:]) for key, values in target.examples.items()},
             "details": dict(made.details),
-            "warnings": [*made.warnings, *([elsewhere] if elsewhere else [])],
+            "warnings": list(made.warnings),
             **({"unopened": elsewhere} if elsewhere else {}),
         }
         write_json(file.parent / RECORD, record)

@@ -4,7 +4,7 @@
 a plan is built of it and checked as well: `model.plan`. Where not, the artefact is `model.onnx`, beside it `trtexec.sh` with
 the line that builds the plan, and everything says that the file was not run here. `open` takes either: a plan is
 loaded, an ONNX file is built first, once, and kept in the user's cache. Networks are strongly typed: TensorRT computes in
-the types that the graph has (`precision: fp16` writes them into it, the int8 files of quantizers hold them), because
+the types that the graph has (`precision: fp16` writes them into files that no quantizer made, the int8 files of quantizers hold them), because
 TensorRT 11 knows no other way. `open` needs tensorrt and cuda-python only. It runs on one GPU, and not on DLA.
 
 Source: NVIDIA, TensorRT documentation, "Strongly Typed Networks", "Working with Dynamic Shapes", "Explicit Quantization".
@@ -34,7 +34,8 @@ class TensorRtConfig(edgefw.TechniqueConfig):
     """Options of the TensorRT backend."""
 
     precision: Literal["fp32", "fp16"] = Field(
-        default="fp32", description="what float layers compute in; layers that a quantizer rounded stay int8"
+        default="fp32",
+        description="what files that no quantizer made compute in; the layers of a quantizer's file stay as they are",
     )
     tf32: bool = Field(default=False, description="let fp32 products round their factors to 10 bits, which is faster")
     best_batch: int = Field(default=1, ge=1, description="the batch that the plan is tuned for")

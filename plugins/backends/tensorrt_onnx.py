@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 LINE = "trtexec"
 """Key of the command in the file's own metadata, so that it travels with the file."""
 FLOAT = 1e-3
+"""Of the ONNX file on the way, unless the option allows more."""
+LARGEST_HALF = 65504.0
 SAME_FILE = Difference(cosine=0.999, relative=0.05)
 """What taking the rounding of biases away may do to an int8 file."""
 _UNREADABLE = ("DynamicQuantizeLinear", "MatMulInteger", "ConvInteger", "QLinearConv", "QLinearMatMul")
@@ -57,7 +59,7 @@ class PlanWriter:
             ExportError: if no exporter gives a correct file, or the plan is not the network.
         """
         config = self.config
-        plan = ExportPlan(opset=config.opset, exporter=config.exporter, tolerance=FLOAT)
+        plan = ExportPlan(opset=config.opset, exporter=config.exporter, tolerance=max(FLOAT, config.tolerance or 0))
         with tempfile.TemporaryDirectory(dir=request.folder) as folder:
             draft = Path(folder) / "float.onnx"
             inner = replace(request, folder=Path(folder))
@@ -134,12 +136,19 @@ def _half(model: onnx.ModelProto) -> onnx.ModelProto:
     """The graph in half precision between float32 inputs and outputs.
 
     Raises:
-        ExportError: if a number is beyond the type's range.
+        ExportError: if a stored number is beyond the type's range, or the converter fails.
     """
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
+    for name, values in {**_constants(model), **_constant_layers(model)}.items():
+        beyond = np.isfinite(values) & (np.abs(values) > LARGEST_HALF) if values.dtype == np.float32 else np.zeros(1)
+        if beyond.any():
+            raise ExportError(
+                f"backend 'tensorrt': '{name}' has {float(np.abs(values[beyond]).max()):g}, and fp16 ends at "
+                f"{LARGEST_HALF:g}. Use precision fp32."
+            )
     try:
-        converted: onnx.ModelProto = convert_float_to_float16(model, keep_io_types=True)
+        converted: onnx.ModelProto = convert_float_to_float16(model, keep_io_types=True, max_finite_val=LARGEST_HALF)
     except Exception as error:  # whatever the converter raises
         raise ExportError(f"backend 'tensorrt': the graph cannot be made fp16 ({first_line(error)}).") from error
     return converted
@@ -191,6 +200,16 @@ def _is_even(node: onnx.NodeProto, numbers: Mapping[str, np.ndarray]) -> bool:
 
 def _constants(model: onnx.ModelProto) -> dict[str, np.ndarray]:
     return {entry.name: numpy_helper.to_array(entry) for entry in model.graph.initializer}
+
+
+def _constant_layers(model: onnx.ModelProto) -> dict[str, np.ndarray]:
+    return {
+        node.output[0]: numpy_helper.to_array(own.t)
+        for node in model.graph.node
+        if node.op_type == "Constant"
+        for own in node.attribute
+        if own.name == "value"
+    }
 
 
 def _script(line: str) -> str:

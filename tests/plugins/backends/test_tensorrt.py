@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 from onnx import TensorProto
 from small_networks import ConvNet, OddBatch, TwoSensors, answer, cosines, pixels, request, settled
 
@@ -103,6 +104,33 @@ def test_fp16_is_in_the_graph_between_float32_ends(network, compiled, tmp_path) 
     found, expected = run_onnx(artefact.file, image=images), answer(network, images)
     relative = np.linalg.norm(found - expected, axis=1) / np.linalg.norm(expected, axis=1)
     assert 1e-6 < relative.max() < 1e-2
+
+
+class Otherwise(ConvNet):
+    """Exports as a network whose embeddings are 0.5 % longer."""
+
+    def forward(self, image):
+        return super().forward(image) * (1.005 if torch.onnx.is_in_onnx_export() else 1.0)
+
+
+@without_tensorrt
+def test_the_tolerance_holds_on_the_way_to_onnx_too(tmp_path) -> None:
+    network = settled(Otherwise())
+    with pytest.raises(ExportError, match="no exporter gave a correct file"):
+        backend().compile(request(network, tmp_path))
+    assert backend(tolerance=0.01).compile(request(network, tmp_path)).file.is_file()
+
+
+class Far(ConvNet):
+    """A weight that fp16 does not have, and that float32 makes small again."""
+
+    def forward(self, image):
+        return super().forward(image + image * torch.full((3, 16, 16), 7e4) * 1e-9)
+
+
+def test_numbers_beyond_fp16_are_refused(tmp_path) -> None:
+    with pytest.raises(ExportError, match=r"'.+' has 70000, and fp16 ends at 65504. Use precision fp32.$"):
+        backend(precision="fp16").compile(request(settled(Far()), tmp_path))
 
 
 @without_tensorrt
