@@ -50,17 +50,19 @@ def planned_artefacts(pieces: Pieces, scheme: Scheme, network: nn.Module, heat: 
 
 def _folded(pieces: Pieces, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """A second file of each ONNX artefact that takes one image, per modality of `export.folded`."""
-    from edgefw.stages.folded import SHAPE, writes_onnx
+    from edgefw.stages.folded import SHAPE, refuse_idle, writes_onnx
     from edgefw.stages.folding import INPUT
 
     names = {backend.name for backend in pieces.backends if writes_onnx(backend)}
-    return [
+    made = [
         {**row, "name": f"folded-{role}-{row['name']}", "inputs": {INPUT: [*SHAPE]}, "serves": [role]}
         for row in rows
         if row["backend"] in names and len(row["inputs"]) == 1
         for role in pieces.config.export.folded
         if role in row["serves"]
     ]
+    refuse_idle(pieces.config.export.folded, {role for row in made for role in row["serves"]})
+    return made
 
 
 def _row(

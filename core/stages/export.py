@@ -179,7 +179,7 @@ class _Exporter:
 
     def fold_all(self, roles: Sequence[str]) -> None:
         """For each ONNX artefact and each of these modalities that it takes alone: a file with the preprocessing inside."""
-        from edgefw.stages.folded import make_folded, writes_onnx
+        from edgefw.stages.folded import make_folded, refuse_idle, writes_onnx
 
         backends = {backend.name: backend for backend in self.context.pieces.backends if writes_onnx(backend)}
         for source in self.records:
@@ -194,6 +194,7 @@ class _Exporter:
                 record = {**source, "name": name, **said, **_file_facts(name, file)}
                 write_json(folder / RECORD, record)
                 self.folded.append(record)
+        refuse_idle(roles, {role for record in self.folded for role in record["signature"]["serves"]})
 
     def _wants_onnx(self, backend: Backend) -> bool:
         """Whether a quantizer goes on from the float file of a backend."""

@@ -9,7 +9,7 @@ artefact that it was made from, which saw the same pictures through the bundle's
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from edgefw.errors import BundleError, ExportError, RecipeError
 from edgefw.evaluation import agreement, predictions, zero_shot_scores
 from edgefw.evaluation.budget import Measured, broken, checks
 from edgefw.evaluation.comparison import relative_errors, row_cosines, summary
+from edgefw.runtime.integer_products import exact_session
 from edgefw.stages.folding import INPUT, fold, unfoldable
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ def refuse_unfoldable(pieces: Pieces, input: InputSpec) -> None:
     """
     wanted = pieces.config.export.folded
     for name in wanted:
+        if wanted.count(name) > 1:
+            raise RecipeError(f"export.folded: '{name}' stands there {wanted.count(name)} times. Leave it there once.")
         if name not in pieces.modalities:
             raise RecipeError(
                 f"export.folded: there is no modality '{name}'. There are: {', '.join(pieces.modalities)}."
@@ -69,6 +72,20 @@ def refuse_unfoldable(pieces: Pieces, input: InputSpec) -> None:
         raise RecipeError(
             "export.folded: no backend of the recipe writes ONNX. Add {name: onnxruntime} to export.backends."
         )
+
+
+def refuse_idle(wanted: Sequence[str], made: Collection[str]) -> None:
+    """Refuse a modality that no file is made of: the option would be accepted and ignored.
+
+    Raises:
+        RecipeError: naming it.
+    """
+    for name in wanted:
+        if name not in made:
+            raise RecipeError(
+                f"export.folded: no ONNX artefact takes '{name}' alone. Leave it out, or use a scheme that has a graph "
+                "of its own for it."
+            )
 
 
 def make_folded(
@@ -91,14 +108,15 @@ def make_folded(
     contract = context.pieces.modalities[role].preprocessing(size)
     fold(file, contract, target)
     (input,) = source["inputs"]
-    runners = backend.open(target, threads), backend.open(file, threads)
     pictures = drawn(round(size.size * _TALLER), round(size.size * _WIDER))
     try:
-        whole = runners[0].run({INPUT: pictures})
-        alone = np.concatenate([runners[0].run({INPUT: picture[None]}) for picture in pictures])
-    except Exception as error:  # whatever a runtime raises
-        raise ExportError(f"export.folded: the graph of {role} does not run ({str(error).splitlines()[0]}).") from error
-    expected = runners[1].run({input: np.stack([contract(picture) for picture in pictures])})
+        ask = _opened(target, threads)
+        whole, alone = ask(pictures), np.concatenate([ask(picture[None]) for picture in pictures])
+    except BundleError as error:
+        raise ExportError(f"export.folded: the graph of {role} {error}.") from error
+    expected = backend.open(file, threads).run({input: np.stack([contract(picture) for picture in pictures])})
+    if not whole.shape == alone.shape == expected.shape:
+        raise ExportError(f"export.folded: the graph of {role} gives shape {whole.shape}, its source {expected.shape}.")
     least = min(float(row_cosines(found, expected).min()) for found in (whole, alone))
     limit = LEAST_COSINE.get(source["precision"], LEAST_ROUNDED)
     if not least >= limit:
@@ -114,6 +132,36 @@ def make_folded(
     }
 
 
+def _opened(file: Path, threads: int | None) -> Callable[[np.ndarray], np.ndarray]:
+    """The file in ONNX Runtime: (B, H, W, 3) uint8 to (B, D).
+
+    Raises:
+        BundleError: if it does not open, or, when called, does not run.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = threads or 0, 3
+    try:
+        session = exact_session(str(file), options)
+    except Exception as error:  # whatever the runtime raises
+        raise BundleError(f"does not open ({_reason(error)})") from error
+
+    def ask(pictures: np.ndarray) -> np.ndarray:
+        try:
+            rows: np.ndarray = session.run(None, {INPUT: pictures})[0]
+        except Exception as error:  # whatever the runtime raises
+            raise BundleError(f"fails on a picture of {pictures.shape[1:]} ({_reason(error)})") from error
+        return rows
+
+    return ask
+
+
+def _reason(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
 def drawn(height: int, width: int) -> np.ndarray:
     """(3, height, width, 3) uint8: waves, noise, stripes."""
     rows, columns = np.mgrid[:height, :width]
@@ -127,13 +175,17 @@ def drawn(height: int, width: int) -> np.ndarray:
 def verified(context: StageContext, opened: Opened, held: HeldOut) -> list[dict[str, Any]]:
     """A row per folded artefact: how far it is from the artefact that it was made from, on held-out pictures.
 
-    One that fails has a row {name, why}; one whose source failed, or whose modality no sample has, has none.
+    One that fails has a row {name, why}; one whose source failed has none. One whose modality no sample has is named in
+    `opened.unjudged`.
     """
     sources = {artefact.name: artefact.runner for artefact in opened.artefacts}
     rows: list[dict[str, Any]] = []
     for record in context.folder.result("export").get("folded", []):
         (role,) = record["signature"]["serves"]
-        if record["source"] in sources and any(role in sample.images for sample in held.samples):
+        if not any(role in sample.images for sample in held.samples):
+            unjudged = {key: record[key] for key in ("name", "backend", "precision")}
+            opened.unjudged.append({**unjudged, "why": f"no held-out sample has '{role}'"})
+        elif record["source"] in sources:
             try:
                 rows.append(_row(context, record, sources[record["source"]], held))
             except BundleError as error:
@@ -162,13 +214,12 @@ def budget(rows: Sequence[Mapping[str, Any]], limits: Mapping[str, float | None]
 def _row(context: StageContext, record: Mapping[str, Any], source: Runner, held: HeldOut) -> dict[str, Any]:
     (role,) = record["signature"]["serves"]
     sensor, size = context.pieces.modalities[role], context.pieces.student_spec.input
-    backend = next(own for own in context.pieces.backends if own.name == record["backend"])
     file = context.folder.stage("export") / record["name"] / record["file"]
-    runner = backend.open(file, context.recipe.config.compute.threads)
+    ask = _opened(file, context.recipe.config.compute.threads)
     fitting = [sample for sample in held.samples if role in sample.images]
     places = np.unique(np.linspace(0, len(fitting) - 1, min(SAMPLES, len(fitting))).round().astype(int))
     pictures = (read_image(fitting[int(at)], role, sensor) for at in places)
-    pairs = list(_pairs(pictures, sensor.preprocessing(size), runner, source))
+    pairs = list(_pairs(pictures, sensor.preprocessing(size), ask, source))
     found, expected = (np.concatenate(rows) for rows in zip(*pairs))
     said = {"name": record["name"], "source": record["source"], "modality": role, "n": len(found)}
     asked = (
@@ -183,13 +234,12 @@ def _row(context: StageContext, record: Mapping[str, Any], source: Runner, held:
 
 
 def _pairs(
-    pictures: Iterator[np.ndarray], contract: Preprocessing, runner: Runner, source: Runner
+    pictures: Iterator[np.ndarray], contract: Preprocessing, ask: Callable[[np.ndarray], np.ndarray], source: Runner
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(1, D) of a picture through the folded graph, and through preprocessing and the artefact."""
     (name,) = source.inputs
     for picture in pictures:
-        try:
-            found = runner.run({INPUT: picture[None]})
-        except Exception as error:  # every runtime has exceptions of its own
-            raise BundleError(f"fails on a picture of {picture.shape} ({str(error).splitlines()[0]})") from error
-        yield found, source.run({name: contract(picture)[None]})
+        found, expected = ask(picture[None]), source.run({name: contract(picture)[None]})
+        if found.shape != expected.shape:
+            raise BundleError(f"gives shape {found.shape}, its source {expected.shape}")
+        yield found, expected

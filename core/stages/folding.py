@@ -53,7 +53,7 @@ def fold(source: Path, contract: Preprocessing, target: Path) -> None:
         target: the file to write.
 
     Raises:
-        ExportError: if the file has several inputs, or operators older than opset 18.
+        ExportError: if the file has several inputs, operators older than opset 18, or onnx cannot join the two graphs.
     """
     import onnx
     from onnx import compose, helper
@@ -65,7 +65,11 @@ def fold(source: Path, contract: Preprocessing, target: Path) -> None:
         raise ExportError(f"{source}: preprocessing goes in front of one input, in opset {_OLDEST_OPSET} or newer.")
     front = _front(contract, opsets[""], model.ir_version)
     body = compose.add_prefix(model, "encoder/", rename_inputs=False, rename_outputs=False)
-    merged = compose.merge_models(front, body, io_map=[("prepared", names[0])])
+    try:
+        merged = compose.merge_models(front, body, io_map=[("prepared", names[0])])
+    except Exception as error:  # onnx has no class for it
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise ExportError(f"{source}: preprocessing cannot go in front of it ({reason}).") from error
     helper.set_model_props(merged, {entry.key: entry.value for entry in model.metadata_props})
     onnx.save(merged, target)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,13 +17,14 @@ from PIL import Image
 
 from edgefw import engine
 from edgefw.cli.main import run as command_line
-from edgefw.errors import ExportError
+from edgefw.errors import ExportError, RecipeError
 from edgefw.recipe.read import read_recipe
 from edgefw.registry.loading import Registry
 from edgefw.runtime.bundle import open_bundle
 from edgefw.runtime.preprocessing import Preprocessing, Step
-from edgefw.stages.folded import drawn
+from edgefw.stages.folded import drawn, refuse_idle, verified
 from edgefw.stages.folding import INPUT, fold, unfoldable
+from edgefw.stages.opened import Opened
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 SIZES = [(131, 187), (187, 131), (30, 41), (64, 64), (65, 140), (67, 64)]
@@ -160,6 +162,62 @@ def test_a_file_that_prepares_otherwise_fails_the_gate(project: Path, folded: Pa
     assert failed == {NAMES[0]}
 
 
+def narrower(model: onnx.ModelProto) -> None:
+    whole, last = model.graph.output[0].name, "narrower"
+    numbers = [("from", [0]), ("to", [4]), ("axis", [1])]
+    model.graph.initializer.extend(
+        onnx.numpy_helper.from_array(np.array(values, np.int64), name) for name, values in numbers
+    )
+    model.graph.node.append(helper.make_node("Slice", [whole, "from", "to", "axis"], [last]))
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info(last, TensorProto.FLOAT, ["batch", 4]))
+
+
+def test_a_file_of_another_width_is_a_failed_check(folded: Path, tmp_path: Path) -> None:
+    from edgefw.verifying.reverify import verify_run
+
+    copy = Path(shutil.copytree(folded, tmp_path / "run"))
+    file = copy / "export" / NAMES[0] / "model.onnx"
+    model = onnx.load(file)
+    narrower(model)
+    onnx.save(model, file)
+    stage = json.loads((copy / "export/stage.json").read_text())
+    stage["files"][f"{NAMES[0]}/model.onnx"] = file.stat().st_size
+    (copy / "export/stage.json").write_text(json.dumps(stage))
+    found = verify_run(copy)
+    failed = {(row["artefact"], row["check"], row.get("why")) for row in found["budget"] if not row["ok"]}
+    assert failed == {(NAMES[0], "runs", "gives shape (1, 4), its source (1, 8)")}
+
+
+def test_a_modality_that_no_graph_takes_alone_is_refused() -> None:
+    refuse_idle(["rgb"], {"rgb", "depth"})
+    with pytest.raises(RecipeError, match="^export.folded: no ONNX artefact takes 'depth' alone. Leave it out"):
+        refuse_idle(["rgb", "depth"], {"rgb"})
+
+
+def test_graphs_that_onnx_cannot_join_are_one_message(tmp_path: Path) -> None:
+    source = encoder(tmp_path / "a.onnx")
+    model = onnx.load(source)
+    model.ir_version = 8
+    model.graph.node[0].output[0] = "nowhere"
+    onnx.save(model, source)
+    with pytest.raises(ExportError, match="preprocessing cannot go in front of it"):
+        fold(source, contract("stretch", "bicubic"), tmp_path / "folded.onnx")
+
+
+def test_a_modality_that_no_sample_has_is_named_as_not_judged() -> None:
+    record = {
+        "name": "folded-rgb-x",
+        "backend": "b",
+        "precision": "fp32",
+        "source": "x",
+        "signature": {"serves": ["rgb"]},
+    }
+    context: Any = SimpleNamespace(folder=SimpleNamespace(result=lambda stage: {"folded": [record]}))
+    opened, held = Opened(), SimpleNamespace(samples=[SimpleNamespace(images={"depth": "a"})])
+    assert verified(context, opened, held) == []
+    assert [(row["name"], row["why"]) for row in opened.unjudged] == [("folded-rgb-x", "no held-out sample has 'rgb'")]
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -167,6 +225,7 @@ def test_a_file_that_prepares_otherwise_fails_the_gate(project: Path, folded: Pa
             ["export.folded=[depth]"],
             "export.folded: the preprocessing of 'depth' cannot be part of a graph: its files are no",
         ),
+        (["export.folded=[rgb, rgb]"], "export.folded: 'rgb' stands there 2 times. Leave it there once."),
         (["export.folded=[sonar]"], "export.folded: there is no modality 'sonar'. There are: rgb, depth."),
         (
             ["export.folded=[rgb]", "export.backends=[{name: tensorrt}]"],
