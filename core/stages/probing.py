@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgefw.contracts.scheme import Signature
 from edgefw.data.loading import read_image
 from edgefw.errors import BundleError
 from edgefw.evaluation import softmax, zero_shot_scores
@@ -47,7 +48,8 @@ def probe(context: StageContext, trained: Trained, opened: Opened, held: HeldOut
     specs = probe_specs(context, held)
     patterns = {name: _prepared(context, name, pattern_images(spec)) for name, spec in specs.items()}
     flats = {name: _prepared(context, name, flat_images(spec)) for name, spec in specs.items()}
-    shown = {role: _sensors(artefact, role) for artefact in opened.artefacts for role in artefact.roles}
+    signatures = [_signature(record) for record in context.folder.result("export")["artefacts"]]
+    shown = {role: _sensors(signature, role) for signature in signatures for role in signature.roles}
     student = {
         role: student_embeddings(trained, {name: patterns[name] for name in names})
         for role, names in shown.items()
@@ -84,13 +86,19 @@ def _prepared(context: StageContext, name: str, images: Sequence[np.ndarray]) ->
     return np.stack([contract(image) for image in images])
 
 
-def _sensors(artefact: OpenArtefact, role: str) -> tuple[str, ...]:
-    """The sensors of a role: itself, or those that the artefact takes together."""
-    return artefact.signature.inputs if len(artefact.signature.inputs) > 1 else (role,)
+def _signature(record: Mapping[str, Any]) -> Signature:
+    """Of an artefact, whether it was opened or not."""
+    stated = record["signature"]
+    return Signature(name=stated["name"], inputs=tuple(stated["inputs"]), serves=tuple(stated["serves"]))
+
+
+def _sensors(signature: Signature, role: str) -> tuple[str, ...]:
+    """The sensors of a role: itself, or those that the graph takes together."""
+    return signature.inputs if len(signature.inputs) > 1 else (role,)
 
 
 def _asked(artefact: OpenArtefact, role: str, images: Images) -> np.ndarray:
-    return artefact.ask({name: images[name] for name in _sensors(artefact, role)})
+    return artefact.ask({name: images[name] for name in _sensors(artefact.signature, role)})
 
 
 def _bad_rows(rows: np.ndarray) -> int:

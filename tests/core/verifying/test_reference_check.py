@@ -6,6 +6,7 @@ import pytest
 from edgefw.runtime.bundle import open_bundle
 from edgefw.runtime.hashes import write_sums
 from edgefw.runtime.label_pack import Label, LabelPack, read_pack, write_pack
+from edgefw.runtime.reference import encoded
 from edgefw.verifying.reference_check import ANSWER, LABELS, own_reference, reference_rows
 
 
@@ -52,6 +53,17 @@ def swap(manifest):
 def test_another_preprocessing_is_found_though_all_hashes_fit(bundle, small_bundle, change):
     rows = rows_of(small_bundle.change_manifest(bundle, change))
     assert not all(row["ok"] for (name, _), row in rows.items() if name == "onnxruntime-fp32")
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.5])
+def test_a_float_file_that_gave_no_answers_is_held_against_the_student(bundle, factor):
+    with open_bundle(bundle) as opened:
+        reference = own_reference(opened)
+        student = {role: encoded(reference.rows(text) * factor) for role, text in reference.student.items()}
+        first = reference.model_copy(update={"answers": {}, "student": student})
+        rows = {row["artefact"]: row for row in reference_rows(opened, first) if row["check"] == ANSWER}
+    assert set(rows) == {"onnxruntime-fp32"}  # rounding is judged by cosine, not by the student's answers
+    assert rows["onnxruntime-fp32"]["ok"] is (factor == 1.0)
 
 
 def test_names_beside_other_vectors_are_found(bundle):
