@@ -54,5 +54,5 @@ def quick_quickstart() -> tuple[str, ...]:
         "data.test=24",
         "train.0.epochs=1",
         "train.0.batch=16",
-        "verify={split: test, max_drop: null, min_cosine: null}",
+        "verify={split: test, max_drop: null, min_cosine: null, max_slowdown: null}",
     )

@@ -36,7 +36,7 @@ train:
     select: {{by: last}}
 evaluate: {{labels: null}}
 compute: {{device: cpu, log_every: 1}}
-verify: {{max_drop: null, min_cosine: null}}
+verify: {{max_drop: null, min_cosine: null, max_slowdown: null}}
 """
 
 

@@ -38,7 +38,7 @@ train:
     batch: 2
     select: {by: last}
 compute: {device: cpu}
-verify: {max_drop: 100, min_cosine: 0.5}
+verify: {max_drop: 100, min_cosine: 0.5, max_slowdown: null}
 """
 
 

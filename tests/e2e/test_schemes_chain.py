@@ -25,7 +25,7 @@ student: {{name: tiny-trunk}}
 evaluate: {{labels: [red, green, blue]}}
 train: {train}
 compute: {{device: cpu}}
-verify: {{max_drop: 50}}
+verify: {{max_drop: 50, max_slowdown: null}}
 """
 STEPS = "optimiser: {lr: 1e-2}, steps: 6, batch: 6"
 RGB_FIRST = f"{{name: rgb, scheme: {{name: single-modality, modality: rgb}}, losses: [{{name: feature}}], {STEPS}}}"

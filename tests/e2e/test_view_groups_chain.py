@@ -33,7 +33,7 @@ train:
     batch: 4
     select: {by: last}
 compute: {device: cpu, log_every: 1}
-verify: {max_drop: null, min_cosine: null}
+verify: {max_drop: null, min_cosine: null, max_slowdown: null}
 """
 
 
