@@ -175,6 +175,10 @@ COMPILES = (
 )
 
 
+CHANCE = ("decoding_bears_threads", "runners_run_at_the_same_time")
+"""Threads that meet by chance: one run may miss the mistake, and several do not."""
+
+
 def mutants() -> list[object]:
     """The mistakes as parameters; those that compile a network are slow."""
     return [
@@ -187,7 +191,8 @@ def mutants() -> list[object]:
 @pytest.mark.parametrize("kind, check, edits", mutants())
 def test_a_mistake_is_caught(kind: Kind, check: str, edits: list[tuple[str, str]], plant) -> None:
     plant(kind, *edits)
-    assert check in failing(kind, only=check)
+    tries = 8 if check in CHANCE else 1
+    assert any(check in failing(kind, only=check) for _ in range(tries))
 
 
 @pytest.mark.slow
