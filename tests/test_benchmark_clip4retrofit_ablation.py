@@ -78,8 +78,8 @@ def miniature(folder: Path) -> Path:
 
 def test_every_row_of_the_table_shows_as_many_images_in_as_many_steps(ablation) -> None:
     cells = list(ablation.cells())
-    assert len(cells) == 6 * 2 * 3
-    assert {(cell.images, cell.phase["steps"]) for cell in cells} == {(7680, 120)}
+    assert len(cells) == 7 * 2 * 3
+    assert {(cell.images, cell.phase["steps"]) for cell in cells} == {(5760, 120)}
 
 
 def test_rows_add_what_their_titles_say_and_change_nothing_else(ablation) -> None:
@@ -88,10 +88,12 @@ def test_rows_add_what_their_titles_say_and_change_nothing_else(ablation) -> Non
     assert names["embedding"] == ["feature"]
     assert names["both"] == ["feature", "pca-attention", "gl-tokens"]
     assert names["adversarial"] == [*names["both"], "view-adversarial"]
+    assert names["changed"] == names["both"]
     assert names["consistency"] == [*names["both"], "view-consistency"]
     assert {row for row, phase in rows.items() if phase["views"]["name"] == "multi-view"} == {
         "adversarial",
         "consistency",
+        "changed",
     }
     kept = [{key: phase[key] for key in ("optimiser", "steps", "cache", "select", "clip")} for phase in rows.values()]
     assert all(own == kept[0] for own in kept)
@@ -179,7 +181,15 @@ def test_claims_are_judged_on_differences_of_one_seed(script) -> None:
     adversarial, consistency = found["multi-view (adversarial)"], found["multi-view (consistency)"]
     assert (adversarial["holds"], adversarial["every_seed"], adversarial["corrupted"]["points"]) == (True, True, 1.5)
     assert (consistency["gains"], consistency["keeps_clean"], consistency["holds"]) == (True, False, False)
-    assert consistency["keeps_clean_within_spread"]
+    assert consistency["keeps_clean_within_spread"] and consistency["beyond_spread"]
+
+
+def test_what_a_loss_adds_to_its_views_is_told_apart(script) -> None:
+    same = {1: {"clean": 0.5, "corrupted": 0.4, "auc": 0.7}}
+    better = {1: {"clean": 0.5, "corrupted": 0.43, "auc": 0.7}}
+    (claim,) = script("claims").judged({"changed": same, "adversarial": better})
+    assert claim["claim"].startswith("multi-view (adversarial) above its views")
+    assert (claim["corrupted"]["points"], claim["holds"], claim["beyond_spread"]) == (3.0, True, False)
 
 
 def test_a_claim_without_its_rows_is_left_out(script) -> None:
@@ -242,7 +252,7 @@ def test_the_table_has_means_spreads_and_claims(script, ablation) -> None:
     assert [claim["holds"] for claim in found["claims"]] == [True]
     printed = figures.table(found)
     assert "| embedding loss only | 53.0 ± 1.4 | 53.0 ± 1.4 | 53.0 ± 1.4 | 53.0 | 53.0 | 2 | 60 |" in printed
-    assert "| cifar10 | pca above embedding loss only | +10.0 ± 0.0 | +10.0 ± 0.0 | yes | yes |" in printed
+    assert "| cifar10 | pca above embedding loss only | +10.0 ± 0.0 | +10.0 ± 0.0 | yes | yes | yes |" in printed
 
 
 def test_of_many_pictures_some_are_corrupted_and_keep_their_class(script, tmp_path, monkeypatch) -> None:

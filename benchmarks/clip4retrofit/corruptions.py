@@ -5,14 +5,14 @@
 | noise | Gaussian, deviation 0.12, 0.18, 0.26 | the same family, up to 0.10 |
 | motion-blur | a line of 10, 16, 24 % of the side at any angle | a round blur of up to 1 % (another shape) |
 | jpeg | quality 30, 18, 8 | the same family, down to 41 |
-| fog | haze 0.65, 0.78, 0.9 through, in clouds | the same family, 0.6 at most, drawn otherwise |
-| rain | strength 0.6, 0.8, 1 of the view's own drawing | the same drawing, up to 0.5 |
-| brightness | 0.25, 0.38, 0.5 added | factors of 0.5 to 2 (another formula) |
+| fog | haze 0.75, 0.85, 0.93 through, in clouds | the same family, 0.6 at most, drawn otherwise |
+| rain | strength 0.6, 0.8, 1 of the view's own drawing | the same drawing, up to 0.5; how many drops is drawn, so they overlap |
+| brightness | 0.25, 0.38, 0.5 added | the same family, by factors of 0.5 to 2 |
 | contrast | 0.45, 0.3, 0.18 of it left | the same family, 0.6 to 1.4 |
 | pixelate | 50, 35, 25 % of the side left | none |
 
-Families are those of Hendrycks and Dietterich 2019, arXiv:1903.12261; strengths and drawing are ours. No severity lies inside the range that
-training draws from; `FAMILIES_IN_TRAINING` names those that are only stronger there. A corruption is a function of the image, its key and
+Families are those of Hendrycks and Dietterich 2019, arXiv:1903.12261; strengths and drawing are ours. No severity of noise, JPEG,
+fog and contrast lies inside the range that training draws from. `FAMILIES_IN_TRAINING` names those that training has, too. A corruption is a function of the image, its key and
 the severity: the same pixels on every run. Knows arrays alone.
 """
 
@@ -29,7 +29,7 @@ from edgefw.plugins.views.weather import rain as drawn_rain
 from edgefw.runtime.resampling import resample
 
 SEVERITIES = (1, 2, 3)
-FAMILIES_IN_TRAINING = ("noise", "jpeg", "fog", "rain", "contrast")
+FAMILIES_IN_TRAINING = ("noise", "jpeg", "fog", "rain", "brightness", "contrast")
 _HAZE = 0.8
 _SAMPLES = 32
 """Points along the line of a motion blur."""
@@ -78,7 +78,7 @@ def _fog(image: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
         weight * resample(rng.random((cells, cells), dtype=np.float32), image.shape[:2], "bilinear")
         for cells, weight in ((3, 0.6), (9, 0.4))
     )
-    share = np.float32((0.65, 0.78, 0.9)[level]) * (np.float32(0.8) + np.float32(0.2) * clouds[:, :, None])
+    share = np.float32((0.75, 0.85, 0.93)[level]) * (np.float32(0.8) + np.float32(0.2) * clouds[:, :, None])
     return np.asarray(image + (np.float32(_HAZE) - image) * share)
 
 

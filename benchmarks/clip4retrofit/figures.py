@@ -118,10 +118,13 @@ def table(found: Mapping[str, Any]) -> str:
             *_rows(rows),
             "",
         ]
-    lines += ["| set | claim | clean, points | corrupted, points | holds | in every seed |", "|" + "---|" * 6]
+    lines += [
+        "| set | claim | clean, points | corrupted, points | holds | in every seed | beyond its spread |",
+        "|" + "---|" * 7,
+    ]
     for claim in found["claims"]:
         points = [_points(claim[key]) for key in ("clean", "corrupted")]
-        words = ["yes" if claim[key] else "no" for key in ("holds", "every_seed")]
+        words = ["yes" if claim[key] else "no" for key in ("holds", "every_seed", "beyond_spread")]
         lines.append(f"| {' | '.join([claim['set'], claim['claim'], *points, *words])} |")
     return "\n".join(lines) + "\n"
 

@@ -6,6 +6,7 @@ pixels, prepared as its bundle (or its own library) says. The score of a class i
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import corruptions
 import numpy as np
 from corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from PIL import Image
@@ -59,7 +61,7 @@ class HeldOut:
 
 def held_out(of: ImageSet, data: Path, part: str, most: int, work: Path) -> HeldOut:
     """The pictures of a part, at most so many; made where they are missing, each file whole or not at all."""
-    folder = work / "pictures" / f"{of.name}-{part}-{most}"
+    folder = work / "pictures" / f"{of.name}-{part}-{most}-{MOST_CORRUPTED}-{_drawing()}"
     if not (folder / "labels.npy").is_file():
         folder.mkdir(parents=True, exist_ok=True)
         samples = of.samples(data, part, most)
@@ -77,6 +79,11 @@ def held_out(of: ImageSet, data: Path, part: str, most: int, work: Path) -> Held
             folder / "labels.npy", np.array([of.class_of(sample, names) for sample in samples])
         )  # the last: all is there
     return HeldOut(folder=folder, labels=np.load(folder / "labels.npy"), rows=np.load(folder / "rows.npy"))
+
+
+def _drawing() -> str:
+    """Of the code that corrupts: other strengths are other pictures."""
+    return hashlib.sha256(Path(corruptions.__file__).read_bytes()).hexdigest()[:12]
 
 
 def measured(embed: Embed, texts: np.ndarray, pictures: HeldOut) -> dict[str, Any]:

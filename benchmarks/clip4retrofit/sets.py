@@ -26,7 +26,7 @@ from edgevl.halves import SHARD, halves, shard_samples, write_students_half
 SEED = 20251127
 MOST = 2000
 """Images of a held-out split that are looked at; of a larger one so many are drawn."""
-MOST_CORRUPTED = 1200
+MOST_CORRUPTED = 600
 """How many of them are also looked at under each corruption, drawn likewise."""
 FURNITURE_CAPTIONS = (
     "a photo of a {class}",
