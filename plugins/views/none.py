@@ -33,6 +33,8 @@ class NoneConfig(edgefw.TechniqueConfig):
 class NoView:
     """The identity among views, see `edgefw.contracts.view.View`."""
 
+    clean_teacher = True
+
     def __init__(self, config: NoneConfig) -> None:
         self.size = config.size
         self.recipe = "none"

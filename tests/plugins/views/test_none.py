@@ -31,4 +31,5 @@ def test_nothing_is_drawn_and_the_teacher_sees_everything() -> None:
     draw = NoView(NoneConfig()).draw(rng)
     assert rng.random() == untouched.random()
     assert NoView(NoneConfig()).for_teacher(PICTURE, draw) is PICTURE
+    assert NoView(NoneConfig()).clean_teacher  # one answer per image in a cache, however many turns it keeps
     assert NoView(NoneConfig(size=96)).size == 96
