@@ -19,6 +19,7 @@ text: a trigger of such a pack compares probabilities.
 from __future__ import annotations
 
 import itertools
+import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -129,7 +130,9 @@ def fit(texts: np.ndarray, x: np.ndarray, y: np.ndarray, strength: float) -> tup
     among = texts + gap(texts, x, y)
     rows = np.concatenate([x, among / np.linalg.norm(among, axis=1, keepdims=True)])
     model: Any = LogisticRegression(C=strength, max_iter=2000)
-    model.fit(rows, np.concatenate([y, np.arange(len(texts))]))
+    with warnings.catch_warnings():  # few examples of many classes are what this is for
+        warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%", UserWarning)
+        model.fit(rows, np.concatenate([y, np.arange(len(texts))]))
     if len(texts) == 2:
         return np.stack([-model.coef_[0], model.coef_[0]]) / 2, np.array([-1, 1]) * model.intercept_[0] / 2
     return model.coef_, model.intercept_

@@ -159,3 +159,10 @@ def test_one_example_of_each_label_is_enough_and_one_label_is_not():
     for refine in (prototypes.refine, logistic_head.refine):
         with pytest.raises(DataError, match="all examples are of 'c0': examples of two labels at least are needed"):
             refine(pack, alone)
+
+
+@pytest.mark.filterwarnings("error")  # scikit-learn takes many classes of few samples for a regression
+def test_few_examples_of_many_labels_are_no_cause_for_a_warning():
+    texts = np.eye(24)
+    weights, bias = logistic_head.fit(texts, texts[:3], np.arange(3), strength=1.0)
+    assert weights.shape == (24, 24) and bias.shape == (24,)
