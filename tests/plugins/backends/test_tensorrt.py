@@ -19,6 +19,9 @@ from edgefw.errors import ExportError, MissingDependency
 from edgefw.plugins.backends.tensorrt import TensorRtBackend, TensorRtConfig
 from edgefw.plugins.backends.tensorrt_plan import Profile, absent, trtexec_line
 from edgefw.plugins.quantizers.int8_static import Int8Static, StaticConfig
+from edgefw.registry.kinds import Kind
+from edgefw.testing.checks_backend import CHECKS
+from edgefw.testing.parametrize import make_checks
 
 without_tensorrt = pytest.mark.skipif(absent() is None, reason="TensorRT and a GPU are here")
 
@@ -67,6 +70,25 @@ def test_without_tensorrt_the_onnx_file_and_the_line_are_written_and_it_says_so(
     assert absence(backend()).startswith("not run here: no ")
     with pytest.raises(MissingDependency, match="^model.onnx: not run here: no "):
         backend().open(compiled.file)
+
+
+@without_tensorrt
+def test_checks_of_an_opened_file_are_skipped_and_not_passed() -> None:
+    outcomes = {}
+    for check in make_checks(Kind.BACKEND, "tensorrt", {"exporter": "legacy"}):
+        if check.function in CHECKS and check.name != "imports_no_torch":
+            try:
+                check()
+                outcomes[check.name] = "passed"
+            except pytest.skip.Exception as skipped:
+                outcomes[check.name] = str(skipped)
+    passed = {name for name, outcome in outcomes.items() if outcome == "passed"}
+    assert passed == {
+        "accepted_levels_are_declared",
+        "artefact_lies_in_the_folder",
+        "runners_run_at_the_same_time",  # it has no `open_many`, on any machine
+    }
+    assert all(outcome.startswith("not run here: no ") for name, outcome in outcomes.items() if name not in passed)
 
 
 @without_tensorrt
