@@ -21,7 +21,7 @@ import pluggy
 
 from edgefw import __version__
 from edgefw.contracts.backend import refuse_unready
-from edgefw.contracts.quantizer import NetworkChecker, refuse_misfits
+from edgefw.contracts.quantizer import NetworkChecker, refuse_misfits, refuse_pairs
 from edgefw.contracts.run import RunInfo
 from edgefw.environment import environment, used_plugins
 from edgefw.errors import GateFailed, RecipeError
@@ -126,6 +126,7 @@ def _observed(context: StageContext, registry: Registry, until: str | None) -> d
             describe(context, registry)
         if until is None or STAGES.index(until) >= STAGES.index("export"):
             refuse_unready(context.pieces.backends, context.recipe.config.export.heat)
+            refuse_pairs(context.pieces.quantizers, context.pieces.backends)
         if until is None or STAGES.index(until) >= STAGES.index("train"):
             _refuse_student(context)
         result = _stages(context, registry, until)

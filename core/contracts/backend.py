@@ -81,6 +81,8 @@ class Backend(Protocol):
     - `precision`, a word: what its float artefacts compute in, where that is not "fp32" (see `float_precision`);
     - `check_compile()`, which raises an EdgefwError that says why nothing can be compiled on this machine; it is called
       before anything is trained (see `refuse_unready`);
+    - `check_quantizer(quantizer)`, which raises an EdgefwError that says why this backend cannot read the files of a quantizer that works on one of its
+      levels; it is called before anything is trained (see `edgefw.contracts.quantizer.refuse_pairs`);
     - `not_run_here()`, which says why the files that it compiles cannot be opened on this machine, None where they can;
       `open` then raises MissingDependency (see `absence`);
     - `compile_onnx`, see `OnnxCompiler`;

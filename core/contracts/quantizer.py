@@ -53,7 +53,11 @@ class QuantizationReport:
 
 
 class OnnxQuantizer(Protocol):
-    """Level "onnx": a float file to a smaller file. It may also be a `NetworkChecker`."""
+    """Level "onnx": a float file to a smaller file. It may also be a `NetworkChecker`.
+
+    It may say in `activations` how the file rounds them: "even" (signed numbers around 0), "uneven" (unsigned, or with a zero
+    point), "dynamic" (in a range measured as it runs), "float" (not at all), or None where that depends on the samples; a backend that cannot read that refuses it early.
+    """
 
     level: str
     precision: str
@@ -139,6 +143,20 @@ def refuse_misfits(quantizers: Iterable[object], network: nn.Module) -> None:
     for quantizer in quantizers:
         if isinstance(quantizer, NetworkChecker):
             quantizer.check_network(network)
+
+
+def refuse_pairs(quantizers: Iterable[Any], backends: Iterable[Backend]) -> None:
+    """Let every backend say now, before anything is trained, that it cannot read what a quantizer's file will hold.
+
+    Raises:
+        EdgefwError: the first backend's reason.
+    """
+    rounders = tuple(quantizers)
+    for backend in backends:
+        check = getattr(backend, "check_quantizer", None)
+        for quantizer in rounders:
+            if check is not None and fits(quantizer, backend):
+                check(quantizer)
 
 
 def fits(quantizer: OnnxQuantizer | ProgramQuantizer | TimedQuantizer, backend: Backend) -> bool:

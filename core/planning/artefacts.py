@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgefw.contracts.backend import absence, float_precision, refuse_unready
-from edgefw.contracts.quantizer import fits, refuse_misfits
+from edgefw.contracts.quantizer import fits, refuse_misfits, refuse_pairs
 from edgefw.contracts.scheme import Extending
 
 if TYPE_CHECKING:
@@ -25,9 +25,10 @@ def planned_artefacts(pieces: Pieces, scheme: Scheme, network: nn.Module, heat: 
     """One row per artefact, in the order they are made; those of `heat` last.
 
     Raises:
-        EdgefwError: if a backend cannot compile on this machine, or a quantizer would refuse this student.
+        EdgefwError: if a backend cannot compile on this machine or read a quantizer's file, or a quantizer would refuse this student.
     """
     refuse_unready(pieces.backends, heat)
+    refuse_pairs(pieces.quantizers, pieces.backends)
     refuse_misfits(pieces.quantizers, network)
     beside = _beside(scheme, network)
     signatures = list(enumerate(scheme.signatures(tuple(pieces.modalities))))

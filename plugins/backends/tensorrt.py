@@ -19,7 +19,7 @@ from pydantic import Field, model_validator
 
 import edgefw
 from edgefw.contracts.backend import Artefact, CompileRequest
-from edgefw.errors import BundleError, MissingDependency
+from edgefw.errors import BundleError, ExportError, MissingDependency
 from edgefw.plugins.backends.tensorrt_plan import INSTALL, Profile, absent, cached_plan
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from edgefw.plugins.backends.tensorrt_onnx import PlanWriter
     from edgefw.registry.technique import Register
 
+ADVICE = "Use int8-static with `activation: int8`."
 ONNX, PLAN, SCRIPT = "model.onnx", "model.plan", "trtexec.sh"
 
 
@@ -77,6 +78,22 @@ class TensorRtBackend:
     def not_run_here(self) -> str | None:
         """That there is no TensorRT, or no GPU; None where there are both."""
         return absent()
+
+    def check_quantizer(self, quantizer: Any) -> None:
+        """Refuse what is known to round as TensorRT does not, before anything is trained.
+
+        Raises:
+            ExportError: with what to set.
+        """
+        rounding, name = getattr(quantizer, "activations", None), quantizer.precision
+        if rounding == "uneven":
+            raise ExportError(
+                f"backend 'tensorrt': the quantizer '{name}' rounds to uint8 or has a zero point; TensorRT takes int8 around 0. {ADVICE}"
+            )
+        if rounding == "dynamic":
+            raise ExportError(
+                f"backend 'tensorrt': the quantizer '{name}' measures ranges as it runs, and TensorRT has no such layers. {ADVICE}"
+            )
 
     def compile(self, request: CompileRequest) -> Artefact:
         """Export, check in ONNX Runtime at two batch sizes, and build and check the plan where that is possible."""

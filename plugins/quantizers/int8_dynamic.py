@@ -42,6 +42,7 @@ class Int8Dynamic:
 
     level = "onnx"
     precision = "int8-dynamic"
+    activations = "dynamic"
 
     def __init__(self, config: DynamicConfig, path: str) -> None:
         self._config = config

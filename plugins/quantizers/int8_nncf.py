@@ -54,6 +54,7 @@ class Int8Nncf:
     def __init__(self, config: NncfConfig, path: str) -> None:
         self._config = config
         self._path = path
+        self.activations = "uneven" if config.zero_point == "affine" else None  # else NNCF decides by what it sees
 
     def quantize(self, source: Path, target: Path, calibration: Calibration) -> QuantizationReport:
         """Write `target`; the first int8 file is made whatever time it takes.

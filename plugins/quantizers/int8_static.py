@@ -59,6 +59,7 @@ class Int8Static:
     def __init__(self, config: StaticConfig, path: str) -> None:
         self._config = config
         self._path = path
+        self.activations = "even" if config.activation == "int8" and config.is_symmetric else "uneven"
 
     def quantize(self, source: Path, target: Path, calibration: Calibration) -> QuantizationReport:
         """Write `target`; its weights are int8, its inputs and outputs stay float32.

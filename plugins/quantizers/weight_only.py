@@ -36,6 +36,7 @@ class WeightOnly:
 
     level = "onnx"
     precision = "weight-only"
+    activations = "float"
 
     def __init__(self, config: WeightOnlyConfig, path: str) -> None:
         self._config = config

@@ -122,6 +122,15 @@ def test_export_and_disk_are_foreseen(plan) -> None:
     assert found["disk"]["total"] == sum(value for name, value in found["disk"].items() if name != "total")
 
 
+def test_a_quantizer_that_a_backend_cannot_read_is_refused(recipe: Path, plan, capsys) -> None:
+    assert run(["check", str(recipe), "export.backends=[{name: onnxruntime}, {name: tensorrt}]"]) == 2
+    assert "the quantizer 'int8-static' rounds to uint8 or has a zero point" in " ".join(
+        capsys.readouterr().err.split()
+    )
+    found = plan("export={backends: [{name: tensorrt}], quantizers: [{name: int8-static, activation: int8}]}")
+    assert [row["name"] for row in found["export"]] == ["tensorrt-fp32", "tensorrt-int8-static"]
+
+
 def test_a_clean_teacher_answers_once_per_sample_however_many_views(plan) -> None:
     found = plan("train.0.cache={views: 3}", "train.0.views={name: crop-flip, teacher: clean}")
     assert found["disk"]["teacher_cache"] == 4 * 8 * (12 + 4)

@@ -14,11 +14,17 @@ from onnx import TensorProto
 from small_networks import ConvNet, OddBatch, TwoSensors, answer, cosines, pixels, request, settled
 
 from edgefw.contracts.backend import absence, float_precision, refuse_unready
-from edgefw.contracts.quantizer import Calibration
+from edgefw.contracts.quantizer import Calibration, refuse_pairs
 from edgefw.errors import ExportError, MissingDependency
+from edgefw.plugins.backends.onnxruntime import OnnxRuntimeBackend, OnnxRuntimeConfig
 from edgefw.plugins.backends.tensorrt import TensorRtBackend, TensorRtConfig
+from edgefw.plugins.backends.tensorrt_onnx import refuse_unreadable
 from edgefw.plugins.backends.tensorrt_plan import Profile, absent, trtexec_line
+from edgefw.plugins.quantizers.int8_dynamic import DynamicConfig, Int8Dynamic
+from edgefw.plugins.quantizers.int8_latency_aware import Int8LatencyAware, LatencyAwareConfig
+from edgefw.plugins.quantizers.int8_nncf import Int8Nncf, NncfConfig
 from edgefw.plugins.quantizers.int8_static import Int8Static, StaticConfig
+from edgefw.plugins.quantizers.weight_only import WeightOnly, WeightOnlyConfig
 from edgefw.registry.kinds import Kind
 from edgefw.testing.checks_backend import CHECKS
 from edgefw.testing.parametrize import make_checks
@@ -205,6 +211,45 @@ def test_grids_that_tensorrt_does_not_read_are_refused_with_what_to_set(network,
         ExportError, match=r"round to uint8 or have a zero point .* Give the quantizer `activation: int8`"
     ):
         backend().compile_onnx(source, wanted)
+
+
+@pytest.mark.parametrize("options", [{}, {"activation": "int8", "zero_point": "affine"}, {"zero_point": "symmetric"}])
+def test_grids_that_tensorrt_does_not_read_are_refused_before_training(options) -> None:
+    quantizers = [Int8Static(StaticConfig(**options), "q")]
+    with pytest.raises(ExportError) as caught:
+        refuse_pairs(quantizers, [backend()])
+    assert str(caught.value) == (
+        "backend 'tensorrt': the quantizer 'int8-static' rounds to uint8 or has a zero point; TensorRT takes int8 around 0. "
+        "Use int8-static with `activation: int8`."
+    )
+    refuse_pairs(quantizers, [OnnxRuntimeBackend(OnnxRuntimeConfig())])
+
+
+def test_dynamic_int8_is_refused_before_training_and_what_may_fit_is_not() -> None:
+    with pytest.raises(ExportError, match="the quantizer 'int8-dynamic' measures ranges as it runs"):
+        refuse_pairs([Int8Dynamic(DynamicConfig(), "q")], [backend()])
+    with pytest.raises(ExportError, match="the quantizer 'int8-nncf' rounds to uint8 or has a zero point"):
+        refuse_pairs([Int8Nncf(NncfConfig(), "q")], [backend()])
+    fitting = [
+        Int8Static(StaticConfig(activation="int8"), "q"),
+        Int8Nncf(NncfConfig(zero_point="symmetric"), "q"),
+        WeightOnly(WeightOnlyConfig(), "q"),
+        Int8LatencyAware(LatencyAwareConfig(), "q", print),  # works on no level of this backend
+    ]
+    refuse_pairs(fitting, [backend()])
+
+
+@pytest.mark.parametrize("options", [{"activation": "int8"}, {}, {"activation": "int8", "zero_point": "affine"}])
+def test_what_a_quantizer_says_of_its_grids_is_what_its_file_has(network, compiled, tmp_path, options) -> None:
+    if compiled.onnx is None:
+        pytest.skip("a plan was built, without an ONNX file beside it")
+    file, _ = asked(compiled, network, tmp_path, **options)
+    try:
+        refuse_unreadable(onnx.load(file))
+        found = "even"
+    except ExportError:
+        found = "uneven"
+    assert found == Int8Static(StaticConfig(**options), "q").activations
 
 
 def test_dynamic_int8_is_refused(network, compiled, tmp_path) -> None:
