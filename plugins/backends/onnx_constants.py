@@ -1,7 +1,7 @@
-"""One zero point for each reader: what ONNX Runtime needs to exchange int8 weights for its exact kernels.
+"""Constants of an ONNX graph: what is stored, and one zero point for each reader.
 
-Exporters write equal constants once. Where two layers read the same int8 zero point, ONNX Runtime (1.32) cannot load the graph with exact products,
-see `edgefw.runtime.integer_products`. This file knows ONNX alone.
+ONNX Runtime exchanges int8 weights for its exact kernels. Exporters write equal constants once, and where two layers read the same int8 zero point, ONNX
+Runtime (1.32) cannot load the graph with exact products, see `edgefw.runtime.integer_products`. This file knows ONNX alone.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import onnx
+from onnx import numpy_helper
 
 
 def give_own_zero_points(file: Path) -> int:
@@ -35,3 +37,19 @@ def give_own_zero_points(file: Path) -> int:
 
 def _is_zero_point(entry: onnx.TensorProto) -> bool:
     return entry.data_type == onnx.TensorProto.INT8 and len(entry.dims) < 2
+
+
+def constants(model: onnx.ModelProto) -> dict[str, np.ndarray]:
+    """Stored tensors by name."""
+    return {entry.name: numpy_helper.to_array(entry) for entry in model.graph.initializer}
+
+
+def constant_layers(model: onnx.ModelProto) -> dict[str, np.ndarray]:
+    """What nodes called Constant give, by the name of their output."""
+    return {
+        node.output[0]: numpy_helper.to_array(own.t)
+        for node in model.graph.node
+        if node.op_type == "Constant"
+        for own in node.attribute
+        if own.name == "value"
+    }
