@@ -7,7 +7,7 @@ it loads.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -130,6 +130,19 @@ class NetworkChecker(Protocol):
 
         Raises:
             EdgefwError: that says why, and what to use instead.
+        """
+        ...
+
+
+@runtime_checkable
+class SizeTeller(Protocol):
+    """A quantizer whose files do not hold a byte per number of matrices and kernels."""
+
+    def planned_bytes(self, networks: Sequence[nn.Module]) -> int:
+        """Bytes of a file, for `edgefw check`.
+
+        Args:
+            networks: the student, a module with `spec`, then what a graph of several inputs has beside it.
         """
         ...
 

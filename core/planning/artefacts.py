@@ -1,7 +1,7 @@
 """The files that export will make: one per backend, precision and graph, with inputs and a size to expect.
 
-A float file holds four bytes per parameter; a quantised one a byte per number of matrices and kernels. Graphs and
-scales add little and are not counted.
+A float file holds four bytes per parameter; a quantised one a byte per number of matrices and kernels, unless its quantizer
+says otherwise (`SizeTeller`). Graphs and scales add little and are not counted.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgefw.contracts.backend import absence, float_precision, refuse_unready
-from edgefw.contracts.quantizer import fits, refuse_misfits, refuse_pairs
+from edgefw.contracts.quantizer import SizeTeller, fits, refuse_misfits, refuse_pairs
 from edgefw.contracts.scheme import Extending
 
 if TYPE_CHECKING:
@@ -35,16 +35,16 @@ def planned_artefacts(pieces: Pieces, scheme: Scheme, network: nn.Module, heat: 
     rows = []
     for backend in pieces.backends:
         fitting = [quantizer for quantizer in pieces.quantizers if fits(quantizer, backend)]
-        precisions = [float_precision(backend), *(quantizer.precision for quantizer in fitting)]
-        for position, precision in enumerate(precisions):
+        for quantizer in (None, *fitting):
+            precision = float_precision(backend) if quantizer is None else quantizer.precision
             for number, signature in signatures:
-                size = _sizes(network, *(beside if len(signature.inputs) > 1 else ()))[position > 0]
+                size = _size(quantizer, [network, *(beside if len(signature.inputs) > 1 else ())])
                 rows.append(_row(backend, precision, signature, number, network, size))
     rows += _folded(pieces, rows)
     first = pieces.backends[0]
     for number, signature in signatures:
         if heat and len(signature.inputs) == 1:
-            row = _row(first, float_precision(first), signature, number, network, _sizes(network)[0])
+            row = _row(first, float_precision(first), signature, number, network, _size(None, [network]))
             rows.append({**row, "name": f"map-{row['name']}"})
     return rows
 
@@ -90,9 +90,11 @@ def _beside(scheme: Scheme, student: nn.Module) -> list[nn.Module]:
     return [network.get_submodule(name) for name in scheme.extras(network)]
 
 
-def _sizes(*networks: nn.Module) -> tuple[int, int]:
-    """Bytes in float and in int8."""
+def _size(quantizer: object | None, networks: Sequence[nn.Module]) -> int:
+    """Bytes of a float file, or of a quantizer's."""
+    if isinstance(quantizer, SizeTeller):
+        return quantizer.planned_bytes(networks)
     tensors = [parameter for network in networks for parameter in network.parameters()]
     wide = sum(tensor.numel() for tensor in tensors if tensor.ndim > 1)
     narrow = sum(tensor.numel() for tensor in tensors if tensor.ndim <= 1)
-    return 4 * (wide + narrow), wide + 4 * narrow
+    return (4 if quantizer is None else 1) * wide + 4 * narrow

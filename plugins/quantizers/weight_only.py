@@ -10,6 +10,7 @@ no second-order information (GPTQ), and leaves biases, norms and tables as they 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,6 +21,8 @@ from edgefw.contracts.quantizer import Calibration, QuantizationReport
 from edgefw.errors import ExportError
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from edgefw.registry.technique import Register
 
 
@@ -62,6 +65,12 @@ class WeightOnly:
             raise ExportError(f"{self._path}: the graph has no weights to shrink. Remove the quantizer.")
         target.write_bytes(model.SerializeToString())
         return self._report(source, target, len(shrunk), len(packed))
+
+    def planned_bytes(self, networks: Sequence[nn.Module]) -> int:
+        """Bytes of the file of a network, and of what a graph has beside it, before anything is trained."""
+        from edgefw.plugins.quantizers.planned_weights import planned_bytes
+
+        return planned_bytes(networks, self._config.bits, self._config.block)
 
     def _report(self, source: Path, target: Path, shrunk: int, packed: int) -> QuantizationReport:
         before, after = source.stat().st_size, target.stat().st_size
