@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 FILE, OPERATORS = "model.ort", "required_operators.config"
 _ADVICE = "This processor cuts sums of int8 in such files: set reduce_range: true for the quantizer. "
+_UNPACKED, _SMALL = 1.5, 1 << 16
+"""A file that grows so much holds its weights in another type; of small files the graph decides."""
 SAME_FILE = 0.9999
 """Least cosine between an ONNX file and its ORT-format file."""
 
@@ -63,6 +65,13 @@ class OrtFormatBackend:
         """
         file = request.folder / FILE
         operators = _converted(source, file)
+        before, after = source.stat().st_size, file.stat().st_size
+        if after > _UNPACKED * max(before, _SMALL):
+            file.unlink()
+            raise ExportError(
+                f"backend 'onnxruntime', format ort: its converter stores the file's numbers in float again ({before} to {after} "
+                "bytes), so nothing is gained. Use format: onnx."
+            )
         least = _least_cosine(self.open(file), self._inner.open(source), request.examples)
         if not least >= SAME_FILE:
             file.unlink()

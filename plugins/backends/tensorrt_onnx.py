@@ -19,13 +19,14 @@ from onnx import numpy_helper
 
 from edgefw.contracts.backend import Artefact, CompileRequest, Runner
 from edgefw.errors import BundleError, ExportError
+from edgefw.plugins.backends.half_precision import half
+from edgefw.plugins.backends.onnx_constants import constants
 from edgefw.plugins.backends.onnx_export import (
     MIN_COSINE,
     Difference,
     ExportPlan,
     checked,
     compile_onnx,
-    first_line,
     reference,
 )
 from edgefw.plugins.backends.onnxruntime import OnnxRunner, open_session
@@ -39,7 +40,6 @@ LINE = "trtexec"
 """Key of the command in the file's own metadata, so that it travels with the file."""
 FLOAT = 1e-3
 """Of the ONNX file on the way, unless the option allows more."""
-LARGEST_HALF = 65504.0
 SAME_FILE = Difference(cosine=0.999, relative=0.05)
 """What taking the rounding of biases away may do to an int8 file."""
 _UNREADABLE = ("DynamicQuantizeLinear", "MatMulInteger", "ConvInteger", "QLinearConv", "QLinearMatMul")
@@ -66,7 +66,7 @@ class PlanWriter:
             exported = compile_onnx(inner, draft, plan, True, _in_onnxruntime, "tensorrt")
             model = onnx.load(draft)
             if config.precision == "fp16":
-                model = _half(model)
+                model = half(model, "backend 'tensorrt'", "Use precision fp32.")
             file, facts = self._written(model, request, reference(request.network, request.examples), self._limit())
             source = Path(shutil.move(draft, request.folder / draft.name)) if request.keep_onnx else None
         details = {**exported.details, **facts}
@@ -132,28 +132,6 @@ def _in_onnxruntime(file: Path) -> OnnxRunner:
     return OnnxRunner(open_session(file, None))
 
 
-def _half(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph in half precision between float32 inputs and outputs.
-
-    Raises:
-        ExportError: if a stored number is beyond the type's range, or the converter fails.
-    """
-    from onnxruntime.transformers.float16 import convert_float_to_float16
-
-    for name, values in {**_constants(model), **_constant_layers(model)}.items():
-        beyond = np.isfinite(values) & (np.abs(values) > LARGEST_HALF) if values.dtype == np.float32 else np.zeros(1)
-        if beyond.any():
-            raise ExportError(
-                f"backend 'tensorrt': '{name}' has {float(np.abs(values[beyond]).max()):g}, and fp16 ends at "
-                f"{LARGEST_HALF:g}. Use precision fp32."
-            )
-    try:
-        converted: onnx.ModelProto = convert_float_to_float16(model, keep_io_types=True, max_finite_val=LARGEST_HALF)
-    except Exception as error:  # whatever the converter raises
-        raise ExportError(f"backend 'tensorrt': the graph cannot be made fp16 ({first_line(error)}).") from error
-    return converted
-
-
 def refuse_unreadable(model: onnx.ModelProto) -> None:
     """Refuse integer layers that TensorRT does not read: it takes QuantizeLinear to int8 without a zero point.
 
@@ -163,7 +141,7 @@ def refuse_unreadable(model: onnx.ModelProto) -> None:
     found = {node.op_type for node in model.graph.node}
     if foreign := sorted(found & set(_UNREADABLE)):
         raise ExportError(f"backend 'tensorrt': TensorRT has no {', '.join(foreign)}. Use the quantizer int8-static.")
-    numbers = _constants(model)
+    numbers = constants(model)
     uneven = [node.name for node in _rounding(model) if not _is_even(node, numbers)]
     if uneven:
         raise ExportError(
@@ -174,7 +152,7 @@ def refuse_unreadable(model: onnx.ModelProto) -> None:
 
 def float_biases(model: onnx.ModelProto) -> int:
     """Turn biases that are stored in int32 back into float, which is all that TensorRT takes; how many there were."""
-    numbers, changed = _constants(model), 0
+    numbers, changed = constants(model), 0
     for node in list(model.graph.node):
         values = numbers.get(node.input[0]) if node.op_type == "DequantizeLinear" else None
         if values is not None and values.dtype == np.int32:
@@ -196,20 +174,6 @@ def _is_even(node: onnx.NodeProto, numbers: Mapping[str, np.ndarray]) -> bool:
     """Whether a layer rounds to signed numbers around 0."""
     zero = numbers.get(node.input[2]) if len(node.input) > 2 else None
     return zero is not None and zero.dtype in (np.int8, np.int32) and not zero.any()
-
-
-def _constants(model: onnx.ModelProto) -> dict[str, np.ndarray]:
-    return {entry.name: numpy_helper.to_array(entry) for entry in model.graph.initializer}
-
-
-def _constant_layers(model: onnx.ModelProto) -> dict[str, np.ndarray]:
-    return {
-        node.output[0]: numpy_helper.to_array(own.t)
-        for node in model.graph.node
-        if node.op_type == "Constant"
-        for own in node.attribute
-        if own.name == "value"
-    }
 
 
 def _script(line: str) -> str:

@@ -132,10 +132,10 @@ def test_a_quantizer_that_a_backend_cannot_read_is_refused(recipe: Path, plan, c
 
 
 def test_sizes_are_those_of_each_quantizer(plan) -> None:
-    names = "[{name: int8-static}, {name: weight-only}]"
-    plain, int8, kept = (row["bytes"] for row in plan(f"export.quantizers={names}")["export"])
+    names = "[{name: int8-static}, {name: fp16}, {name: weight-only}]"
+    plain, int8, half, kept = (row["bytes"] for row in plan(f"export.quantizers={names}")["export"])
     kernels, rest = 12 * 3 * 9 + 12 * 12 * 9 + 12 * 8, 12 + 2 * 12 + 12 + 8
-    assert plain == 4 * (kernels + rest)
+    assert plain == 2 * half == 4 * (kernels + rest)
     assert int8 == kernels + 4 * rest
     assert kept == (12 * 3 * 9 + 12 * 12 * 9) + 2 * 12 * 5 + 4 * (12 * 8 + rest)  # the head has fewer than 256 numbers
 

@@ -4,12 +4,14 @@ import numpy as np
 import onnx
 import pytest
 from small_networks import ConvNet, TwoSensors, answer, cosines, pixels, request, settled
+from torch import nn
 
 import edgefw
 from edgefw.contracts.backend import LayerShower, OnnxCompiler
 from edgefw.contracts.quantizer import Calibration
 from edgefw.errors import BundleError, ExportError
 from edgefw.plugins.backends.onnxruntime import OnnxRuntimeBackend, OnnxRuntimeConfig, build, open_session
+from edgefw.plugins.quantizers.fp16 import Half, HalfConfig
 from edgefw.plugins.quantizers.int8_static import Int8Static, StaticConfig
 from edgefw.runtime.integer_products import products_are_exact
 
@@ -101,3 +103,25 @@ def test_what_is_no_model_is_one_message(compiled, network, tmp_path) -> None:
 
 def test_the_onnx_file_for_quantizers_is_whole(compiled) -> None:
     onnx.checker.check_model(onnx.load(compiled[1].onnx))
+
+
+class Wide(nn.Module):
+    """Half a megabyte of weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.head = nn.Conv2d(3, 256, 3), nn.Linear(256, 512)
+
+    def forward(self, image):
+        return self.head(self.first(image).relu().mean((2, 3)))
+
+
+def test_a_file_whose_weights_the_converter_unpacks_is_refused(tmp_path) -> None:
+    piece, network = backend(), settled(Wide())
+    source = piece.compile(request(network, tmp_path, keep_onnx=True)).onnx
+    half = tmp_path / "half" / "float.onnx"
+    half.parent.mkdir()
+    Half(HalfConfig(), "q").quantize(source, half, Calibration(batches=lambda: iter(()), samples=0))
+    with pytest.raises(ExportError, match=r"stores the file's numbers in float again .* Use format: onnx."):
+        piece.compile_onnx(half, request(network, half.parent))
+    assert not (half.parent / "model.ort").exists()
