@@ -69,9 +69,7 @@ class Outcome:
 
     def warnings(self, seconds: float) -> tuple[str, ...]:
         """What a user should read."""
-        found = []
-        if self.stays_float:
-            found.append(f"nothing was faster in int8: the float file stays{f' ({self.whole})' if self.whole else ''}")
+        found = [f"{self._unmade()}: the float file stays"] if self.stays_float else []
         untried = sum(choice.timing is None for choice in self.choices.values())
         if untried:
             found.append(
@@ -79,6 +77,14 @@ class Outcome:
                 "give the quantizer more seconds"
             )
         return tuple(found)
+
+    def _unmade(self) -> str:
+        """Why there is no int8 file: the last comparison, accuracy, or time."""
+        if self.whole:
+            return self.whole
+        if self.hurting:
+            return f"nothing that is faster in int8 keeps a mean cosine of {self.min_cosine:g} to the float file"
+        return "nothing was faster in int8"
 
     def _reason(self, label: str) -> tuple[bool, str]:
         """(whether a group is int8, why): the whole file's reason goes first, then accuracy, then the group's timing."""

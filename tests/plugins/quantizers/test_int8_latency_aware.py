@@ -88,7 +88,9 @@ def test_what_hurts_is_taken_out_and_if_nothing_is_left_the_float_file_stays(
     assert report.stays_float and not target.exists()
     (row,) = report.details["choices"]
     assert row["precision"] == "float" and row["why"].startswith("hurts: cosine 0.9")
-    assert report.warnings[0] == "nothing was faster in int8: the float file stays"
+    assert report.warnings[0] == (
+        "nothing that is faster in int8 keeps a mean cosine of 1 to the float file: the float file stays"
+    )
     assert report.details["whole_file"] is None
 
 

@@ -166,5 +166,14 @@ def test_the_outcome_warns_of_what_was_not_timed_and_of_a_file_that_is_not_there
     assert outcome().warnings(20) == (
         "1 of 4 groups were not timed, as the search may take 20 s; give the quantizer more seconds",
     )
-    assert outcome(whole="too slow").warnings(20)[0] == ("nothing was faster in int8: the float file stays (too slow)")
     assert outcome(labels=frozenset(), timing=None).stays_float and not outcome().stays_float
+
+
+def test_the_reason_of_a_missing_file_is_the_one_that_decided() -> None:
+    nothing = {"labels": frozenset(), "timing": None}
+    assert outcome(**nothing).warnings(20)[0] == "nothing was faster in int8: the float file stays"
+    assert outcome(**nothing, hurting={"a": 0.9, "c": 0.8, "d": 0.7}).warnings(20)[0] == (
+        "nothing that is faster in int8 keeps a mean cosine of 0.99 to the float file: the float file stays"
+    )
+    whole = "the file as a whole is not smaller than in float"
+    assert outcome(whole=whole, hurting={"d": 0.9}).warnings(20)[0] == f"{whole}: the float file stays"
