@@ -111,7 +111,7 @@ def _print(result: Mapping[str, Any]) -> None:
         click.echo(
             f"{artefact['name']:<{wide}} cosine {artefact['cosine_mean']:.4f} (min {artefact['cosine_min']:.4f})"
             + (f", agreement {100 * agreed:.1f} %" if agreed is not None else "")
-            + f", {artefact['latency_ms_p50']:.2f} ms, {artefact['bytes'] / 1e6:.2f} MB{_work(artefact)}"
+            + f", {artefact['latency_ms_p50']:.2f} ms{_beside_float(artefact)}, {artefact['bytes'] / 1e6:.2f} MB{_work(artefact)}"
         )
     for row in (row for row in result.get("folded") or [] if "why" not in row):
         click.echo(
@@ -126,7 +126,7 @@ def _print(result: Mapping[str, Any]) -> None:
     for row in result.get("blame") or []:
         click.echo(f"layers of {row['artefact']}: {_blamed(row)}")
     click.echo(f"best on this machine: {result['best'] or 'none, as no artefact could be judged'}")
-    for text in result["warnings"]:
+    for text in (*result["warnings"], *_of_artefacts(result["artefacts"])):
         click.echo(f"warning: {text}", err=True)
     unreadable = result.get("unreadable") or {"count": 0}
     if unreadable["count"]:
@@ -134,6 +134,16 @@ def _print(result: Mapping[str, Any]) -> None:
         click.echo(
             f"{unreadable['count']} files cannot be read; the first: {first['path']}: {first['error']}", err=True
         )
+
+
+def _of_artefacts(artefacts: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [f"{artefact['name']}: {text}" for artefact in artefacts for text in artefact["warnings"]]
+
+
+def _beside_float(artefact: Mapping[str, Any]) -> str:
+    """A quantised file's time as a multiple of that of its float artefact."""
+    slowdown = artefact["slowdown"]
+    return "" if slowdown is None else f", x {slowdown:.2f} of float"
 
 
 def _work(artefact: Mapping[str, Any]) -> str:

@@ -73,6 +73,12 @@ def int8_text(row: ModelRow) -> str:
     return "fp32" if share == 0 else percent(share)
 
 
+def slowdown_text(row: ModelRow) -> str:
+    """A quantised file's p50 as a multiple of its float artefact's: `x 0.70`."""
+    slowdown = row.number("slowdown")
+    return ABSENT if slowdown is None else f"x {slowdown:.2f}"
+
+
 def artefact_name(artefact: Mapping[str, Any]) -> str:
     """The model name of an artefact's record: its own `name`, else "<backend>-<precision>[-<signature>]"."""
     if artefact.get("name"):

@@ -21,6 +21,7 @@ from edgefw.reporting.model_rows import (
     metric_text,
     modalities_of,
     model_rows,
+    slowdown_text,
 )
 from edgefw.reporting.numbers import known, megabytes, milliseconds, percent, plain, points
 from edgefw.reporting.predicted import Predicted
@@ -204,6 +205,7 @@ def _table_row(row: ModelRow, modalities: Sequence[str], metric: str, best: str)
         "n": max(row.count.values(), default=None),
         "p50": milliseconds(row.number("latency_ms_p50")),
         "p95": milliseconds(row.number("latency_ms_p95")),
+        "slowdown": slowdown_text(row),
         "size": megabytes(row.number("bytes")),
         "agreement": percent(row.number("top1_agreement")),
         "cosine": plain(None) if cosine is None else f"{cosine:.4f}",

@@ -19,6 +19,8 @@ Feeds = Mapping[str, np.ndarray]
 
 WARM_UP = 5
 _LEAST_AGAIN = 60
+_NOTICED = 1.05
+"""Slowdowns above this are told."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +85,20 @@ def slowdown(
     those, fed = {key: runners[key] for key in pair}, {key: feeds[key] for key in pair}
     again = time_interleaved(those, fed, seconds, _LEAST_AGAIN)
     return again[name].p50_ms / again[source].p50_ms
+
+
+def slower_notes(ratio: float | None, ms: float, source_ms: float) -> list[str]:
+    """What a user should know of a quantised file that is slower than its float source; nothing of others.
+
+    Args:
+        ratio: its `slowdown`; None where there is none.
+        ms: its p50 when all files were timed in turn.
+        source_ms: the source's.
+    """
+    if ratio is None or ratio <= _NOTICED:
+        return []
+    times = f"{ms:.2f} ms against {source_ms:.2f} ms when all files took turns"
+    return [f"slower than its float source on this machine: {ratio:.2f} times as long at batch 1 ({times})"]
 
 
 def _latency(seconds: Sequence[float]) -> Latency:

@@ -74,7 +74,9 @@ def _labels(bundle: Bundle) -> dict[str, Any] | None:
 def _quality(entry: ArtefactEntry) -> Iterator[str]:
     quality = entry.quality
     if quality.get("latency_ms_p50") is not None:
-        yield f"{quality['latency_ms_p50']:.2f} ms at batch 1 where it was verified"
+        slowdown = quality.get("slowdown")
+        beside = "" if slowdown is None else f", x {slowdown:.2f} of float"
+        yield f"{quality['latency_ms_p50']:.2f} ms at batch 1 where it was verified{beside}"
     accuracy = quality.get("top1") or {}
     if accuracy:
         yield "top-1 " + ", ".join(f"{role} {100 * value:.1f} %" for role, value in accuracy.items())

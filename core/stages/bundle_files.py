@@ -27,6 +27,7 @@ FOLDER = "bundle"
 _MEASURED = (
     "latency_ms_p50",
     "latency_ms_p95",
+    "slowdown",
     "int8_share",
     "memory_mib",
     "cosine_mean",

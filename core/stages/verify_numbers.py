@@ -20,11 +20,11 @@ from edgefw.evaluation import (
 )
 from edgefw.evaluation.budget import Measured
 from edgefw.evaluation.comparison import summary
+from edgefw.runtime.benchmark import slower_notes
 from edgefw.stages.answers import Answers
 
 Gathering = Mapping[tuple[str, str], Answers]
 FLOAT = "fp32"
-_FEW = 0.05
 
 
 def evaluation_rows(
@@ -150,11 +150,8 @@ def measured(record: Mapping[str, Any], drop: float | None, bad: int) -> Measure
 def cost_notes(record: Mapping[str, Any], source: Mapping[str, Any] | None) -> list[str]:
     """What a user should know about an artefact's speed and batches."""
     notes = []
-    if source is not None and record["slowdown"] is not None and record["slowdown"] > 1 + _FEW:
-        notes.append(
-            f"slower than its float source on this machine: {record['slowdown']:.2f} times as long at batch 1 "
-            f"({record['latency_ms_p50']:.2f} ms against {source['latency_ms_p50']:.2f} ms when all files took turns)"
-        )
+    if source is not None:
+        notes += slower_notes(record["slowdown"], record["latency_ms_p50"], source["latency_ms_p50"])
     if record["int8_share"] == 0 and record["precision"] == FLOAT:
         notes.append("none of its multiply-accumulates runs in int8, so it is called fp32")
     if (record["batch_relative_error"] or 0.0) > 1e-2:

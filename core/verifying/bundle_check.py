@@ -15,7 +15,7 @@ from edgefw.errors import BundleError
 from edgefw.evaluation import agreement
 from edgefw.evaluation.budget import ALWAYS, Measured, best, broken, checks, not_judged
 from edgefw.evaluation.comparison import summary
-from edgefw.runtime.benchmark import slowdown, time_interleaved
+from edgefw.runtime.benchmark import slowdown, slower_notes, time_interleaved
 from edgefw.runtime.opening import Opener
 from edgefw.verifying.reference_check import failing, own_reference, reference_rows
 from edgefw.verifying.sheets import Sheet, evaluation_rows, fill, folder_groups, reference_of
@@ -131,6 +131,11 @@ def _records(
         shown = next(sheet for role in entry.roles for sheet in sheets if sheet.role == role)
         feeds[name] = list(shown.alone(entry))
     latency = time_interleaved({name: runners[name] for name in used}, feeds, seconds * len(used))
+    sources = {name: _float_source(entry, entries) for name, entry in used.items()}
+    ratios = {
+        name: slowdown(name, source, runners, feeds, latency, limit) if source in latency else None
+        for name, source in sources.items()
+    }
     return [
         {
             "name": name,
@@ -140,15 +145,18 @@ def _records(
             "bytes": entry.bytes,
             "latency_ms_p50": latency[name].p50_ms,
             "latency_ms_p95": latency[name].p95_ms,
-            "slowdown": slowdown(name, source, runners, feeds, latency, limit) if source in latency else None,
+            "slowdown": ratios[name],
             "not_finite": sum(
                 int(np.isnan(np.concatenate(sheet.columns[name].cosine)).sum())
                 for sheet in sheets
                 if name in sheet.columns
             ),
             **_distance(name, reference_of(entry, entries).name, sheets),
+            "warnings": slower_notes(ratios[name], latency[name].p50_ms, latency[sources[name]].p50_ms)
+            if sources[name] in latency
+            else [],
         }
-        for name, entry, source in ((name, entry, _float_source(entry, entries)) for name, entry in used.items())
+        for name, entry in used.items()
     ]
 
 

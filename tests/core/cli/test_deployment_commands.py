@@ -1,6 +1,7 @@
 """label, bench, bundle, labels and verify as a user types them: output, JSON, exit codes, one message per mistake."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -212,6 +213,15 @@ def test_verify_holds_a_bundle_against_its_float_file(edgefw, bundle, pictures):
     assert int8["reference"] == "onnxruntime-fp32"
     assert 0.99 < int8["cosine_mean"] < 1.0
     assert {row["check"] for row in document["budget"]} == {"max_drop", "min_cosine", "max_not_finite"}
+
+
+def test_verify_prints_the_time_beside_float_without_a_limit_on_it(edgefw, bundle, pictures):
+    code, out, err = edgefw("verify", bundle, "--data", pictures)
+    float_line, int8_line = (line for line in out.splitlines() if " ms" in line)
+    assert code == 0 and "of float" not in float_line
+    ratio = float(re.search(r"ms, x (\d+\.\d\d) of float, ", int8_line)[1])
+    slower = "warning: onnxruntime-int8-static: slower than its float source on this machine" in err
+    assert slower == (ratio > 1.05) or ratio == 1.05
 
 
 def test_verify_exits_with_1_when_a_budget_is_not_met(edgefw, tmp_path, small_bundle, pictures):

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from edgefw.runtime.benchmark import WARM_UP, Latency, slowdown, time_interleaved
+from edgefw.runtime.benchmark import WARM_UP, Latency, slowdown, slower_notes, time_interleaved
 from edgefw.runtime.bundle import open_bundle
 from edgefw.runtime.bundle_bench import bench_bundle
 
@@ -66,3 +66,12 @@ def test_a_bundle_is_benched_artefact_by_artefact(tmp_path, small_bundle, memory
         assert (row["memory_mib"] is None) is not memory
         if memory:
             assert 0 < row["memory_mib"] < 200
+
+
+def test_a_slower_file_is_told_with_both_times_and_a_few_per_cent_are_not() -> None:
+    (note,) = slower_notes(1.5, 3.0, 2.1)
+    assert note == (
+        "slower than its float source on this machine: 1.50 times as long at batch 1 "
+        "(3.00 ms against 2.10 ms when all files took turns)"
+    )
+    assert slower_notes(1.04, 3.0, 2.9) == slower_notes(0.5, 1.0, 2.0) == slower_notes(None, 1.0, 2.0) == []

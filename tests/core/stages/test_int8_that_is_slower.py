@@ -16,6 +16,7 @@ from edgefw.plugins.backends.onnx_work import int8_share
 from edgefw.recipe.read import read_recipe
 from edgefw.registry.loading import Registry
 from edgefw.runtime.bundle import open_bundle
+from edgefw.runtime.bundle_text import describe
 
 TIMED = "export.quantizers=[{name: int8-latency-aware, seconds: 0.2, min_cosine: 1.0}]"
 """Rounding leaves no cosine of 1, so that the float file stays, whichever is faster."""
@@ -40,7 +41,10 @@ def test_a_quantised_file_has_its_time_beside_float_and_its_share_of_int8(run, r
     assert int8_file["int8_share"] == int8_share(run / int8_file["path"]) > 0.5
     assert int8_file["precision"] == "int8-static"
     with open_bundle(run) as opened:
-        assert opened.artefact("onnxruntime-int8-static").quality["int8_share"] == int8_file["int8_share"]
+        quality = opened.artefact("onnxruntime-int8-static").quality
+        assert (quality["int8_share"], quality["slowdown"]) == (int8_file["int8_share"], int8_file["slowdown"])
+        assert f", x {int8_file['slowdown']:.2f} of float" in "\n".join(describe(opened))
+    assert f'<td class="n">x {int8_file["slowdown"]:.2f}</td>' in (run / "report.html").read_text()
 
 
 def test_a_file_that_is_too_slow_fails_the_gate_and_says_by_how_much(copy, capsys) -> None:

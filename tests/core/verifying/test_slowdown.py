@@ -22,3 +22,6 @@ def test_a_bundle_carries_its_limit(tmp_path, small_bundle, limit, ok) -> None:
     assert rows == ({} if ok is None else {"onnxruntime-int8-static": ok})
     slowdowns = {row["name"]: row["slowdown"] for row in found["artefacts"]}
     assert slowdowns["onnxruntime-fp32"] is None and slowdowns["onnxruntime-int8-static"] > 0
+    for row in found["artefacts"]:
+        assert bool(row["warnings"]) == ((row["slowdown"] or 0.0) > 1.05)
+        assert all(text.startswith("slower than its float source on this machine") for text in row["warnings"])
