@@ -11,6 +11,7 @@ counts; one whose runtime is on another machine says so in its record. How good 
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -148,6 +149,7 @@ class _Exporter:
         artefact = target.backend.compile(request)
         self._check(target, artefact.file, name)
         self.records.append(self._record(target, name, artefact.file, precision, None, artefact))
+        self._say_what_cannot_be_timed(target.backend)
         source = artefact.file if artefact.level == "onnx" else artefact.onnx
         for quantizer, chosen in self._fitting(target.backend):
             if quantizer.level == "program":
@@ -165,6 +167,14 @@ class _Exporter:
             return []
         pairs = zip(self.context.pieces.quantizers, self.context.composition.quantizers)
         return [pair for pair in pairs if fits(pair[0], backend)]
+
+    def _say_what_cannot_be_timed(self, backend: Backend) -> None:
+        """A backend that compiles ONNX files does not run them, so a quantizer that times them makes none for it."""
+        timing = [one for one in self.context.pieces.quantizers if isinstance(one, TimedQuantizer)]
+        for quantizer in timing if isinstance(backend, OnnxCompiler) and self.trained.quantizer is None else ():
+            self.context.progress.say(
+                f"export: no {backend.name}-{quantizer.precision}: it times ONNX files, and '{backend.name}' compiles them"
+            )
 
     def export_map(self, target: _Target) -> None:
         """What the student says of every cell beside the image; no quantizer goes on from it."""
@@ -228,7 +238,7 @@ class _Exporter:
             report = self._quantised(target, quantizer, file, quantised)
             self._say_choices(report)
             if report.stays_float:
-                folder.rmdir()
+                shutil.rmtree(folder)  # also of what the quantizer left behind
                 self.float_stays.append(_unmade(name, target, source, report))
                 return
             made, written = _made(target.backend, quantised, report, replace(request, folder=folder))

@@ -19,7 +19,7 @@ class CalibrationStream:
 
     def __init__(self, calibration: Calibration, chunk: int) -> None:
         if calibration.samples < 1:
-            raise ExportError("int8-static: there is no calibration sample. Give training data, or export.calibration.")
+            raise ExportError("there is no calibration sample. Give training data, or export.calibration.")
         self._length = -(-calibration.samples // chunk)
         self._expected = calibration.samples
         self._chunks = rechunked(calibration.batches(), chunk)
@@ -39,7 +39,7 @@ class CalibrationStream:
         self._open -= 1
         chunk = next(self._chunks, None)
         if chunk is None:
-            raise ExportError(f"int8-static: the calibration data end before the promised {self._expected} samples.")
+            raise ExportError(f"the calibration data end before the promised {self._expected} samples.")
         return chunk
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgefw.errors import EdgefwError, ExportError
 from edgefw.evaluation.comparison import row_cosines
 from edgefw.plugins.quantizers.calibration_stream import rechunked
 from edgefw.plugins.quantizers.latency_search import Labels, Timing, timing_of
@@ -64,14 +65,14 @@ class Trials:
         feeds = self._single()
         for runner in runners:
             for feed in feeds[:_WARM_UP]:
-                runner.run(feed)
+                _answers(runner, feed)
         taken: tuple[list[float], list[float]] = ([], [])
         began = time.perf_counter()
         while len(taken[0]) < least or time.perf_counter() - began < seconds:
             number = len(taken[0])
             for at in (0, 1) if number % 2 else (1, 0):
                 start = time.perf_counter()
-                runners[at].run(feeds[number % len(feeds)])
+                _answers(runners[at], feeds[number % len(feeds)])
                 taken[at].append(time.perf_counter() - start)
         self.comparisons += 1
         return timing_of(*taken)
@@ -101,7 +102,7 @@ class Trials:
 
     def _asked(self, runner: Runner) -> np.ndarray:
         """(N, D) of the compared rows."""
-        answers = np.concatenate([runner.run(rows) for rows in self._samples()])
+        answers = np.concatenate([_answers(runner, rows) for rows in self._samples()])
         return answers.reshape(len(answers), -1)
 
     def _samples(self) -> list[dict[str, np.ndarray]]:
@@ -113,3 +114,15 @@ class Trials:
         rows = self._samples()[0]
         count = min(_FED, len(next(iter(rows.values()))))
         return [{name: values[at : at + 1] for name, values in rows.items()} for at in range(count)]
+
+
+def _answers(runner: Runner, feeds: Mapping[str, np.ndarray]) -> np.ndarray:
+    try:
+        return runner.run(feeds)
+    except EdgefwError:
+        raise
+    except Exception as error:  # a runtime raises its own types
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ExportError(
+            f"a file with some layers in int8 opens and does not run ({reason}). Use int8-static."
+        ) from error

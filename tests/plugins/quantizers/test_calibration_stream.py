@@ -1,10 +1,12 @@
 """The calibration stream gives every row once, in order, a chunk at a time."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edgefw.contracts.quantizer import Calibration
+from edgefw.errors import ExportError
 from edgefw.plugins.quantizers.calibration_stream import CalibrationStream, rechunked
 
 
@@ -36,3 +38,12 @@ def test_a_stride_ends_after_one_chunk_and_nothing_is_read_ahead():
         assert stream.get_next()["a"].tolist() == [2 * index, 2 * index + 1]
         assert stream.get_next() is None
         assert len(read) == index + 1
+
+
+def test_what_is_wrong_with_the_data_names_no_technique():
+    with pytest.raises(ExportError, match=r"^there is no calibration sample\."):
+        CalibrationStream(Calibration(batches=lambda: iter(()), samples=0), chunk=2)
+    stream = CalibrationStream(Calibration(batches=lambda: iter(()), samples=3), chunk=2)
+    stream.set_range(0, 1)
+    with pytest.raises(ExportError, match=r"^the calibration data end before the promised 3 samples"):
+        stream.get_next()

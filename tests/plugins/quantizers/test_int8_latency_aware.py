@@ -190,3 +190,11 @@ def test_both_files_are_called_equally_often_and_each_first_in_turn(
     assert sorted(timed) == sorted(["conv.onnx"] * 15 + ["trial.onnx"] * 15)
     assert timed[0] == timed[3] != timed[1] == timed[2]
     assert 0 < found.low <= found.ratio <= found.high
+
+
+def test_a_file_that_does_not_run_is_one_message(tmp_path, conv_file, images, calibration, opened) -> None:
+    trials = trials_of(conv_file, tmp_path, calibration(images[:, :2]), opened)
+    with pytest.raises(
+        ExportError, match=r"^a file with some layers in int8 opens and does not run \(.*\). Use int8-static"
+    ):
+        trials.cosine(frozenset())
