@@ -23,10 +23,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """Held-in samples for ranges: `batches()` starts a fresh pass over {input name: (B, C, H, W) float32}."""
+    """Held-in samples for ranges: `batches()` starts a fresh pass over {input name: (B, C, H, W) float32}.
+
+    Attributes:
+        batches: see above.
+        samples: rows of a pass.
+        modalities: what each row is an image of, in order; empty where rows are all of one kind, or nothing is known.
+    """
 
     batches: CalibrationSource
     samples: int
+    modalities: tuple[str, ...] = ()
 
 
 class CalibrationSource(Protocol):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgefw.contracts.quantizer import Calibration
+from edgefw.contracts.scheme import together
 from edgefw.data.loading import read_image
 from edgefw.errors import ExportError
 
@@ -56,7 +57,8 @@ class CalibrationImages:
 
     def calibration(self) -> Calibration:
         """All rows, in batches, as often as they are asked for."""
-        return Calibration(batches=self._batches, samples=len(self._rows))
+        shown = tuple(together(list(shown.values())) for _, shown in self._rows)
+        return Calibration(batches=self._batches, samples=len(self._rows), modalities=shown)
 
     def examples(self, count: int) -> Mapping[str, np.ndarray]:
         """At least 3 rows and at most `count`; rows are repeated if there are fewer."""

@@ -4,7 +4,7 @@ Int8 makes a network smaller, and on many processors slower: without VNNI, in de
 forth. So nodes of one shape form a group, and files with a group in int8 and in float are timed beside each other, in the
 runtime, with the options and the threads of the device's file. A group is int8 where that makes the whole file faster beyond noise
 (95 % interval of the median ratio of calls in turn). Groups are then taken out, the worst first, until the mean cosine to the
-float file is at least `min_cosine`, and the outcome is timed against the float file once more: if it is not faster, there is
+float file is at least `min_cosine` on every modality, and the outcome is timed against the float file once more: if it is not faster, there is
 no int8 file, and the report says so. The arithmetic is that of `int8-static`; the search is our own, a coordinate descent.
 It looks at latency at batch 1 on this machine, not at memory or energy, nor at another processor.
 """
@@ -41,7 +41,10 @@ class LatencyAwareConfig(StaticConfig):
         default=120.0, gt=0.0, description="for timing groups; groups left over stay as the faster whole file has them"
     )
     min_cosine: float = Field(
-        default=0.99, ge=0.0, le=1.0, description="smallest mean cosine to the float file on calibration samples"
+        default=0.992,
+        ge=0.0,
+        le=1.0,
+        description="smallest mean cosine to the float file, of the worst modality, on samples that ranges do without",
     )
 
 
@@ -81,7 +84,8 @@ class Int8LatencyAware:
             **self._config.model_dump(),
             "operators": writer.operators,
             "excluded_nodes": len(writer.excluded),
-            "samples": calibration.samples,
+            "samples": trials.ranges.samples,
+            "judged_samples": len(trials.held.rows),
             "bytes_before": source.stat().st_size,
             "bytes_after": None if outcome.stays_float else target.stat().st_size,
             "choices": outcome.rows(),

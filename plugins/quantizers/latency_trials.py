@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,7 @@ import numpy as np
 
 from edgefw.errors import EdgefwError, ExportError
 from edgefw.evaluation.comparison import row_cosines
-from edgefw.plugins.quantizers.calibration_stream import rechunked
+from edgefw.plugins.quantizers.held_rows import HeldRows, held_rows, only, without
 from edgefw.plugins.quantizers.latency_search import Labels, Timing, timing_of
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from edgefw.plugins.quantizers.static_writer import StaticWriter
 
 ROWS = 32
-"""Calibration rows on which answers are compared."""
+"""Calibration rows on which answers are compared, at most; ranges do without them."""
 _BATCH, _FED, _WARM_UP, _KEPT = 8, 8, 3, 3
 
 
@@ -40,7 +39,7 @@ class Trials:
         folder: where a trial file may lie while it is opened.
         writer: of the source.
         groups: all of them.
-        calibration: rows for ranges, timing and answers.
+        calibration: rows; those on which answers are compared, and with which files are timed, are left out of the ranges.
         opened: opens a file as the device will.
         comparisons: how many were made.
     """
@@ -53,7 +52,11 @@ class Trials:
     opened: Callable[[Path], Runner]
     comparisons: int = 0
     _open: dict[Labels, Runner] = field(default_factory=dict)
-    _rows: list[dict[str, np.ndarray]] = field(default_factory=list)
+    _rows: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.held: HeldRows = held_rows(self.calibration, ROWS)
+        self.ranges: Calibration = without(self.calibration, self.held.left_out)
 
     def prepare(self) -> None:
         """Measure ranges, which all files share, before the first comparison."""
@@ -78,14 +81,16 @@ class Trials:
         return timing_of(*taken)
 
     def cosine(self, labels: Labels) -> float:
-        """Mean cosine of a file's answers to the float file's."""
+        """Mean cosine of a file's answers to the float file's, of the worst modality; NaN counts as -1."""
         answers, expected = self._asked(self._runner(labels)), self._asked(self._runner(frozenset()))
-        return float(row_cosines(answers, expected).mean())
+        cosines = np.nan_to_num(row_cosines(answers, expected), nan=-1.0)
+        rows = self.held.rows
+        return min(float(cosines[np.isin(rows, own)].mean()) for own in self.held.judged.values())
 
     def write(self, labels: Labels, target: Path) -> None:
         """Write the file in which these groups are int8, at least one of them."""
         out = [name for group in self.groups if group.label not in labels for name in group.nodes]
-        self.writer.write(target, self.calibration, [*self.writer.excluded, *out])
+        self.writer.write(target, self.ranges, [*self.writer.excluded, *out])
 
     def _runner(self, labels: Labels) -> Runner:
         """Opened once while it is used; the float file always stays open."""
@@ -101,18 +106,19 @@ class Trials:
         return self._open[labels]
 
     def _asked(self, runner: Runner) -> np.ndarray:
-        """(N, D) of the compared rows."""
-        answers = np.concatenate([_answers(runner, rows) for rows in self._samples()])
+        """(N, D) of the judged rows."""
+        rows = self._samples()
+        places = range(0, len(self.held.rows), _BATCH)
+        parts = [_answers(runner, {name: values[at : at + _BATCH] for name, values in rows.items()}) for at in places]
+        answers = np.concatenate(parts)
         return answers.reshape(len(answers), -1)
 
-    def _samples(self) -> list[dict[str, np.ndarray]]:
-        if not self._rows:
-            self._rows = list(islice(rechunked(self.calibration.batches(), _BATCH), ROWS // _BATCH))
+    def _samples(self) -> dict[str, np.ndarray]:
+        self._rows = self._rows or only(self.calibration, self.held.rows)
         return self._rows
 
     def _single(self) -> list[Mapping[str, np.ndarray]]:
-        rows = self._samples()[0]
-        count = min(_FED, len(next(iter(rows.values()))))
+        rows, count = self._samples(), min(_FED, len(self.held.rows))
         return [{name: values[at : at + 1] for name, values in rows.items()} for at in range(count)]
 
 

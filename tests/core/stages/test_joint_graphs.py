@@ -59,7 +59,9 @@ def test_a_pair_has_one_row_per_sample_with_both_images(samples: list[Sample]) -
 
 
 def test_a_graph_of_one_image_has_every_image_it_serves(samples: list[Sample]) -> None:
-    (batch,) = CalibrationImages(context(), samples, ALONE, input_names(ALONE)).calibration().batches()
+    calibration = CalibrationImages(context(), samples, ALONE, input_names(ALONE)).calibration()
+    (batch,) = calibration.batches()
+    assert len(calibration.modalities) == 5 and set(calibration.modalities) == {"rgb", "depth"}
     assert {name: rows.shape for name, rows in batch.items()} == {"image": (5, 3, 8, 8)}
 
 

@@ -3,12 +3,15 @@ but where the difference is several times the noise."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgefw.errors import ExportError
+from edgefw.evaluation.comparison import row_cosines
 from edgefw.plugins.backends.onnx_work import int8_share
 from edgefw.plugins.backends.onnxruntime import OnnxRuntimeBackend, OnnxRuntimeConfig
 from edgefw.plugins.quantizers.int8_latency_aware import Int8LatencyAware, LatencyAwareConfig
@@ -198,3 +201,20 @@ def test_a_file_that_does_not_run_is_one_message(tmp_path, conv_file, images, ca
         ExportError, match=r"^a file with some layers in int8 opens and does not run \(.*\). Use int8-static"
     ):
         trials.cosine(frozenset())
+
+
+def test_accuracy_is_that_of_the_worst_modality_on_rows_that_ranges_do_without(
+    tmp_path, conv_file, images, calibration, opened, run
+) -> None:
+    images[1::2] *= 8.0  # of the second modality, which every other row shows
+    given = replace(calibration(images), modalities=("rgb", "depth") * 20)
+    trials = trials_of(conv_file, tmp_path, given, opened)
+    judged = trials.held.rows
+    assert judged.tolist() == [4, 5, 12, 13, 20, 21, 28, 29, 36, 37]
+    labels = frozenset(group.label for group in trials.groups)
+    trials.write(labels, tmp_path / "ours.onnx")
+    trials.writer._ranges = None
+    trials.writer.write(tmp_path / "rest.onnx", calibration(np.delete(images, judged, axis=0)), [])
+    assert (tmp_path / "ours.onnx").read_bytes() == (tmp_path / "rest.onnx").read_bytes()
+    cosines = row_cosines(run(tmp_path / "ours.onnx", images[judged]), run(conv_file, images[judged]))
+    assert trials.cosine(labels) == pytest.approx(min(cosines[judged % 2 == side].mean() for side in (0, 1)), abs=1e-6)
