@@ -32,13 +32,18 @@ if TYPE_CHECKING:
     from edgefw.registry.technique import Register
 
 _FINAL_SECONDS, _FINAL_ROUNDS = 3.0, 31
+_OUT_OF_TIME = (
+    "int8 is not accurate enough, and time was out before what hurts was found; give the quantizer more seconds"
+)
 
 
 class LatencyAwareConfig(StaticConfig):
     """Options of latency-aware int8: those of static int8, and the search's."""
 
     seconds: float = Field(
-        default=120.0, gt=0.0, description="for timing groups; groups left over stay as the faster whole file has them"
+        default=120.0,
+        gt=0.0,
+        description="for timing groups, and as long again for finding those that hurt, where accuracy does not suffice",
     )
     min_cosine: float = Field(
         default=0.992,
@@ -76,7 +81,8 @@ class Int8LatencyAware:
             if not groups:
                 raise ExportError(f"{self._path}.exclude: every node that could become int8 is excluded.")
             self._say(
-                f"timing {len(groups)} groups of layers in float and int8, for {self._config.seconds:g} s at most"
+                f"timing {len(groups)} groups of layers in float and int8, for {self._config.seconds:g} s at most; "
+                "as long again at most where int8 has to be made more accurate"
             )
             trials = Trials(source, Path(folder), writer, groups, calibration, opened)
             outcome = self._search(trials, target)
@@ -102,21 +108,25 @@ class Int8LatencyAware:
 
         labels = [group.label for group in trials.groups]
         trials.prepare()
-        deadline = time.monotonic() + self._config.seconds
-        search = Search(labels, trials.compare, lambda: time.monotonic() >= deadline)
+        search = Search(labels, trials.compare, self._clock())
         found = search.run()
-        hurting = dict(without_the_worst(found, trials.cosine, self._config.min_cosine))
-        left = found.difference(hurting)
-        timing, whole = _delivered(trials, left, target)
+        hurting = without_the_worst(found, trials.cosine, self._config.min_cosine, self._clock(), self._say)
+        left = found.difference(hurting.taken)
+        timing, whole = _delivered(trials, left, target) if hurting.is_enough else (None, _OUT_OF_TIME)
         return Outcome(
             groups=trials.groups,
             choices=search.choices,
-            hurting=hurting,
+            hurting=hurting.taken,
             labels=left,
             timing=timing,
             whole=whole,
             min_cosine=self._config.min_cosine,
         )
+
+    def _clock(self) -> Callable[[], bool]:
+        """Whether `seconds` from now are over."""
+        deadline = time.monotonic() + self._config.seconds
+        return lambda: time.monotonic() >= deadline
 
 
 def _delivered(trials: Trials, labels: Labels, target: Path) -> tuple[Timing | None, str]:

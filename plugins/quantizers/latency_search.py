@@ -7,7 +7,7 @@ two ends (everything float, everything int8) the search can stop at any moment a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -100,6 +100,14 @@ class Search:
         return current
 
 
+@dataclass(frozen=True, kw_only=True)
+class Hurting:
+    """Groups that were taken out of int8, each with the cosine of it alone; whether what is left is accurate, or time was out before."""
+
+    taken: Mapping[str, float] = field(default_factory=dict)
+    is_enough: bool = True
+
+
 def timing_of(seconds: Sequence[float], others: Sequence[float]) -> Timing:
     """The comparison of calls timed in turn; `seconds[i]` and `others[i]` came one after the other.
 
@@ -119,20 +127,40 @@ def timing_of(seconds: Sequence[float], others: Sequence[float]) -> Timing:
     )
 
 
-def without_the_worst(start: Labels, cosine: Callable[[Labels], float], least: float) -> Iterator[tuple[str, float]]:
-    """Groups to take out of int8 until the cosine is at least `least`, each with its own cosine, the worst first.
+def without_the_worst(
+    start: Labels,
+    cosine: Callable[[Labels], float],
+    least: float,
+    time_is_out: Callable[[], bool],
+    say: Callable[[str], None],
+) -> Hurting:
+    """Groups to take out of int8 until the cosine is at least `least`, the worst first.
 
     Args:
         start: groups that are int8.
         cosine: mean cosine to the float file with these groups in int8; 1 with none.
         least: wanted.
+        time_is_out: asked before each file but the first.
+        say: told of each group that is taken out.
     """
+    found = cosine(start)
+    if found >= least:
+        return Hurting()
+    say(f"mean cosine {found:.4f}, {least:g} is wanted: looking for what hurts among {len(start)} groups in int8")
+    alone: dict[str, float] = {}
+    for label in sorted(start):
+        if time_is_out():
+            return Hurting(is_enough=False)
+        alone[label] = cosine(frozenset({label}))
     current = start
-    if cosine(current) >= least:
-        return
-    alone = {label: cosine(frozenset({label})) for label in start}
+    taken: dict[str, float] = {}
     for label in sorted(start, key=lambda name: (alone[name], name)):
+        if time_is_out():
+            return Hurting(taken=taken, is_enough=False)
         current -= {label}
-        yield label, alone[label]
-        if not current or cosine(current) >= least:
-            return
+        taken[label] = alone[label]
+        found = cosine(current) if current else 1.0
+        say(f"{label} goes back to float: mean cosine {found:.4f}")
+        if not current or found >= least:
+            break
+    return Hurting(taken=taken)

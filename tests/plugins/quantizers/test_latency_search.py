@@ -119,13 +119,39 @@ def test_few_calls_say_nothing() -> None:
     assert timing_of([1.0], [2.0]).verdict == EQUAL
 
 
+def hurting(labels, cosine, least: float, files: int = 1000) -> tuple[dict[str, float], bool, list[str], int]:
+    """(what was taken out, whether that was enough, what was said, how many files were made); time is out after `files` of them."""
+    asked, said = [], []
+
+    def counted(chosen: frozenset) -> float:
+        asked.append(chosen)
+        return cosine(chosen)
+
+    found = without_the_worst(frozenset(labels), counted, least, lambda: len(asked) >= files, said.append)
+    return dict(found.taken), found.is_enough, said, len(asked)
+
+
 def test_groups_that_hurt_are_taken_out_the_worst_first_until_it_is_enough() -> None:
     loss = {"a": 0.001, "b": 0.02, "c": 0.0, "d": 0.03}
     cosine = lambda labels: 1 - sum(loss[label] for label in labels)
-    assert list(without_the_worst(frozenset(LABELS), cosine, 0.99)) == [("d", 0.97), ("b", 0.98)]
-    assert list(without_the_worst(frozenset(LABELS), cosine, 0.9)) == []
-    assert [label for label, _ in without_the_worst(frozenset("ab"), cosine, 1.0)] == ["b", "a"]
-    assert list(without_the_worst(frozenset(), lambda labels: 1.0, 1.0)) == []
+    taken, enough, said, _ = hurting(LABELS, cosine, 0.99)
+    assert enough and list(taken.items()) == [("d", 0.97), ("b", 0.98)]
+    assert said == [
+        "mean cosine 0.9490, 0.99 is wanted: looking for what hurts among 4 groups in int8",
+        "d goes back to float: mean cosine 0.9790",
+        "b goes back to float: mean cosine 0.9990",
+    ]
+    assert hurting(LABELS, cosine, 0.9) == ({}, True, [], 1)
+    assert list(hurting("ab", cosine, 1.0)[0]) == ["b", "a"]
+    assert hurting("", lambda labels: 1.0, 1.0)[:2] == ({}, True)
+
+
+def test_the_search_for_what_hurts_ends_when_time_is_out() -> None:
+    cosine = lambda labels: 1 - 0.1 * len(labels)
+    for files in range(1, 9):  # all, four alone, then a, b, c taken out one by one
+        taken, enough, _, asked = hurting(LABELS, cosine, 0.95, files)
+        assert asked == files and not enough and len(taken) == max(0, files - 5)
+    assert hurting(LABELS, cosine, 0.95, 9)[1] and hurting(LABELS, cosine, 0.5, 1)[1]
 
 
 def outcome(**changes) -> Outcome:
