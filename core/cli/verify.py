@@ -147,9 +147,10 @@ def _beside_float(artefact: Mapping[str, Any]) -> str:
 
 
 def _work(artefact: Mapping[str, Any]) -> str:
-    """How much of a quantised file is int8, where that is known."""
-    share = artefact.get("int8_share")
-    return "" if share is None else f", {100 * share:.1f} % of its products in int8" if share else ", called fp32"
+    from edgefw.runtime.bundle_text import int8_work
+
+    work = int8_work(artefact["int8_share"], artefact["precision"])
+    return f", {work}" if work else ""
 
 
 def _blamed(row: Mapping[str, Any]) -> str:

@@ -68,9 +68,9 @@ def metric_text(metric: str, value: object) -> str:
 
 
 def int8_text(row: ModelRow) -> str:
-    """The share of an artefact's multiply-accumulates in int8: `87.5 %`; "fp32" for a quantised file without any."""
+    """The share of an artefact's multiply-accumulates in int8: `87.5 %`; "fp32" for a file that is called int8 and has none."""
     share = row.number("int8_share")
-    return "fp32" if share == 0 else percent(share)
+    return "fp32" if share == 0 and row.artefact.get("precision") == "fp32" else percent(share)
 
 
 def slowdown_text(row: ModelRow) -> str:

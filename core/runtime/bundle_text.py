@@ -45,6 +45,20 @@ def describe(bundle: Bundle) -> list[str]:
     return lines
 
 
+def int8_work(share: float | None, precision: str) -> str:
+    """How much of a quantised file is int8; empty where that is not known.
+
+    Args:
+        share: of its multiply-accumulates.
+        precision: that `verify` found: "fp32" for a file that is called int8 and has no product in int8.
+    """
+    if share is None:
+        return ""
+    if share:
+        return f"{100 * share:.1f} % of its products in int8"
+    return "called fp32: none of its products in int8" if precision == "fp32" else "none of its products in int8"
+
+
 def differences(first: Bundle, second: Bundle) -> list[dict[str, Any]]:
     """Rows of {key, first, second}: what stands in the two manifests and label packs, None where it is absent.
 
@@ -77,6 +91,8 @@ def _quality(entry: ArtefactEntry) -> Iterator[str]:
         slowdown = quality.get("slowdown")
         beside = "" if slowdown is None else f", x {slowdown:.2f} of float"
         yield f"{quality['latency_ms_p50']:.2f} ms at batch 1 where it was verified{beside}"
+    if work := int8_work(quality.get("int8_share"), str(quality.get("precision") or entry.precision)):
+        yield work
     accuracy = quality.get("top1") or {}
     if accuracy:
         yield "top-1 " + ", ".join(f"{role} {100 * value:.1f} %" for role, value in accuracy.items())

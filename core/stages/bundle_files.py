@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 FOLDER = "bundle"
 _MEASURED = (
+    "precision",
     "latency_ms_p50",
     "latency_ms_p95",
     "slowdown",

@@ -140,7 +140,8 @@ def _records(
         {
             "name": name,
             "backend": entry.backend,
-            "precision": entry.precision,
+            "precision": str(entry.quality.get("precision") or entry.precision),
+            "int8_share": entry.quality.get("int8_share"),
             "reference": reference_of(entry, entries).name,
             "bytes": entry.bytes,
             "latency_ms_p50": latency[name].p50_ms,

@@ -15,8 +15,9 @@ from edgefw.cli.main import run as command_line
 from edgefw.plugins.backends.onnx_work import int8_share
 from edgefw.recipe.read import read_recipe
 from edgefw.registry.loading import Registry
+from edgefw.reporting.model_rows import ModelRow, int8_text
 from edgefw.runtime.bundle import open_bundle
-from edgefw.runtime.bundle_text import describe
+from edgefw.runtime.bundle_text import describe, int8_work
 
 TIMED = "export.quantizers=[{name: int8-latency-aware, seconds: 0.2, min_cosine: 1.0}]"
 """Rounding leaves no cosine of 1, so that the float file stays, whichever is faster."""
@@ -24,6 +25,13 @@ TIMED = "export.quantizers=[{name: int8-latency-aware, seconds: 0.2, min_cosine:
 
 def again(project, out, *overrides, until="verify"):
     return engine.run(read_recipe(str(project / "tiny.yaml"), overrides), Registry(), out, until=until, resume=True)
+
+
+def _shown(out, capsys) -> str:
+    """What `bundle show` prints of a run's bundle."""
+    capsys.readouterr()
+    assert command_line(["bundle", "show", str(out)]) == 0
+    return capsys.readouterr().out
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +73,19 @@ def test_a_file_that_is_too_slow_fails_the_gate_and_says_by_how_much(copy, capsy
 def test_a_quantised_file_without_int8_is_called_fp32(project, tmp_path, result, capsys) -> None:
     out = shutil.copytree(project / "run", tmp_path / "run")
     unfolded = "export.backends=[{name: onnxruntime, optimise: none}]"  # so that the file shrinks without int8
-    again(project, out, unfolded, "export.quantizers=[{name: int8-static, operators: [Relu]}]")
+    again(project, out, unfolded, "export.quantizers=[{name: int8-static, operators: [Relu]}]", until=None)
     (row,) = [row for row in result(out, "verify")["artefacts"] if row["source"]]
     assert (row["name"], row["precision"], row["int8_share"]) == ("onnxruntime-int8-static", "fp32", 0.0)
     assert "none of its multiply-accumulates runs in int8, so it is called fp32" in row["warnings"]
+    assert "called fp32: none of its products in int8" in _shown(out, capsys)
+
+
+@pytest.mark.parametrize(("precision", "said"), [("fp32", "fp32"), ("weight-only", "0.0 %")])
+def test_a_file_of_stored_weights_is_not_called_fp32(precision, said) -> None:
+    row = ModelRow(model="m", artefact={"precision": precision, "int8_share": 0.0})
+    assert int8_text(row) == said
+    assert int8_work(0.0, precision).startswith("called fp32") == (precision == "fp32")
+    assert (int8_work(0.5, precision), int8_work(None, precision)) == ("50.0 % of its products in int8", "")
 
 
 def test_nothing_is_delivered_as_int8_where_nothing_is_worth_it(timed, result) -> None:

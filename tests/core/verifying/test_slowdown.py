@@ -9,6 +9,19 @@ from edgefw.runtime.bundle import open_bundle
 from edgefw.verifying.bundle_check import verify_bundle
 
 
+def test_what_verify_found_in_a_file_is_told_of_the_bundle(tmp_path, small_bundle) -> None:
+    folder = small_bundle.write_small_bundle(tmp_path / "b")
+    quality = {"precision": "fp32", "int8_share": 0.0}
+    small_bundle.change_manifest(folder, lambda manifest: manifest["artefacts"][1].update(quality=quality))
+    (tmp_path / "images").mkdir()
+    Image.fromarray(np.zeros((20, 20, 3), np.uint8)).save(tmp_path / "images" / "1.png")
+    with open_bundle(folder) as opened:
+        folders = parse_data([str(tmp_path / "images")], opened.modalities, ())
+        found = verify_bundle(opened, folders, None, threads=1, seconds=0.02)
+    rows = [(row["name"], row["precision"], row["int8_share"]) for row in found["artefacts"]]
+    assert rows == [("onnxruntime-fp32", "fp32", None), ("onnxruntime-int8-static", "fp32", 0.0)]
+
+
 @pytest.mark.parametrize(("limit", "ok"), [(1e-6, False), (1e6, True), (None, None)])
 def test_a_bundle_carries_its_limit(tmp_path, small_bundle, limit, ok) -> None:
     folder = small_bundle.write_small_bundle(tmp_path / "b", budget={"max_slowdown": limit})
