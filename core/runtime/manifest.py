@@ -44,6 +44,7 @@ class ArtefactEntry(_Part):
         modalities: sensors that it labels; for one of several inputs, those that it takes together, in order.
         inputs: graph input -> (C, H, W); one of several inputs names them after its sensors.
         quality: what `verify` measured on held-out samples, for `edgefw bundle show`.
+        source: float artefact that a quantised one was made from after training; null of others, and in bundles of an older edgefw.
     """
 
     name: Name
@@ -56,6 +57,7 @@ class ArtefactEntry(_Part):
     modalities: list[str] = Field(min_length=1)
     inputs: dict[str, list[int]] = Field(min_length=1)
     quality: dict[str, Any] = {}
+    source: Name | None = None
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -142,6 +144,8 @@ class Manifest(_Part):
         if self.default not in names:
             raise ValueError(f"default '{self.default}' is none of the artefacts {', '.join(names)}")
         for artefact in self.files:
+            if artefact.source not in (None, *names):
+                raise ValueError(f"artefact '{artefact.name}' was made from unknown artefact '{artefact.source}'")
             if unknown := sorted(set(artefact.modalities) - self.modalities.keys()):
                 raise ValueError(f"artefact '{artefact.name}' names unknown modalities {', '.join(unknown)}")
             if len(artefact.inputs) > 1 and list(artefact.inputs) != artefact.modalities:

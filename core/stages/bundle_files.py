@@ -98,7 +98,7 @@ def _artefact(
         if row["model"] == record["name"] and row["metric"] == "top1"
     }
     quality = _quality(measured, accuracy, verify["samples"]) if measured else {}
-    return {**_entry(record, "artefacts"), "quality": quality}
+    return {**_entry(record, "artefacts"), "quality": quality, "source": record["source"]}
 
 
 def _map(record: Mapping[str, Any]) -> dict[str, Any]:

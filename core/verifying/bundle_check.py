@@ -88,7 +88,7 @@ def verify_bundle(
         "ok": all(row["ok"] for row in rows) and not unjudged,
         "unreadable": _unreadable(sheets),
         "warnings": [
-            *(f"{check} is not judged: no labelled image" for check in _open_checks(numbers, bundle)),
+            *(*_open_checks(numbers, bundle), *_untimed(bundle, records)),
             *left_out,
             *([] if reference else ["the bundle carries no reference answers; an older edgefw wrote it"]),
         ],
@@ -162,9 +162,35 @@ def _records(
 
 
 def _float_source(entry: ArtefactEntry, entries: Mapping[str, ArtefactEntry]) -> str:
-    """The float artefact of the same backend that an artefact was made from; empty for what is none's copy."""
+    """The float artefact that an artefact was made from; of an older bundle that of the same backend; empty for what is none's copy."""
+    if entry.source is not None:
+        return entry.source
     source = reference_of(entry, entries)
     return source.name if source.name != entry.name and source.backend == entry.backend else ""
+
+
+def _untimed(bundle: Bundle, records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Quantised files whose time has no float file's beside it, although the budget limits their ratio."""
+    if bundle.manifest.budget.get("max_slowdown") is None:
+        return []
+    entries = {entry.name: entry for entry in bundle.manifest.artefacts}
+    return [
+        f"max_slowdown is not judged for {name}: {_without_source(entries[name])}"
+        for name, slowed in ((record["name"], record["slowdown"]) for record in records)
+        if slowed is None and _was_quantised(entries[name], entries)
+    ]
+
+
+def _without_source(entry: ArtefactEntry) -> str:
+    if entry.source is None:
+        return "the bundle does not say which float file it was made from; an older edgefw wrote it"
+    return f"its float file {entry.source} was not timed"
+
+
+def _was_quantised(entry: ArtefactEntry, entries: Mapping[str, ArtefactEntry]) -> bool:
+    """Whether there is, or was, a float file to compare with; where a student trained with rounding, all files have its precision."""
+    others = {other.precision for other in entries.values() if other.backend == entry.backend}
+    return entry.source is not None or (entry.precision.startswith("int8") and len(others) > 1)
 
 
 def _distance(name: str, source: str, sheets: Sequence[Sheet]) -> dict[str, Any]:
@@ -212,7 +238,7 @@ def _preferred(numbers: Sequence[Measured], entries: Mapping[str, ArtefactEntry]
 
 
 def _open_checks(numbers: Sequence[Measured], bundle: Bundle) -> list[str]:
-    return not_judged(numbers, bundle.manifest.budget)
+    return [f"{check} is not judged: no labelled image" for check in not_judged(numbers, bundle.manifest.budget)]
 
 
 def _unreadable(sheets: Sequence[Sheet]) -> dict[str, Any]:

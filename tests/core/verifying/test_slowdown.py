@@ -4,22 +4,63 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgefw.errors import BundleError
 from edgefw.labels.folders import parse_data
 from edgefw.runtime.bundle import open_bundle
 from edgefw.verifying.bundle_check import verify_bundle
 
 
-def test_what_verify_found_in_a_file_is_told_of_the_bundle(tmp_path, small_bundle) -> None:
-    folder = small_bundle.write_small_bundle(tmp_path / "b")
-    quality = {"precision": "fp32", "int8_share": 0.0}
-    small_bundle.change_manifest(folder, lambda manifest: manifest["artefacts"][1].update(quality=quality))
+@pytest.fixture
+def verified(tmp_path, small_bundle):
+    """`verified(change, **options)`: a bundle whose manifest was changed, on one image."""
     (tmp_path / "images").mkdir()
     Image.fromarray(np.zeros((20, 20, 3), np.uint8)).save(tmp_path / "images" / "1.png")
-    with open_bundle(folder) as opened:
-        folders = parse_data([str(tmp_path / "images")], opened.modalities, ())
-        found = verify_bundle(opened, folders, None, threads=1, seconds=0.02)
+
+    def check(change, **options):
+        folder = small_bundle.change_manifest(small_bundle.write_small_bundle(tmp_path / "b"), change)
+        with open_bundle(folder) as opened:
+            folders = parse_data([str(tmp_path / "images")], opened.modalities, ())
+            return verify_bundle(opened, folders, None, threads=1, seconds=0.02, **options)
+
+    return check
+
+
+def test_what_verify_found_in_a_file_is_told_of_the_bundle(verified) -> None:
+    quality = {"precision": "fp32", "int8_share": 0.0}
+    found = verified(lambda manifest: manifest["artefacts"][1].update(quality=quality))
     rows = [(row["name"], row["precision"], row["int8_share"]) for row in found["artefacts"]]
     assert rows == [("onnxruntime-fp32", "fp32", None), ("onnxruntime-int8-static", "fp32", 0.0)]
+
+
+@pytest.mark.parametrize("source", ["onnxruntime-fp32", None])
+def test_a_float_file_in_bf16_is_the_one_to_be_as_fast_as_if_the_bundle_says_so(verified, source) -> None:
+    def change(manifest):
+        manifest["artefacts"][0].update(precision="bf16")
+        manifest["artefacts"][1].update(source=source)
+        manifest["budget"] = {"max_slowdown": 1e6}
+
+    found = verified(change)
+    assert [row["check"] for row in found["budget"]].count("max_slowdown") == (1 if source else 0)
+    told = [text for text in found["warnings"] if text.startswith("max_slowdown is not judged for")]
+    reason = "the bundle does not say which float file it was made from; an older edgefw wrote it"
+    assert told == ([] if source else [f"max_slowdown is not judged for onnxruntime-int8-static: {reason}"])
+
+
+def test_a_float_file_that_was_left_out_leaves_the_time_unjudged(verified) -> None:
+    def change(manifest):
+        manifest["artefacts"][1].update(source="onnxruntime-fp32", precision="other")
+        manifest["artefacts"][0].update(precision="bf16")
+        manifest["budget"] = {"max_slowdown": 1e6}
+
+    (told,) = [text for text in verified(change, without=["onnxruntime-fp32"])["warnings"] if "max_slowdown" in text]
+    assert (
+        told == "max_slowdown is not judged for onnxruntime-int8-static: its float file onnxruntime-fp32 was not timed"
+    )
+
+
+def test_a_source_that_is_not_in_the_bundle_is_refused(verified) -> None:
+    with pytest.raises(BundleError, match="'onnxruntime-int8-static' was made from unknown artefact 'gone'"):
+        verified(lambda manifest: manifest["artefacts"][1].update(source="gone"))
 
 
 @pytest.mark.parametrize(("limit", "ok"), [(1e-6, False), (1e6, True), (None, None)])
