@@ -48,7 +48,7 @@ class QuantizationReport:
 
     Attributes:
         details: settings and counts. `choices`, where a quantizer chose part by part, is a list of rows {group, nodes,
-            macs_share, precision ("int8" or "float"), float_ms, int8_ms, why}: export prints it, the report shows it.
+            macs_share, precision ("int8" or "float"), float_ms, int8_ms, why}; share and times may be None: export prints it, the report shows it.
         warnings: what a user should read.
         stays_float: nothing was worth quantising, and no file was written: the float file is the artefact. Only a
             quantizer that times its files may say so.

@@ -105,6 +105,7 @@ class Int8LatencyAware:
     def _search(self, trials: Trials, target: Path) -> Outcome:
         from edgefw.plugins.quantizers.latency_outcome import Outcome
         from edgefw.plugins.quantizers.latency_search import Search, without_the_worst
+        from edgefw.plugins.quantizers.operator_groups import left_in_float
 
         labels = [group.label for group in trials.groups]
         trials.prepare()
@@ -115,6 +116,7 @@ class Int8LatencyAware:
         timing, whole = _delivered(trials, left, target) if hurting.is_enough else (None, _OUT_OF_TIME)
         return Outcome(
             groups=trials.groups,
+            others=left_in_float(trials.writer.model, trials.writer.candidates(), trials.writer.reasons),
             choices=search.choices,
             hurting=hurting.taken,
             labels=left,

@@ -17,7 +17,8 @@ class Outcome:
     """A search's end.
 
     Attributes:
-        groups: all of them.
+        groups: all that could become int8.
+        others: those that could not, labelled with the reason.
         choices: label -> what the timing of groups said.
         hurting: label -> cosine with that group alone in int8, of those taken out for accuracy.
         labels: groups that were left in int8.
@@ -27,6 +28,7 @@ class Outcome:
     """
 
     groups: Sequence[Group]
+    others: Sequence[Group]
     choices: Mapping[str, Choice]
     hurting: Mapping[str, float]
     labels: Labels
@@ -40,24 +42,31 @@ class Outcome:
         return bool(self.whole) or not self.labels
 
     def rows(self) -> list[dict[str, Any]]:
-        """A row per group: group, nodes, share of products, precision, p50 of the file with it in float and int8, why."""
-        total = sum(group.macs for group in self.groups) or 1
-        rows = []
-        for group in self.groups:
-            is_int8, why = self._reason(group.label)
-            timing = self.choices[group.label].timing
-            rows.append(
-                {
-                    "group": group.label,
-                    "nodes": len(group.nodes),
-                    "macs_share": group.macs / total,
-                    "precision": "int8" if is_int8 else "float",
-                    "float_ms": timing.other_ms if timing else None,
-                    "int8_ms": timing.ms if timing else None,
-                    "why": why,
-                }
-            )
-        return rows
+        """A row per group, those that could not become int8 last: group, nodes, share of the file's products (None where the
+        graph does not tell), precision, p50 of the file with it in float and int8, why."""
+        return [*map(self._timed_row, self.groups), *map(self._other_row, self.others)]
+
+    def _timed_row(self, group: Group) -> dict[str, Any]:
+        is_int8, why = self._reason(group.label)
+        timing = self.choices[group.label].timing
+        times = (timing.other_ms, timing.ms) if timing else (None, None)
+        return self._row(group, "int8" if is_int8 else "float", times, why)
+
+    def _other_row(self, group: Group) -> dict[str, Any]:
+        return self._row(group, "float", (None, None), "not tried")
+
+    def _row(self, group: Group, precision: str, times: tuple[float | None, float | None], why: str) -> dict[str, Any]:
+        counts = [each.macs for each in (*self.groups, *self.others)]
+        total = sum(count or 0 for count in counts) or 1
+        return {
+            "group": group.label,
+            "nodes": len(group.nodes),
+            "macs_share": None if group.macs is None else group.macs / total,
+            "precision": precision,
+            "float_ms": times[0],
+            "int8_ms": times[1],
+            "why": why,
+        }
 
     def whole_file(self) -> dict[str, Any] | None:
         """The last comparison with the float file; None if no group was left for one."""

@@ -1,12 +1,12 @@
 """Nodes of an ONNX graph that cost alike: one operator, one window, one size of image or matrix.
 
-A search over single nodes would time hundreds of files; nodes of one shape are as fast as each other in float and in int8. It
-reads a graph and decides nothing.
+A search over single nodes would time hundreds of files; nodes of one window at one size have the same kernels, whatever their
+channels, which the label tells. It reads a graph and decides nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx
@@ -16,27 +16,59 @@ from edgefw.plugins.backends.onnx_work import Shape, shapes, work
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Nodes by name, what they have in common in words, and their products for one image together."""
+    """Nodes by name, what they have in common in words, and their products for one image together; None where the graph does not tell."""
 
     label: str
     nodes: tuple[str, ...]
-    macs: int
+    macs: int | None
 
 
 def operator_groups(model: onnx.ModelProto, names: Collection[str]) -> list[Group]:
     """Groups of the named nodes, those with the most products first; labels are unique."""
-    known = shapes(model)
-    macs = {node.name: node.macs for node in work(model) or []}
-    found: dict[str, list[str]] = {}
+    known, macs = shapes(model), _products(model)
+    found: dict[str, list[onnx.NodeProto]] = {}
     wanted = set(names)
     for node in model.graph.node:
         if node.name in wanted:
-            found.setdefault(_label(node, known), []).append(node.name)
+            found.setdefault(_label(node, known), []).append(node)
     made = [
-        Group(label=label, nodes=tuple(nodes), macs=sum(macs.get(name, 0) for name in nodes))
+        _group(f"{label}{_channels(nodes, known)}", [node.name for node in nodes], macs)
         for label, nodes in found.items()
     ]
-    return sorted(made, key=lambda group: (-group.macs, group.label))
+    return sorted(made, key=lambda group: (-(group.macs or 0), group.label))
+
+
+def left_in_float(model: onnx.ModelProto, names: Collection[str], reasons: Mapping[str, str]) -> list[Group]:
+    """The nodes with products that are not among the named ones, a group for each reason; the most products first.
+
+    Args:
+        model: the graph.
+        names: nodes that may become int8.
+        reasons: why others may not, by name; "other operators" is that of the rest.
+    """
+    macs, found = _products(model), dict[str, list[str]]()
+    multiplying = [node.name for node in model.graph.node] if macs is None else list(macs)
+    for name in multiplying:
+        if name not in names and (macs is not None or name in reasons):
+            found.setdefault(reasons.get(name, "other operators"), []).append(name)
+    return sorted((_group(*item, macs) for item in found.items()), key=lambda group: -(group.macs or 0))
+
+
+def _products(model: onnx.ModelProto) -> dict[str, int] | None:
+    nodes = work(model)
+    return None if nodes is None else {node.name: node.macs for node in nodes}
+
+
+def _group(label: str, nodes: Sequence[str], macs: Mapping[str, int] | None) -> Group:
+    total = None if macs is None else sum(macs.get(name, 0) for name in nodes)
+    return Group(label=label, nodes=tuple(nodes), macs=total)
+
+
+def _channels(nodes: Sequence[onnx.NodeProto], known: Mapping[str, Shape]) -> str:
+    """ ", 64 channels" or ", 16 to 64 channels" of convolutions' outputs; nothing of other operators."""
+    given = [known.get(node.output[0], ()) for node in nodes if node.op_type in ("Conv", "ConvTranspose")]
+    counts = sorted({shape[1] for shape in given if len(shape) > 1})
+    return f", {' to '.join(map(str, counts[:1] + counts[1:][-1:]))} channels" if counts else ""
 
 
 def _label(node: onnx.NodeProto, known: Mapping[str, Shape]) -> str:

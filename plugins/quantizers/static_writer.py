@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from edgefw.plugins.quantizers.int8_static import StaticConfig
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+EXCLUDED, OF_ACTIVATIONS, AFTER_SOFTMAX = "excluded", "product of activations", "behind a softmax"
+"""Why a node stays float."""
 
 
 class StaticWriter:
@@ -54,7 +56,8 @@ class StaticWriter:
         self._ranges: TensorsData | None = None
         self.model = preprocessed(source, self._clean)
         self.operators = self._operators(facts(self.model).nodes)
-        self.excluded = self._excluded()
+        self.reasons = self._reasons()
+        self.excluded = list(self.reasons)
         self._looked_at = list(dict.fromkeys([*self.operators, *CLAMPS]))
         """Operators that onnxruntime is told of; it leaves out a clamp behind a rounded layer, where the grid is not symmetric."""
 
@@ -105,19 +108,19 @@ class StaticWriter:
                     self._ranges[before] = self._ranges[behind]
         return copy.deepcopy(self._ranges)
 
-    def _excluded(self) -> list[str]:
-        """Nodes that stay float, in order, each once.
+    def _reasons(self) -> dict[str, str]:
+        """Nodes that stay float, in order, each with the first reason for it.
 
         Quantising what reads a softmax lets onnxruntime fuse QLinearSoftmax, whose kernel wraps a probability above the
         calibrated range to 0 instead of saturating: a ViT fell to cosine 0.6 (ORT 1.31.1; the int8 kernel had the same
         fault, onnxruntime#29727). With "Softmax" among the operators the range is 0..1 and nothing lies above it.
         """
-        names = named_nodes(self.model, tuple(self._config.exclude), self._path)
+        found = dict.fromkeys(named_nodes(self.model, tuple(self._config.exclude), self._path), EXCLUDED)
         if self._config.operators == "weighted":
-            names += activation_products(self.model)
+            found = dict.fromkeys(activation_products(self.model), OF_ACTIVATIONS) | found
         if "Softmax" not in self.operators:
-            names += softmax_readers(self.model)
-        return list(dict.fromkeys(names))
+            found = dict.fromkeys(softmax_readers(self.model), AFTER_SOFTMAX) | found
+        return found
 
     def _operators(self, present: Any) -> list[str]:
         known = QDQRegistry.keys() | QLinearOpsRegistry.keys()

@@ -16,9 +16,12 @@ from edgefw.plugins.backends.onnx_work import int8_share
 from edgefw.plugins.backends.onnxruntime import OnnxRuntimeBackend, OnnxRuntimeConfig
 from edgefw.plugins.quantizers.int8_latency_aware import Int8LatencyAware, LatencyAwareConfig
 from edgefw.plugins.quantizers.int8_static import StaticConfig
+from edgefw.plugins.quantizers.latency_outcome import Outcome
+from edgefw.plugins.quantizers.latency_search import Choice
 from edgefw.plugins.quantizers.latency_trials import Trials
-from edgefw.plugins.quantizers.operator_groups import operator_groups
+from edgefw.plugins.quantizers.operator_groups import left_in_float, operator_groups
 from edgefw.plugins.quantizers.static_writer import StaticWriter
+from edgefw.reporting.part_choices import choice_lines
 
 WIDTH = 2048
 
@@ -132,7 +135,7 @@ def test_no_group_is_the_float_file_and_not_a_file_with_everything_in_int8(
 def test_what_the_user_excludes_is_float_in_every_file(tmp_path, conv_file, images, calibration, opened) -> None:
     trials = trials_of(conv_file, tmp_path, calibration(images), opened, exclude=["body"])
     labels = [group.label for group in trials.groups]
-    assert labels == ["Conv 3x3 at 8x8", "Gemm 64x8"]
+    assert labels == ["Conv 3x3 at 8x8, 16 channels", "Gemm 64x8"]
     for chosen, kept in ((labels, {"w2"}), (labels[:1], {"w2", "w3"}), (labels[1:], {"w1", "w2"})):
         trials.write(frozenset(chosen), tmp_path / "t.onnx")
         assert floats(tmp_path / "t.onnx") & {"w1", "w2", "w3"} == kept
@@ -218,3 +221,38 @@ def test_accuracy_is_that_of_the_worst_modality_on_rows_that_ranges_do_without(
     assert (tmp_path / "ours.onnx").read_bytes() == (tmp_path / "rest.onnx").read_bytes()
     cosines = row_cosines(run(tmp_path / "ours.onnx", images[judged]), run(conv_file, images[judged]))
     assert trials.cosine(labels) == pytest.approx(min(cosines[judged % 2 == side].mean() for side in (0, 1)), abs=1e-6)
+
+
+def test_what_cannot_become_int8_has_a_row_and_its_share_of_the_file(
+    tmp_path, attention_file, tokens, calibration, opened
+) -> None:
+    trials = trials_of(attention_file, tmp_path, calibration(tokens), opened, exclude=["out"])
+    writer = trials.writer
+    others = left_in_float(writer.model, writer.candidates(), writer.reasons)
+    projection, product = 64 * 48 * 48, 64 * 64 * 48
+    assert [(group.label, set(group.nodes), group.macs) for group in others] == [
+        ("product of activations", {"scores", "mix"}, 2 * product),
+        ("excluded", {"out"}, projection),
+    ]
+    (group,) = trials.groups
+    outcome = Outcome(
+        groups=trials.groups, others=others, choices={group.label: Choice(is_int8=True)}, hurting={},
+        labels=frozenset({group.label}), timing=None, whole="", min_cosine=0.9,
+    )  # fmt: skip
+    trials.write(outcome.labels, tmp_path / "t.onnx")
+    shares = [row["macs_share"] for row in outcome.rows()]
+    assert sum(shares) == pytest.approx(1.0) and shares[0] == pytest.approx(int8_share(tmp_path / "t.onnx"))
+    assert shares[0] == pytest.approx(3 * projection / (4 * projection + 2 * product))
+    assert [(row["precision"], row["why"]) for row in outcome.rows()[1:]] == [("float", "not tried")] * 2
+
+
+def test_a_group_of_convolutions_says_how_many_channels_and_an_unknown_shape_no_share(conv_file) -> None:
+    model = onnx.load(conv_file)
+    assert [group.label for group in operator_groups(model, {"stem", "body"})] == ["Conv 3x3 at 8x8, 16 to 64 channels"]
+    del model.graph.input[:]
+    assert {group.macs for group in operator_groups(model, {"stem", "head"})} == {None}
+    assert [(group.label, group.macs) for group in left_in_float(model, {"stem"}, {"head": "excluded"})] == [
+        ("excluded", None)
+    ]
+    assert choice_lines([{"group": "g", "nodes": 1, "macs_share": None, "float_ms": None, "int8_ms": None,
+                          "precision": "float", "why": "not tried"}])[1].split() == ["g", "1", "–", "–", "–", "float", "not", "tried"]  # fmt: skip

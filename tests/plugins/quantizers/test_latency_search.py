@@ -163,7 +163,7 @@ def outcome(**changes) -> Outcome:
         "d": Choice(is_int8=True),
     }
     values = {"hurting": {}, "labels": frozenset("acd"), "timing": timing(0.8), "whole": "", **changes}
-    return Outcome(groups=groups, choices=choices, min_cosine=0.99, **values)
+    return Outcome(groups=groups, others=(), choices=choices, min_cosine=0.99, **values)
 
 
 def test_every_group_has_a_row_with_a_reason() -> None:
