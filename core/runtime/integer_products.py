@@ -1,8 +1,7 @@
 """Exact products of int8 numbers in ONNX Runtime, on every processor.
 
 x86 processors without VNNI (AVX2 and older, many of them in cameras) add two products of uint8 and int8 in 16 bits, and what does not
-fit is cut: 2 x 255 x 127 becomes 32,767. A network then gives answers that its file does not say (a small convolution fell to cosine
-0.98). ONNX Runtime has kernels that add exactly, and takes them where the session option below asks for it, for weights beyond
+fit is cut: 2 x 255 x 127 becomes 32,767. A network then gives answers that its file does not say. ONNX Runtime has kernels that add exactly, and takes them where the session option below asks for it, for weights beyond
 7 bits alone; they are slower. A processor with VNNI would be slowed down for nothing, so one small product is tried first.
 
 Source: ONNX Runtime, onnxruntime_session_options_config_keys.h, `kOrtSessionOptionsAvx2PrecisionMode`.
