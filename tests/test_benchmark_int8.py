@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgefw.runtime.integer_products import products_are_exact
+
 SCRIPT = Path(__file__).resolve().parent.parent / "benchmarks" / "backends" / "int8.py"
 
 
@@ -30,6 +32,9 @@ def test_files_are_measured_beside_float(tmp_path, capsys) -> None:
     assert set(row["files"]) >= {"float", "onnxruntime's defaults"}
     assert row["files"]["float"]["ratio"] == 1.0 and row["files"]["float"]["int8_share"] == 0.0
     assert row["files"]["onnxruntime's defaults"]["int8_share"] > 0.5
+    assert document["default_kernels_are_exact"] == products_are_exact()
+    default = row["files"]["onnxruntime's defaults"]
+    assert default["cosine_exact"] > 0.9 and (not products_are_exact() or default["cosine"] == default["cosine_exact"])
     assert all(file["cosine"] > 0.9 and file["ms_p50"] > 0 for file in row["files"].values())
     if "int8-latency-aware" in row["files"]:
         assert row["search"]["whole_file"]["ratio_high"] < 1
