@@ -39,7 +39,8 @@ class Session:
         scores: labels in a record, the best first.
 
     Attributes:
-        outcomes: how many frames were quiet, kept, in a cool-down, over their quota, over the budget, or met a full disk.
+        outcomes: how many frames were quiet, kept, in a cool-down, over their quota, over the budget, or met a disk
+            that is full or cannot be written.
 
     Raises:
         BundleError: if the rule names a label that the pack has not, or there is a store and no rule.

@@ -2,8 +2,9 @@
 
 A picture is written beside its place, made durable, and renamed; then its line is appended and made durable. Whatever
 moment the power goes, the next start finds pictures that are whole and lines that have their picture: what was between the two
-is removed, which is the frame in flight at most. A full disk and a used-up budget drop frames and count them; nothing
-that was stored is touched. One labeller at a time has a store.
+is removed, which is the frame in flight at most. A full disk, one that is gone, and a used-up budget drop frames and count them;
+nothing that was stored is touched. Others may take pictures and lines away while frames are stored. One labeller at a time has a
+store.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
 import re
+import time as clock
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -27,7 +30,12 @@ _PART = ".part"
 _OWN = re.compile(r"\d{8}T\d{6}\.\d{3}Z-\d{6}\.\w+")
 """Names that this module gives; other files in the folder are left alone."""
 
-Stored = Literal["stored", "over budget", "disk full"]
+RECOUNT_EVERY = 10.0
+"""Seconds after which a used-up budget is counted again: an uploader may have taken pictures away."""
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+Stored = Literal["stored", "over budget", "disk full", "not writable"]
 
 
 class FrameStore:
@@ -53,11 +61,12 @@ class FrameStore:
             self.removed = _put_right(folder, known)
             self._lines.touch()
             _make_durable(folder)
-            own = [path for path in folder.iterdir() if _OWN.fullmatch(path.name)]
-            self.bytes = sum(path.stat().st_size for path in own)
+            own = [path.name for path in folder.iterdir() if _OWN.fullmatch(path.name)]
+            self.bytes = _bytes_of_pictures(folder)
         except OSError as error:
             raise DataError(f"{folder}: frames cannot be stored here ({error.strerror or error}).") from error
-        self._number = 1 + max(map(_number_of, [*known, *(path.name for path in own)]), default=-1)
+        self._number = 1 + max(map(_number_of, [*known, *own]), default=-1)
+        self._next_count = -math.inf
 
     def limit(self, budget_mb: float | None) -> None:
         """From now on pictures may take so many megabytes together; None: no limit."""
@@ -68,8 +77,11 @@ class FrameStore:
         self._lock.release()
 
     def kept(self, since: datetime) -> Iterator[tuple[datetime, tuple[str, ...]]]:
-        """(time, labels that held) of what was stored from a moment on, former runs included; read line by line."""
-        with self._lines.open("rb") as file:
+        """(time, labels that held) of what was stored from a moment on, former runs included; read line by line.
+
+        Lines that somebody took away, or that cannot be read, are not told.
+        """
+        with contextlib.suppress(OSError), self._lines.open("rb") as file:
             for line in map(_parsed, file):
                 moment = None if line is None else _moment(line.get("time"))
                 if line is not None and moment is not None and moment > since:
@@ -83,24 +95,44 @@ class FrameStore:
             ending: of its file name, such as "jpg".
             time: when the frame was seen, in UTC.
             about: what else the line says; `file`, `time`, `bytes` and `sha256` come first.
+
+        Returns:
+            "stored", or why nothing was: over the budget, the disk full, or (unplugged, read-only) not writable.
         """
-        if self._budget is not None and self.bytes + len(picture) > self._budget:
-            return "over budget"
         stamp = time.strftime("%Y%m%dT%H%M%S.") + f"{time.microsecond // 1000:03d}Z"
         name = f"{stamp}-{self._number:06d}.{ending}"
         facts = {"file": name, "time": time.isoformat(), "bytes": len(picture)}
         line = json.dumps({**facts, "sha256": hashlib.sha256(picture).hexdigest(), **about})
-        length = self._lines.stat().st_size
         try:
+            if self._is_over(len(picture)):
+                return "over budget"
             self._write(self.folder / name, picture, line)
-        except OSError:
-            self._undo(self.folder / name, length)
-            return "disk full"
+        except OSError as error:
+            return "disk full" if error.errno in _FULL else "not writable"
         self._number += 1
         self.bytes += len(picture)
         return "stored"
 
+    def _is_over(self, more: int) -> bool:
+        """Whether so many more bytes are beyond the budget, pictures that were taken away meanwhile left out."""
+        if self._budget is None or self.bytes + more <= self._budget:
+            return False
+        if clock.monotonic() >= self._next_count:
+            self._next_count = clock.monotonic() + RECOUNT_EVERY
+            self.bytes = _bytes_of_pictures(self.folder)
+        return self.bytes + more > self._budget
+
     def _write(self, path: Path, picture: bytes, line: str) -> None:
+        """The picture and its line, or an OSError and nothing."""
+        length = _length_of_lines(self._lines)
+        try:
+            self._write_picture(path, picture)
+            self._append(line)
+        except OSError:
+            self._undo(path, length)
+            raise
+
+    def _write_picture(self, path: Path, picture: bytes) -> None:
         part = path.with_name(path.name + _PART)
         with part.open("wb") as file:
             file.write(picture)
@@ -108,6 +140,8 @@ class FrameStore:
             os.fsync(file.fileno())
         part.replace(path)
         _make_durable(self.folder)
+
+    def _append(self, line: str) -> None:
         with self._lines.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
             file.flush()
@@ -116,9 +150,11 @@ class FrameStore:
     def _undo(self, path: Path, length: int) -> None:
         """After a write that failed: no half line, no half picture; this needs no space."""
         with contextlib.suppress(OSError):
-            os.truncate(self._lines, length)
-            path.with_name(path.name + _PART).unlink(missing_ok=True)
-            path.unlink(missing_ok=True)
+            os.truncate(self._lines, min(length, self._lines.stat().st_size))  # it may be a new file by now
+        with contextlib.suppress(OSError):
+            path.with_name(path.name + _PART).unlink()
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def read_lines(folder: Path) -> list[dict[str, Any]]:
@@ -167,6 +203,26 @@ def _cut(path: Path) -> None:
         os.truncate(path, data.rfind(b"\n") + 1)
 
 
+def _length_of_lines(path: Path) -> int:
+    """Bytes of whole lines. A file that was taken away is made again now: before a picture, whose line it is to hold."""
+    with path.open("a+b") as file:
+        length = file.tell()
+        file.seek(max(0, length - 1))
+        if file.read(1) in (b"", b"\n"):
+            return length
+    _cut(path)  # a half line that could not be undone
+    return path.stat().st_size
+
+
+def _bytes_of_pictures(folder: Path) -> int:
+    total = 0
+    for path in folder.iterdir():
+        if _OWN.fullmatch(path.name):
+            with contextlib.suppress(FileNotFoundError):  # taken away at this moment
+                total += path.stat().st_size
+    return total
+
+
 def _number_of(name: str) -> int:
     return int(name.split("-")[1].split(".")[0])
 
@@ -174,13 +230,14 @@ def _number_of(name: str) -> int:
 def _put_right(folder: Path, known: Sequence[str]) -> int:
     """Remove unfinished files, and the picture that was in flight: the one after the last line. How many.
 
-    Two pictures or more without a line are no remains of a kill: somebody took the lines away, and they stay.
+    Without a file of lines, or with two pictures or more that lack theirs, it is no remains of a kill: somebody took the
+    lines away, and pictures stay.
     """
     names = [path.name for path in folder.iterdir()]
     parts = [name for name in names if name.endswith(_PART) and _OWN.fullmatch(name.removesuffix(_PART))]
     last = max(map(_number_of, known), default=-1)
     loose = [name for name in names if _OWN.fullmatch(name) and name not in known and _number_of(name) > last]
-    removed = [*parts, *(loose if len(loose) == 1 else [])]
+    removed = [*parts, *(loose if len(loose) == 1 and LINES in names else [])]
     for name in removed:
         (folder / name).unlink()
     return len(removed)

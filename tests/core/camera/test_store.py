@@ -95,6 +95,75 @@ def test_pictures_whose_lines_were_taken_away_stay(tmp_path: Path):
     assert read_lines(tmp_path)[0]["file"].endswith("-000003.jpg")
 
 
+def test_a_single_picture_whose_line_was_taken_away_stays_too(tmp_path: Path):
+    store = FrameStore(tmp_path)
+    store.add(b"picture", "jpg", NOON, {})
+    (tmp_path / LINES).unlink()
+    store.close()
+    again = FrameStore(tmp_path)
+    assert (again.removed, again.bytes) == (0, 7)
+
+
+def test_lines_that_an_uploader_takes_away_meanwhile_go_on_in_a_new_file(tmp_path: Path):
+    store = FrameStore(tmp_path / "kept")
+    assert store.add(b"one", "jpg", NOON, {}) == "stored"
+    (tmp_path / "kept" / LINES).rename(tmp_path / "sent.jsonl")
+    assert list(store.kept(NOON - timedelta(hours=1))) == []
+    assert store.add(b"two", "jpg", NOON, {}) == "stored"
+    assert [line["bytes"] for line in read_lines(tmp_path / "kept")] == [3]
+    assert len((tmp_path / "sent.jsonl").read_text().splitlines()) == 1
+
+
+def test_a_disk_that_is_gone_drops_frames_until_it_is_back(tmp_path: Path):
+    store = FrameStore(tmp_path / "kept")
+    store.add(b"one", "jpg", NOON, {})
+    (tmp_path / "kept").rename(tmp_path / "unplugged")
+    assert store.add(b"two", "jpg", NOON, {}) == "not writable"
+    assert list(store.kept(NOON - timedelta(hours=1))) == []
+    assert not (tmp_path / "kept").exists()
+    (tmp_path / "unplugged").rename(tmp_path / "kept")
+    assert store.add(b"three", "jpg", NOON, {}) == "stored"
+    assert [line["bytes"] for line in read_lines(tmp_path / "kept")] == [3, 5]
+
+
+def test_pictures_that_an_uploader_takes_away_free_the_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    seconds = 100.0
+    monkeypatch.setattr("edgefw.camera.store.clock.monotonic", lambda: seconds)
+    store = FrameStore(tmp_path, budget_mb=1e-5)
+    store.add(b"12345678", "jpg", NOON, {})
+    assert store.add(b"123", "jpg", NOON, {}) == "over budget"
+    (tmp_path / read_lines(tmp_path)[0]["file"]).unlink()
+    seconds += 9
+    assert store.add(b"123", "jpg", NOON, {}) == "over budget"
+    seconds += 1
+    assert store.add(b"123", "jpg", NOON, {}) == "stored"
+    assert store.bytes == 3
+
+
+def test_a_line_that_cannot_be_taken_back_keeps_neither_its_picture_nor_the_next_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    store = FrameStore(tmp_path)
+    store.add(b"first", "jpg", NOON, {})
+
+    def broken(*arguments: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    def half(line: str) -> None:
+        with (tmp_path / LINES).open("a") as file:
+            file.write(line[:20])
+        broken()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "_append", half)
+        patch.setattr("os.truncate", broken)
+        assert store.add(b"second", "jpg", NOON, {}) == "not writable"
+    assert len(list(tmp_path.iterdir())) == 2  # the first picture, and the lines
+    assert store.add(b"third", "jpg", NOON, {}) == "stored"
+    assert [line["bytes"] for line in read_lines(tmp_path)] == [5, 5]
+    assert len((tmp_path / LINES).read_bytes().splitlines()) == 2
+
+
 def test_lines_of_others_are_left_alone(tmp_path: Path):
     (tmp_path / LINES).write_text('{"id": 1}\n{"file": "a.jpg", "bytes": 1}\n')
     FrameStore(tmp_path).add(b"x", "jpg", NOON, {})
