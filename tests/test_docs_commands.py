@@ -35,6 +35,7 @@ FREE = (
     "export",
     "unzip",
     "mkdir",
+    "mv",
     "docker",
     "apt-get",
     "source",

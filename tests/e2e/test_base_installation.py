@@ -1,12 +1,18 @@
 """The device side with nothing but the base dependencies: an environment that holds them, edgefw, and no more.
 
+All `bash` fences of docs/devices.md are executed in it, and the command of the page's systemd unit.
+
 The environment is made from what is installed here: every distribution that pyproject's base dependencies ask for, and
 theirs, is linked into a fresh one. No network, no torch.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -16,6 +22,10 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+
+from edgefw.camera.store import read_lines
+from edgefw.runtime.bundle import open_bundle
+from edgefw.runtime.label_pack import write_pack
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -112,3 +122,85 @@ def test_what_needs_torch_says_how_to_get_it(python, bundle, pictures, tmp_path)
         assert result.returncode == 2
         assert 'pip install "edgefw[train]"' in result.stderr
         assert "Traceback" not in result.stderr
+
+
+def test_a_watched_folder_is_labelled_and_stored(python, bundle, pictures, tmp_path):
+    shutil.copytree(pictures / "red", tmp_path / "frames")
+    command = ["label", str(bundle), str(tmp_path / "frames"), "--watch", "--frames", "4", "--jsonl"]
+    result = edgefw(python, *command, "--keep", "red", "--store", str(tmp_path / "kept"))
+    assert result.returncode == 0, result.stderr
+    assert [json.loads(line)["trigger"] for line in result.stdout.splitlines()] == ["kept"] * 4
+    lines = read_lines(tmp_path / "kept")
+    assert [line["label"] for line in lines] == ["red"] * 4
+    assert all((tmp_path / "kept" / line["file"]).is_file() for line in lines)
+
+
+def test_a_pack_is_fitted_on_the_device(python, bundle, pictures, tmp_path):
+    refined, final = str(tmp_path / "refined.json"), str(tmp_path / "final.json")
+    for arguments in (
+        ["labels", "refine", str(bundle), str(pictures), "--out", refined],
+        ["labels", "thresholds", str(bundle), str(pictures), "--pack", refined, "--precision", "0.9", "--out", final],
+        ["label", str(bundle), str(pictures), "--pack", final],
+    ):
+        result = edgefw(python, *arguments)
+        assert result.returncode == 0, (arguments, result.stderr)
+
+
+def test_video_says_how_to_get_opencv(python, bundle, tmp_path):
+    (tmp_path / "drive.mp4").write_bytes(b"")
+    result = edgefw(python, "label", str(bundle), str(tmp_path / "drive.mp4"))
+    assert result.returncode == 2
+    assert 'pip install "edgefw[video]"' in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+PAGE = (ROOT / "docs" / "devices.md").read_text(encoding="utf-8")
+NAMES = {"red": "road works", "green": "an empty road", "blue": "rain"}
+"""Labels of the small bundle -> labels of the page."""
+
+
+def rename_labels(bundle: Path, small_bundle) -> None:
+    with open_bundle(bundle) as opened:
+        pack = opened.label_pack()
+    labels = [dataclasses.replace(label, name=NAMES[label.name]) for label in pack.labels]
+    write_pack(dataclasses.replace(pack, labels=labels), bundle / "labels.json")
+    small_bundle.change_manifest(bundle, lambda manifest: None)
+
+
+@pytest.fixture
+def device(python, small_bundle, tmp_path) -> Path:
+    """The folder in which the reader of docs/devices.md works, with `edgefw` in `bin/`."""
+    rename_labels(small_bundle.write_small_bundle(tmp_path / "runs" / "my-recipe-1"), small_bundle)
+    pictures = small_bundle.write_pictures(tmp_path / "pictures")
+    for folder in ("photos", "held-out", "examples"):
+        for colour, name in NAMES.items():
+            shutil.copytree(pictures / colour, tmp_path / folder / name)
+    (tmp_path / "frames").mkdir()
+    for number, path in enumerate(sorted(pictures.rglob("*.png"))):
+        shutil.copy(path, tmp_path / "frames" / f"{number:02d}.png")
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin" / "edgefw"
+    program.write_text(f'#!/bin/sh\nexec "{python}" -I -m edgefw "$@"\n')
+    program.chmod(0o755)
+    return tmp_path
+
+
+def typed(script: str, device: Path) -> None:
+    """Run lines of a shell as the reader does, and end at the first that fails."""
+    path = f"{device / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    environment = {"PATH": path, "HOME": str(device), "EDGEFW_PLUGINS": ""}
+    command = ["bash", "-euo", "pipefail", "-c", script]
+    done = subprocess.run(command, cwd=device, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="the page is for a shell")
+def test_the_page_for_devices_can_be_typed_with_the_base_installation(device):
+    for fence in re.findall(r"^```bash\n(.*?)^```", PAGE, flags=re.DOTALL | re.MULTILINE):
+        typed(fence, device)
+    assert {line["holding"][0] for line in read_lines(device / "kept")} == {"road works"}
+    (start,) = re.findall(r"^ExecStart=/opt/edgefw/bin/(.*)$", PAGE, flags=re.MULTILINE)
+    before = len(read_lines(device / "kept"))
+    typed(f"{start} --frames 12", device)
+    assert len(read_lines(device / "kept")) == before + 4
+    assert shlex.split(start)[:2] == ["edgefw", "label"]

@@ -23,6 +23,7 @@ from edgefw.plugins.datasets.drawing.scene import draw_scene
 DOCS = Path(__file__).resolve().parent.parent.parent / "docs"
 ASKED = ("bench", "bundle", "compare", "label", "labels", "report", "verify")
 PAGES = {"quickstart.md": (), "deployment.md": ("chair", "lamp"), "clip4retrofit.md": ("chair", "lamp")}
+PAGES["camera.md"] = ("chair", "lamp")
 PAGES["label-packs.md"] = ("a mug", "a bottle", "a cup")
 """Page -> names of the folders of labelled pictures."""
 
@@ -65,7 +66,8 @@ def place(request: pytest.FixtureRequest, finished: Path, tmp_path: Path, monkey
         for folder in ("held-out", "frames"):
             draw(tmp_path / folder / name, number)
     for number, folder in enumerate(("photos", "new-frames", "camera")):
-        draw(tmp_path / folder, 100 + number)
+        for step in range(3):
+            draw(tmp_path / folder, 100 + number + 10 * step)
     if any("drive.mp4" in words for words in commands(page)):
         draw_video(tmp_path / "drive.mp4", tmp_path / "photos" / "100.png")
     monkeypatch.chdir(tmp_path)
