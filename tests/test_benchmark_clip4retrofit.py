@@ -93,3 +93,15 @@ def test_photographs_of_the_cifar_shards_are_read_with_their_names(tmp_path, mon
     assert list(read(tmp_path, "train")) == [("a", b"first", "dog"), ("b", b"second", "cat")]
     with pytest.raises(SystemExit, match=r"no shard test-\*\.tar here"):
         list(read(tmp_path, "test"))
+
+
+def test_memory_on_a_gpu_is_what_the_phase_says_of_it(tmp_path) -> None:
+    peak = runpy.run_path(str(SCRIPTS / "economy.py"))["peak_bytes"]
+    (tmp_path / "train").mkdir()
+    record = tmp_path / "train" / "result.json"
+    record.write_text(json.dumps({"phases": [{"name": "distil", "device_peak_bytes": 7_000_000}]}))
+    assert peak(tmp_path, "cuda", 5) == 7_000_000
+    assert peak(tmp_path, "cpu", 5) == 5
+    record.write_text(json.dumps({"phases": [{"name": "distil"}]}))
+    with pytest.raises(SystemExit, match="says nothing of memory on its device. Was it trained on 'cuda'"):
+        peak(tmp_path, "cuda", 5)

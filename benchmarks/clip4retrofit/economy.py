@@ -4,7 +4,7 @@
 
 Every setting trains `economy.yaml` for a few steps of 16 images, each in a process of its own, settings in turn, in
 rounds. Time is the median step after the first two; memory is the most that the process had resident (on a GPU: that
-the allocator had in use, from the run's own record), above what it has with one image a step. All settings see the same
+PyTorch's allocator had in use there, `device_peak_bytes` of the run's own record), above what it has with one image a step. All settings see the same
 16 images in a step, so the losses of the first step stand beside them: they must agree but for batch norm's batches.
 Writes `economy.json`, or `economy-<device>.json` for another device than the CPU.
 """
@@ -80,9 +80,20 @@ def train(overrides: tuple[str, ...], arguments: argparse.Namespace) -> dict[str
     seconds = [later["seconds"] - earlier["seconds"] for earlier, later in pairwise(steps)]
     return {
         "step_seconds": round(statistics.median(seconds[WARM:]), 3),
-        "peak_mb": round(usage.ru_maxrss * 1024 / 1e6),
+        "peak_mb": round(peak_bytes(folder, arguments.device, usage.ru_maxrss * 1024) / 1e6),
         "first_loss": round(steps[0]["loss"], 5),
     }
+
+
+def peak_bytes(run: Path, device: str, resident: int) -> int:
+    """What counts as a run's memory: what its process had resident, on a GPU what its phase says of the device."""
+    if device == "cpu":
+        return resident
+    (phase,) = json.loads((run / "train" / "result.json").read_text(encoding="utf-8"))["phases"]
+    if "device_peak_bytes" not in phase:
+        raise SystemExit(f"{run}: the phase says nothing of memory on its device. Was it trained on '{device}'?")
+    found: int = phase["device_peak_bytes"]
+    return found
 
 
 def rows(seen: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:

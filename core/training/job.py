@@ -128,6 +128,8 @@ class PhaseResult:
         losses: the loss and its terms at the last step.
         seconds: wall time of the training, with what an interrupted execution had done up to its last checkpoint.
         cpu_seconds: processor time of this process for it, counted likewise; loader processes have their own.
+        device_peak_bytes: the most that this process had allocated on its CUDA device from the first step on, counted likewise;
+            None on other devices.
     """
 
     name: str
@@ -141,6 +143,7 @@ class PhaseResult:
     losses: Mapping[str, float]
     seconds: float
     cpu_seconds: float
+    device_peak_bytes: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The record without the network, paths by name only."""
@@ -155,4 +158,5 @@ class PhaseResult:
             "losses": dict(self.losses),
             "seconds": round(self.seconds, 3),
             "cpu_seconds": round(self.cpu_seconds, 3),
+            **({} if self.device_peak_bytes is None else {"device_peak_bytes": self.device_peak_bytes}),
         }

@@ -29,6 +29,7 @@ from edgefw.contracts.sampler import Reporting
 from edgefw.data.atomic_files import write_file
 from edgefw.errors import TrainingError
 from edgefw.training.checkpoints import Checkpoints
+from edgefw.training.device_memory import DevicePeak
 from edgefw.training.job import PhaseResult
 from edgefw.training.metrics_log import MetricsLog
 from edgefw.training.mining import remove_tables
@@ -52,6 +53,7 @@ class Progress:
     done: int = 0
     seconds: float = 0.0
     cpu_seconds: float = 0.0
+    device_peak_bytes: int | None = None
     losses: dict[str, float] = field(default_factory=dict)
     best_step: int = 0
     best_value: float | None = None
@@ -111,6 +113,7 @@ class Keeping:
             self._checkpoints.tidy()
             remove_tables(self._folder, after=self.progress.epoch)
             self._log = MetricsLog(self.metrics, self._job.phase.name, length or 0)
+        self._peak = DevicePeak(self._prepared.device, self.progress.device_peak_bytes)
         return None
 
     def _clean(self) -> None:
@@ -206,6 +209,7 @@ class Keeping:
         prepared = self._prepared
         prepared.guard.look()
         random = gather_object([random_state()])
+        self.progress.device_peak_bytes = self._peak.read()
         if prepared.is_main:
             assert self._log is not None
             state = {
@@ -261,6 +265,7 @@ class Keeping:
             "losses": progress.losses,
             "seconds": progress.seconds,
             "cpu_seconds": progress.cpu_seconds,
+            "device_peak_bytes": self._peak.read(),
         }
 
     def _finished(self) -> PhaseResult | None:

@@ -55,3 +55,18 @@ def test_cache_validation_and_workers_cross_to_the_device(tmp_path):
     keys = {"validation": held_out, "evaluation_text": toys.text(), "select": {"by": "agreement"}}
     result = train_phase(job(tmp_path, data=toys.ToyData(turns=2), cache={"views": 2}, compute={"workers": 1}, **keys))
     assert 0 <= result.validation["agreement"] <= 1
+
+
+def test_the_record_holds_the_allocators_peak_and_a_resumed_run_the_larger_one(tmp_path):
+    keys = {"compute": {"checkpoint_every": 4, "log_every": 1}}
+    held = torch.zeros(50_000_000, dtype=torch.uint8, device="cuda")
+
+    def stop(step, metrics):
+        if step == 10:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_phase(job(tmp_path, callbacks=Callbacks(step=stop), **keys))
+    del held
+    result = train_phase(job(tmp_path, resume=True, **keys))
+    assert 50_000_000 < result.to_json()["device_peak_bytes"] < 200_000_000
