@@ -133,6 +133,22 @@ def test_two_inputs_keep_their_names_and_order(tmp_path):
     )
 
 
+@pytest.mark.slow
+@needs_compiler
+def test_efficientnet_b3_gives_pytorchs_features(tmp_path):
+    """The network of benchmarks/camera, at a small size: minutes of compilation."""
+    timm, torch = pytest.importorskip("timm"), pytest.importorskip("torch")
+    torch.manual_seed(0)
+    network, piece = settled(timm.create_model("efficientnet_b3", num_classes=0), 64), backend()
+    runner = piece.open(piece.compile(request(network, tmp_path, size=64)).file)
+    for batch in (1, 3):
+        images = pixels(batch, seed=9, size=64)
+        wanted = answer(network, images)
+        assert wanted.shape == (batch, 1536) and np.isfinite(wanted).all()
+        error = np.linalg.norm(runner.run({"image": images}) - wanted, axis=1) / np.linalg.norm(wanted, axis=1)
+        assert error.max() < 1e-4
+
+
 def test_the_compiler_is_the_one_that_torch_takes(monkeypatch):
     monkeypatch.setenv("CXX", os.fspath("/opt/bin/c++-14"))
     assert compiler() == "/opt/bin/c++-14"
