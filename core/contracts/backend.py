@@ -88,7 +88,8 @@ class Backend(Protocol):
     - `compile_onnx`, see `OnnxCompiler`;
     - `open_many`, see `ManyOpener`;
     - `layers`, see `LayerShower`;
-    - `int8_share`, see `WorkCounter`.
+    - `int8_share`, see `WorkCounter`;
+    - `slow_when_rounded`, see `edgefw.contracts.operators.Hampered`.
     """
 
     name: str

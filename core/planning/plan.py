@@ -70,6 +70,8 @@ def _sections(run: PlannedRun) -> dict[str, Any]:
     from edgefw.planning.artefacts import planned_artefacts
     from edgefw.planning.disk import disk_use
     from edgefw.planning.trial import teacher_memory
+    from edgefw.stages.advice import advice
+    from edgefw.training.operators import operators
 
     data = _data(run)
     want = frozenset().union(*(job.want for job in run.jobs))
@@ -78,16 +80,18 @@ def _sections(run: PlannedRun) -> dict[str, Any]:
     artefacts = planned_artefacts(run.pieces, run.jobs[-1].scheme, run.student, run.config.export.heat)
     counts = {"scored": run.splits["train"].visible, "kept": run.kept, "val": run.splits["val"].visible}
     largest = max(phases, key=lambda phase: phase["memory"]["peak"])
+    found = operators(run.student, run.student.spec.input)
     return {
         "data": data,
         "teacher": _teacher(run),
-        "student": _student(run),
+        "student": {**_student(run), "operators": found},
         "curate": _curate(run),
         "phases": phases,
         "export": artefacts,
         "verify": {"split": run.config.verify.split, "samples": _verified(run), "labels": len(run.labels)},
         "memory": {"peak": largest["memory"]["peak"], "where": largest["name"]},
         "disk": disk_use(run.config, run.pieces.teacher.spec, counts, phases, artefacts),
+        "advice": advice(run.pieces, run.student, found, run.jobs[-1].quantizer),
         "warnings": [*_warnings(run), *_unopened(artefacts)],
     }
 

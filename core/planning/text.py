@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from edgefw.reporting.numbers import megabytes
+from edgefw.reporting.part_advice import advice_line
 
 
 def as_text(plan: Mapping[str, Any]) -> str:
@@ -60,6 +61,8 @@ def _models(plan: Mapping[str, Any]) -> Iterator[str]:
     yield f"student: {input['channels']} x {input['size']} x {input['size']} -> {student['width']} numbers{feature_map}"
     yield f"  {_origin(student)}"
     yield f"  head {head['in']} -> {head['out']}, {head['parameters']:,} parameters"
+    if student["operators"]:
+        yield f"  calls {', '.join(f'{count} x {name}' for name, count in student['operators'].items())}"
 
 
 def _origin(model: Mapping[str, Any]) -> str:
@@ -96,6 +99,8 @@ def _totals(plan: Mapping[str, Any]) -> Iterator[str]:
     yield f"\nmemory: about {megabytes(memory['peak'])} at the peak, in phase {memory['where']}"
     parts = ", ".join(f"{name.replace('_', ' ')} {megabytes(size)}" for name, size in disk.items() if name != "total")
     yield f"disk:   about {megabytes(disk['total'])} ({parts})"
+    for row in plan["advice"]:
+        yield f"advice: student: {advice_line(row)}"
     for warning in plan["warnings"]:
         yield f"warning: {warning}"
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from edgefw import __version__
 from edgefw.errors import MissingDependency
 from edgefw.reporting import (
+    part_advice,
     part_choices,
     part_curation,
     part_layers,
@@ -83,6 +84,7 @@ def _content(run: RunData) -> dict[str, Any]:
         "budget": part_models.budget(run),
         "blame": part_layers.blame(run),
         "choices": part_choices.choices(run),
+        "advice": part_advice.advice(run),
         "cost": part_models.cost(run),
         "classes": part_models.classes(run, predicted),
         "confusions": part_models.confusions(run, predicted),

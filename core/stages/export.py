@@ -23,6 +23,7 @@ import numpy as np
 from edgefw.contracts.backend import CompileRequest, OnnxCompiler, absence, float_precision
 from edgefw.contracts.quantizer import TimedQuantizer, fits
 from edgefw.errors import EdgefwError, ExportError, RecipeError
+from edgefw.reporting.part_advice import advice_line
 from edgefw.reporting.part_choices import choice_lines
 from edgefw.run_folder import write_json
 from edgefw.runtime.hashes import sha256_of
@@ -78,6 +79,7 @@ def run(context: StageContext) -> dict[str, Any]:
         "student_sha256": trained.sha256,
         "calibration_samples": len(samples),
         "float_stays": exporter.float_stays,
+        "advice": _advice(context, trained),
     }
     config = context.recipe.config.export
     if config.folded:
@@ -89,6 +91,18 @@ def run(context: StageContext) -> dict[str, Any]:
         if target.backend is context.pieces.backends[0] and len(target.signature.inputs) == 1:
             exporter.export_map(target)
     return {**made, "maps": exporter.maps}
+
+
+def _advice(context: StageContext, trained: Trained) -> list[dict[str, Any]]:
+    """What backends say of the student's operators, told as well; of the student as it starts, which no quantizer has captured."""
+    from edgefw.stages.advice import advice
+    from edgefw.training.operators import operators
+
+    student = context.pieces.student_network()
+    rows = advice(context.pieces, student, operators(student, student.spec.input), trained.quantizer)
+    for row in rows:
+        context.progress.say(f"export: advice: {advice_line(row)}")
+    return rows
 
 
 @dataclass(frozen=True, kw_only=True)

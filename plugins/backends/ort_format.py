@@ -47,6 +47,7 @@ class OrtFormatBackend:
 
     def __init__(self, inner: OnnxRuntimeBackend) -> None:
         self._inner = inner
+        self.slow_when_rounded = inner.slow_when_rounded
 
     def compile(self, request: CompileRequest) -> Artefact:
         """Export and check as ONNX, convert, and compare."""

@@ -36,6 +36,7 @@ import edgefw
 from edgefw.contracts.student import InputSpec, MapSpec, StudentFeatures, StudentSpec
 from edgefw.errors import RecipeError
 from edgefw.plugins.students.swin_attention import open_window_attention
+from edgefw.plugins.students.timm_plain import plain_backbones
 from edgefw.plugins.timm_models import TimmModelConfig, create, licence
 from edgefw.registry.technique import Register
 from edgefw.training.weight_files import locate
@@ -107,6 +108,11 @@ class TimmStudent(nn.Module):
             alike = cells[:, None, None] if self._is_channels_last else cells[:, :, None, None]
         pooled: Tensor = self.backbone.forward_head(alike, pre_logits=True)
         return pooled
+
+    def replacements(self) -> tuple[str, ...]:
+        """Backbones without SiLU, Hardswish, GELU and squeeze-and-excitation, as a recipe names them."""
+        architecture = str(self.backbone.pretrained_cfg.get("architecture") or "")
+        return tuple(f"student.model={name}" for name in plain_backbones(architecture))
 
     def set_gradient_checkpointing(self, enabled: bool) -> None:
         """Trade compute for memory in the backward pass, through timm's own switch.

@@ -174,6 +174,25 @@ def test_the_text_says_the_same(recipe: Path, capsys: pytest.CaptureFixture[str]
         assert fragment in text
 
 
+def test_operators_that_int8_does_badly_are_told_with_what_to_take_instead(recipe: Path, capsys, plan) -> None:
+    found = plan()
+    assert (found["student"]["operators"], found["advice"]) == ({}, [])
+    pytest.importorskip("timm")
+    changes = ["student={name: timm, model: efficientnet_b0, size: 64}", "train.0.batch=2"]
+    found = plan(*changes)
+    assert found["student"]["operators"] == {"SiLU": 33, "squeeze-excite": 16}
+    silu, gate = found["advice"]
+    assert [row["calls"] for row in (silu, gate)] == [33, 16]
+    assert silu["files"] == ["onnxruntime-int8-static"] and silu["instead"] == ["student.model=tf_efficientnet_lite0"]
+    assert run(["check", str(recipe), *changes]) == 0
+    text = capsys.readouterr().out
+    assert "  calls 33 x SiLU, 16 x squeeze-excite\n" in text
+    assert "\nadvice: student: 33 x SiLU stays in float between int8 layers" in text
+    assert "Concerns onnxruntime-int8-static. Without it: student.model=tf_efficientnet_lite0." in text
+    found = plan(*changes, *silu["instead"])
+    assert (found["student"]["operators"], found["advice"]) == ({}, [])
+
+
 def test_nothing_is_left_behind(recipe: Path, plan) -> None:
     before = sorted(path for path in recipe.parent.rglob("*"))
     plan()

@@ -117,3 +117,15 @@ def test_threads_export_again_only_what_was_timed(project, timed, tmp_path) -> N
     assert not exported(timed, TIMED, "compute.threads=1")
     assert exported(timed, TIMED, "compute.threads=2")
     assert not exported(shutil.copytree(project / "run", tmp_path / "run"), "compute.threads=2")
+
+
+def test_export_says_which_operators_int8_does_badly_and_the_report_shows_it(project, tmp_path, result) -> None:
+    pytest.importorskip("timm")
+    assert result(project / "run", "export")["advice"] == []
+    out = tmp_path / "run"
+    again(project, out, "student={name: timm, model: mobilenetv3_small_050, size: 32}", until="export")
+    hard, gate = result(out, "export")["advice"]
+    assert (hard["operator"], gate["operator"]) == ("Hardswish", "squeeze-excite")
+    assert gate["files"] == ["onnxruntime-int8-static"] and gate["instead"] == ["student.model=mobilenetv4_conv_small"]
+    assert command_line(["report", str(out)]) == 0
+    assert "Without it: student.model=mobilenetv4_conv_small." in (out / "report.html").read_text()
