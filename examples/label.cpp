@@ -161,31 +161,71 @@ std::vector<float> unit(const float* values, size_t width) {
     return result;
 }
 
-// The label pack: an embedding to a probability per label, as docs/label-packs.md says it.
-std::vector<double> probabilities(const float* embedding, const Json& pack) {
-    const size_t width = pack.at("width");
-    const bool half = pack.at("dtype") == "float16";
-    const std::vector<uint8_t> bytes = from_base64(pack.at("vectors"));
-    const std::vector<float> seen = unit(embedding, width);
-    std::vector<double> powers;
-    size_t place = 0;
-    for (const Json& label : pack.at("labels")) {
-        double nearest = -1;
-        for (int count = label.at("vectors"); count > 0; --count) {
-            std::vector<float> vector(width);
-            for (float& value : vector) value = number(&bytes[place], half), place += half ? 2 : 4;
-            vector = unit(vector.data(), width);
-            double cosine = 0;
-            for (size_t at = 0; at < width; ++at) cosine += double(seen[at]) * vector[at];
-            nearest = std::max(nearest, cosine);
+class Vectors {  // the rows of labels and negatives, one after the other
+public:
+    explicit Vectors(const Json& pack)
+        : width_(pack.at("width")), dtype_(pack.at("dtype")), bytes_(from_base64(pack.at("vectors"))) {}
+
+    std::vector<float> next() {
+        std::vector<float> row(width_);
+        const size_t scales = (width_ + 63) / 64;  // int8 rows begin with a float16 scale for every 64 numbers
+        for (size_t at = 0; at < width_; ++at) {
+            if (dtype_ == "int8")
+                row[at] = number(&bytes_[place_ + 2 * (at / 64)], true) * float(int8_t(bytes_[place_ + 2 * scales + at]));
+            else
+                row[at] = number(&bytes_[place_ + at * size()], dtype_ == "float16");
         }
-        powers.push_back(double(pack.at("logit_scale")) * nearest / double(label.at("temperature")) + double(label.at("bias")));
+        place_ += dtype_ == "int8" ? 2 * scales + width_ : width_ * size();
+        return unit(row.data(), width_);
     }
-    const double largest = *std::max_element(powers.begin(), powers.end());
+
+private:
+    size_t size() const { return dtype_ == "float16" ? 2 : 4; }
+
+    size_t width_, place_ = 0;
+    std::string dtype_;
+    std::vector<uint8_t> bytes_;
+};
+
+struct Scores {
+    std::vector<double> probabilities;
+    std::vector<bool> beaten;  // by a negative: not said
+};
+
+// The label pack: an embedding to what is said of each label, as docs/label-packs.md says it.
+Scores scores(const float* embedding, const Json& pack) {
+    const size_t width = pack.at("width");
+    const Json& labels = pack.at("labels");
+    const Json negatives = pack.value("negatives", Json::array());
+    const std::vector<float> seen = unit(embedding, width);
+    Vectors vectors(pack);
+    std::vector<double> logits;
+    for (const Json* entries : {&labels, &negatives})
+        for (const Json& entry : *entries) {
+            double nearest = -1;
+            for (int count = entry.at("vectors"); count > 0; --count) {
+                const std::vector<float> vector = vectors.next();
+                double cosine = 0;
+                for (size_t at = 0; at < width; ++at) cosine += double(seen[at]) * vector[at];
+                nearest = std::max(nearest, cosine);
+            }
+            logits.push_back(double(pack.at("logit_scale")) * nearest / double(entry.at("temperature")) + entry.value("bias", 0.0));
+        }
+    Scores result;
+    const double largest = *std::max_element(logits.begin(), logits.end());
     double total = 0;
-    for (double& value : powers) total += value = std::exp(value - largest);
-    for (double& value : powers) value /= total;
-    return powers;
+    for (double logit : logits) total += std::exp(logit - largest);
+    for (size_t at = 0; at < labels.size(); ++at) {
+        bool beaten = false;
+        for (size_t other = 0; other < negatives.size(); ++other) {
+            const Json& of = negatives[other].at("of");
+            const bool rival = of.empty() || std::find(of.begin(), of.end(), labels[at].at("name")) != of.end();
+            beaten = beaten || (rival && logits[labels.size() + other] > logits[at]);
+        }
+        result.probabilities.push_back(std::exp(logits[at] - largest) / total);
+        result.beaten.push_back(beaten);
+    }
+    return result;
 }
 
 Json read_json(const std::string& path) {
@@ -272,10 +312,11 @@ int main(int count, char** words) try {
     for (int number = 2; number < count; ++number) {
         std::vector<float> pixels = prepared(read_ppm(words[number]), entry.steps);
         const std::vector<float> embedding = model.run(pixels, pack.at("width"));
-        const std::vector<double> row = probabilities(embedding.data(), pack);
+        const Scores said_of = scores(embedding.data(), pack);
+        const std::vector<double>& row = said_of.probabilities;
         const size_t best = size_t(std::max_element(row.begin(), row.end()) - row.begin());
         const Json& label = pack.at("labels")[best];
-        const bool said = row[best] >= double(label.at("threshold"));
+        const bool said = row[best] >= double(label.at("threshold")) && !said_of.beaten[best];
         std::printf("%s\t%s%s\t%.3f\n", words[number], said ? "" : "unknown: ", std::string(label.at("name")).c_str(), row[best]);
     }
 } catch (const std::exception& error) {

@@ -37,16 +37,29 @@ def prepared(path: str, steps: list[dict]) -> np.ndarray:
     return values
 
 
-def probabilities(embeddings: np.ndarray, pack: dict) -> np.ndarray:
-    """The label pack: embeddings (N, D) to probabilities (N, K), as docs/label-packs.md says it."""
-    stored = np.frombuffer(base64.b64decode(pack["vectors"]), np.dtype(pack["dtype"]).newbyteorder("<"))
-    vectors = stored.reshape(-1, pack["width"]).astype(np.float32)
-    vectors, embeddings = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (vectors, embeddings))
-    counts, bias, temperature = ([row[key] for row in pack["labels"]] for key in ("vectors", "bias", "temperature"))
-    nearest = np.maximum.reduceat(embeddings @ vectors.T, np.cumsum([0, *counts[:-1]]), axis=1)
-    logits = pack["logit_scale"] * nearest / np.array(temperature) + np.array(bias)
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
+def vectors(pack: dict) -> np.ndarray:
+    """The rows (R, D) of labels and negatives; int8 rows begin with a float16 scale for every 64 numbers."""
+    data, width = base64.b64decode(pack["vectors"]), pack["width"]
+    if pack["dtype"] != "int8":
+        return np.frombuffer(data, np.dtype(pack["dtype"]).newbyteorder("<")).reshape(-1, width).astype(np.float32)
+    table = np.frombuffer(data, np.int8).reshape(-1, 2 * -(-width // 64) + width)
+    scales = np.ascontiguousarray(table[:, :-width]).view("<f2").astype(np.float32)
+    return table[:, -width:] * np.repeat(scales, 64, axis=1)[:, :width]
+
+
+def scores(embedding: np.ndarray, pack: dict) -> tuple[np.ndarray, np.ndarray]:
+    """The label pack: an embedding (1, D) to (K,) probabilities and what negatives beat, as docs/label-packs.md says it."""
+    negatives = pack.get("negatives", [])
+    entries, count = [*pack["labels"], *negatives], len(pack["labels"])
+    rows, image = (table / np.linalg.norm(table, axis=1, keepdims=True) for table in (vectors(pack), embedding))
+    starts = np.cumsum([0, *(entry["vectors"] for entry in entries)][:-1])
+    nearest = np.maximum.reduceat(image @ rows.T, starts, axis=1)[0].astype(np.float64)
+    bias, temperature = (np.array([entry.get(key, 0.0) for entry in entries]) for key in ("bias", "temperature"))
+    logits = pack["logit_scale"] * nearest / temperature + bias
+    powers = np.exp(logits - logits.max())
+    rivals = [[not one["of"] or label["name"] in one["of"] for one in negatives] for label in pack["labels"]]
+    beaten = ((logits[count:] > logits[:count, None]) & np.reshape(rivals, (count, len(negatives))).astype(bool)).any(1)
+    return powers[:count] / powers.sum(), beaten
 
 
 folder, photos = Path(sys.argv[1]), sys.argv[2:]
@@ -61,6 +74,7 @@ options.add_session_config_entry("session.x64quantprecision", "1")  # exact int8
 session = onnxruntime.InferenceSession(str(folder / chosen["file"]), options, providers=["CPUExecutionProvider"])
 for photo in photos:
     image = prepared(photo, sensor["preprocessing"]["steps"])
-    row = probabilities(session.run(None, {next(iter(chosen["inputs"])): image[None]})[0], pack)[0]
+    row, beaten = scores(session.run(None, {next(iter(chosen["inputs"])): image[None]})[0], pack)
     best = pack["labels"][int(row.argmax())]
-    print(f"{photo}\t{'' if row.max() >= best['threshold'] else 'unknown: '}{best['name']}\t{row.max():.3f}")
+    said = row.max() >= best["threshold"] and not beaten[row.argmax()]
+    print(f"{photo}\t{'' if said else 'unknown: '}{best['name']}\t{row.max():.3f}")

@@ -40,15 +40,18 @@ def pictures(tmp_path_factory) -> list[str]:
     return found
 
 
-@pytest.fixture(scope="module", params=["stretch", "crop"])
+@pytest.fixture(scope="module", params=["stretch", "crop", "compact"])
 def bundle(request, tmp_path_factory) -> Path:
-    """The small bundle, with either geometry, float16 vectors where it is cropped, and a threshold that one label misses."""
+    """The small bundle: stretched; cropped, with float16 vectors and a threshold that one label misses; or with a pack of
+    int8 vectors, synonyms and negatives."""
     from small_bundle import change_manifest, write_small_bundle
 
     folder = write_small_bundle(tmp_path_factory.mktemp(request.param) / "bundle")
     if request.param == "crop":
         change_manifest(folder, _crop)
         _as_float16(folder)
+    if request.param == "compact":
+        _as_int8(folder)
     return folder
 
 
@@ -66,6 +69,22 @@ def _as_float16(folder: Path) -> None:
     pack = read_pack(folder / "labels.json")
     labels = [replace(label, threshold=1.0 if label.name == "green" else 0.2, bias=0.1) for label in pack.labels]
     write_pack(replace(pack, labels=labels), folder / "labels.json", "float16")
+    write_sums(folder)
+
+
+def _as_int8(folder: Path) -> None:
+    """A second vector for red, a negative of blue only that is nearer to it than its own vector, and one of all."""
+    from dataclasses import replace
+
+    from edgefw.runtime.label_pack import Negative, read_pack, write_pack
+
+    pack = read_pack(folder / "labels.json")
+    red, green, blue = pack.labels
+    labels = [replace(red, vectors=np.concatenate([green.vectors - red.vectors, red.vectors])), green]
+    labels.append(replace(blue, vectors=blue.vectors + 0.4 * red.vectors, bias=0.05, temperature=1.5))
+    own = Negative(name="blue paper", vectors=blue.vectors, of=("blue",), temperature=1.1)
+    far = Negative(name="nothing", vectors=-green.vectors)
+    write_pack(replace(pack, labels=labels, negatives=[own, far]), folder / "labels.json", "int8")
     write_sums(folder)
 
 
@@ -88,7 +107,7 @@ def test_the_python_example_needs_numpy_pillow_and_onnxruntime_only():
     source = (EXAMPLES / "label.py").read_text().splitlines()
     imported = {line.split()[1].split(".")[0] for line in source if line.startswith(("import ", "from "))}
     assert imported == {"base64", "json", "numpy", "onnxruntime", "pathlib", "PIL", "sys"}
-    assert len([line for line in source if line.strip()]) <= 60
+    assert len([line for line in source if line.strip()]) <= 70
 
 
 def test_the_python_example_names_a_step_that_it_does_not_know(tmp_path, pictures):

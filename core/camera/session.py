@@ -19,6 +19,7 @@ from edgefw.camera.store import FrameStore
 from edgefw.camera.trigger import Decision, Trigger
 from edgefw.errors import BundleError
 from edgefw.runtime.label_pack import LabelPack
+from edgefw.runtime.pack_scores import Scores
 from edgefw.runtime.trigger_rule import Rule
 
 JPEG_QUALITY = 90
@@ -76,13 +77,12 @@ class Session:
 
     def look(self, frame: Frame, embedding: np.ndarray) -> dict[str, Any]:
         """What is said about a frame, as a JSON object."""
-        cosines = self._pack.cosines(embedding[None])[0]
-        probabilities = self._pack.probabilities(embedding[None])[0]
-        record = {**_place(frame), **self._said(cosines, probabilities)}
+        scores = self._pack.scores(embedding[None])
+        record = {**_place(frame), **self._said(scores)}
         if self._trigger is not None:
             self._count_stored(self._trigger, frame)
-            scores = cosines if self._trigger.rule.score == "cosine" else probabilities
-            decision = self._trigger.look(frame.seconds, scores)
+            asked = scores.cosines[0] if self._trigger.rule.score == "cosine" else scores.probabilities[0]
+            decision = self._trigger.look(frame.seconds, np.where(scores.beaten[0], np.nan, asked))
             record |= self._kept(frame, decision, record)
         return record
 
@@ -95,10 +95,10 @@ class Session:
         for moment, holding in self._store.kept(frame.time - timedelta(hours=trigger.rule.quota_hours)):
             trigger.count((moment - began).total_seconds(), holding)
 
-    def _said(self, cosines: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
+    def _said(self, given: Scores) -> dict[str, Any]:
+        cosines, probabilities = given.cosines[0], given.probabilities[0]
         order = np.argsort(-np.nan_to_num(probabilities, nan=-1.0), kind="stable")[: self._scores]
-        best, names = int(order[0]), self._pack.names
-        said = names[best] if probabilities[best] >= self._pack.labels[best].threshold else None
+        names, said = self._pack.names, self._pack.said(probabilities, given.beaten[0])
         self.labels[said or "unknown"] += 1
         scores = [
             {"label": names[at], "score": _number(probabilities[at]), "cosine": _number(cosines[at])}

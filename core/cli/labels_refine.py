@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.option("--each", type=click.IntRange(min=1), help="Examples of each label at most; default: all.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Draws the examples and folds.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Where the refined pack is written.")
-@click.option("--dtype", type=click.Choice(["float16", "float32"]), default="float16", show_default=True,
+@click.option("--dtype", type=click.Choice(["int8", "float16", "float32"]), default="int8", show_default=True,
               help="Storage type of the vectors.")  # fmt: skip
 @click.option("--artefact", help="Compiled file to run; default: the best on the machine that verified.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -80,7 +80,7 @@ def refine(
 @click.option("--precision", type=FiniteRange(0, 1), help="Share of what is said that must be right.")
 @click.option("--recall", type=FiniteRange(0, 1), help="Share of a label's images of which it must be said.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Where the pack is written.")
-@click.option("--dtype", type=click.Choice(["float16", "float32"]), default="float16", show_default=True,
+@click.option("--dtype", type=click.Choice(["int8", "float16", "float32"]), default="int8", show_default=True,
               help="Storage type of the vectors.")  # fmt: skip
 @click.option("--artefact", help="Compiled file to run; default: the best on the machine that verified.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -114,7 +114,7 @@ def thresholds(
     stored = LabelPack.from_json(read.to_json(dtype), str(out))  # type: ignore[arg-type]
     found = choose(
         stored,
-        stored.probabilities(examples.embeddings.astype("float32")),
+        stored.scores(examples.embeddings.astype("float32")),
         examples.labels,
         "recall" if precision is None else "precision",
         recall if precision is None else precision,  # type: ignore[arg-type]

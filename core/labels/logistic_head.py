@@ -12,7 +12,7 @@ a few images often know less than the text.
 Sources: texts as further training samples of a linear classifier on images, Lin et al. 2023, Multimodality Helps
 Unimodality, arXiv:2301.06267, section 3; the mean of a zero-shot head and a fitted one, Wortsman et al. 2022 (WiSE-FT),
 arXiv:2109.01903, section 3, whose a is 0.5. Differs: texts are moved by g, among the images; only the head is fitted. A label
-without an example is refused: beside images of the others, one text hardly ever wins. Cosines to r_k are no likeness to a
+without an example is refused: beside images of the others, one text hardly ever wins; so are negatives, which are texts alone. Cosines to r_k are no likeness to a
 text: a trigger of such a pack compares probabilities.
 """
 
@@ -68,9 +68,15 @@ def refine(pack: LabelPack, examples: Examples, seed: int = 0) -> Head:
         seed: of the folds.
 
     Raises:
-        DataError: if a label has no example: its text alone, among many images, would never be said.
+        DataError: if a label has no example: its text alone, among many images, would never be said; or if the pack
+            has negatives, whose logits do not compare with those of a fitted head.
         ModuleNotFoundError: without scikit-learn.
     """
+    if pack.negatives:
+        raise DataError(
+            f"the pack has negatives ('{pack.negatives[0].name}'), and a logistic head knows no texts beside images: take "
+            "--by prototype, or build the pack without negatives."
+        )
     check_labels(pack, examples)
     missing = [name for at, name in enumerate(pack.names) if at not in examples.labels]
     if missing:

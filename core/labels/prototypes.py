@@ -6,7 +6,8 @@
 x are unit embeddings of examples, t_k the unit mean of the label's vectors. `weight`, infinity (the pack as it was)
 among its values, and one factor on all temperatures are those of the smallest log loss when every example is left
 out in turn: its label then has one example less, or only its text. A label without examples keeps its vectors, and
-because g is taken off it can still win. NumPy alone; the encoder stays as it is.
+because g is taken off it can still win; so can a negative, which keeps its vectors too. Synonyms of a label with
+examples become one vector. NumPy alone; the encoder stays as it is.
 
 Sources: a class as the mean of its embeddings, Snell et al. 2017, Prototypical Networks, arXiv:1703.05175, section 2;
 the constant g between images and texts, Liang et al. 2022, Mind the Gap, arXiv:2203.02053, section 4; one temperature,
@@ -57,7 +58,7 @@ def refine(pack: LabelPack, examples: Examples) -> Refined:
         DataError: if fewer than two labels have examples: what tells them apart is then unknown.
     """
     check_labels(pack, examples)
-    texts, given = text_vectors(pack), pack.cosines(examples.embeddings.astype(np.float32)).astype(np.float64)
+    texts, given = text_vectors(pack), pack.all_cosines(examples.embeddings.astype(np.float32)).astype(np.float64)
     before = judged(pack, given, 1.0, examples.labels)
     best = (np.inf, 1.0, *before)
     for weight in WEIGHTS:
@@ -68,7 +69,8 @@ def refine(pack: LabelPack, examples: Examples) -> Refined:
                 best = (weight, factor, top1, loss)
     weight, factor, top1, loss = best
     labels = list(_labels(pack, moved(texts, examples.embeddings, examples.labels, weight), examples, weight, factor))
-    return Refined(pack=replace(pack, labels=labels), weight=weight, factor=factor, before=before, after=(top1, loss))
+    refined = replace(pack, labels=labels, negatives=with_factor(pack, factor).negatives)
+    return Refined(pack=refined, weight=weight, factor=factor, before=before, after=(top1, loss))
 
 
 def check_labels(pack: LabelPack, examples: Examples) -> None:
@@ -118,11 +120,11 @@ def moved(texts: np.ndarray, embeddings: np.ndarray, labels: np.ndarray, weight:
 
 
 def left_out_cosines(texts: np.ndarray, given: np.ndarray, examples: Examples, weight: float) -> np.ndarray:
-    """(N, K) cosines of every example to vectors that were made without it.
+    """(N, K + M) cosines of every example to labels' vectors that were made without it, and to the negatives.
 
     Args:
         texts: as of `text_vectors`.
-        given: (N, K) cosines to the pack as it is, which labels without examples keep.
+        given: (N, K + M) cosines to the pack as it is, which negatives and labels without examples keep.
         examples: all of them.
         weight: examples that a text counts as.
     """
@@ -139,21 +141,21 @@ def left_out_cosines(texts: np.ndarray, given: np.ndarray, examples: Examples, w
 
 def as_it_was(pack: LabelPack, examples: Examples) -> tuple[float, float, float]:
     """The factor on a pack's temperatures with the smallest log loss of examples, its vectors untouched; (factor, top-1, log loss)."""
-    given = pack.cosines(examples.embeddings.astype(np.float32)).astype(np.float64)
+    given = pack.all_cosines(examples.embeddings.astype(np.float32)).astype(np.float64)
     found = [(factor, *judged(pack, given, factor, examples.labels)) for factor in FACTORS]
     return min(found, key=lambda one: one[2])
 
 
 def with_factor(pack: LabelPack, factor: float) -> LabelPack:
     """The pack with all temperatures times a factor."""
-    return replace(pack, labels=[replace(label, temperature=factor * label.temperature) for label in pack.labels])
+    labels = [replace(label, temperature=factor * label.temperature) for label in pack.labels]
+    negatives = [replace(one, temperature=factor * one.temperature) for one in pack.negatives]
+    return replace(pack, labels=labels, negatives=negatives)
 
 
 def judged(pack: LabelPack, cosines: np.ndarray, factor: float, labels: np.ndarray) -> tuple[float, float]:
-    """(top-1, log loss) of scores that were turned into probabilities as the pack does."""
-    temperature = factor * np.array([label.temperature for label in pack.labels])
-    bias = np.array([label.bias for label in pack.labels])
-    probabilities = softmax(pack.logit_scale * cosines / temperature + bias)
+    """(top-1, log loss) of cosines (N, K + M), turned into probabilities as the pack does, temperatures times a factor."""
+    probabilities = softmax(with_factor(pack, factor).logits(cosines))[:, : len(pack.labels)]
     right = probabilities[np.arange(len(labels)), labels]
     return float((probabilities.argmax(axis=1) == labels).mean()), float(-np.log(np.maximum(right, 1e-300)).mean())
 

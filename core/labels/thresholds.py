@@ -1,7 +1,7 @@
 """Per label, the threshold that reaches a wanted precision or recall on validation images.
 
-A label is said of an image if it is the best one and its probability reaches the threshold. Of the images that label k is
-the best of, the surest j are taken:
+A label is said of an image if it is the best one, no negative beats it, and its probability reaches the threshold. Of the
+images that label k is the best of, unbeaten, the surest j are taken:
 
     precision_j = right among the j / j              recall_j = right among the j / all images of label k
 
@@ -18,6 +18,7 @@ from typing import Literal
 import numpy as np
 
 from edgefw.runtime.label_pack import LabelPack
+from edgefw.runtime.pack_scores import Scores
 
 Aim = Literal["precision", "recall"]
 
@@ -43,20 +44,20 @@ class Threshold:
     met: bool
 
 
-def choose(pack: LabelPack, probabilities: np.ndarray, labels: np.ndarray, aim: Aim, wanted: float) -> list[Threshold]:
+def choose(pack: LabelPack, scores: Scores, labels: np.ndarray, aim: Aim, wanted: float) -> list[Threshold]:
     """A threshold for each label of the pack.
 
     Args:
         pack: in whose order the columns stand.
-        probabilities: (N, K).
+        scores: of the images by that pack.
         labels: (N,) int; -1 for an image of no label.
         aim: what must be reached.
         wanted: 0..1.
     """
-    best = probabilities.argmax(axis=1)
+    probabilities, best = scores.probabilities, scores.probabilities.argmax(axis=1)
     found = []
     for at, label in enumerate(pack.labels):
-        said, n = best == at, int((labels == at).sum())
+        said, n = (best == at) & ~scores.beaten[:, at], int((labels == at).sum())
         if not n:
             found.append(
                 Threshold(label=label.name, value=label.threshold, n=0, precision=None, recall=None, met=False)

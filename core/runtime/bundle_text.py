@@ -81,6 +81,7 @@ def _labels(bundle: Bundle) -> dict[str, Any] | None:
         "logit_scale": pack.logit_scale,
         "width": pack.width,
         "sha256": pack.sha256,
+        **({"negatives": [negative.name for negative in pack.negatives]} if pack.negatives else {}),
         "thresholds": {label.name: label.threshold for label in pack.labels if label.threshold > 0},
     }
 

@@ -2,55 +2,38 @@
 
     logit_k = s * max_j cos(e, v_kj) / temperature_k + bias_k        p = softmax(logit)
 
-over the labels k of the pack, each with one vector v_kj or several; s is the teacher's logit scale. A label is said
-only where its p reaches its threshold. A pack fits one encoder, whose hash it carries: vectors of another embedding
+over the labels and the negatives k of the pack, each with one vector v_kj or several; s is the teacher's logit scale.
+The label of the largest p is said where its p reaches its threshold and none of its negatives has a larger logit; a
+negative is never said. A pack fits one encoder, whose hash it carries: vectors of another embedding
 space would give answers, and wrong ones. New labels reach a device as a new pack; the encoder stays.
 It knows numbers and names; how text becomes vectors, it does not know. It never imports torch.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from edgefw.errors import BundleError
-from edgefw.runtime.pack_document import PackDocument, parse_document
+from edgefw.runtime.pack_document import COMPACT, PackDocument, parse_document
+from edgefw.runtime.pack_labels import Label, Negative, check_entries
+from edgefw.runtime.pack_scores import Scores
+from edgefw.runtime.pack_vectors import Dtype, decoded, encoded
 from edgefw.runtime.trigger_rule import Rule, check_names, parse_rule
 
-FORMAT = 2
-"""Format 1 has no trigger; a pack without one is still written as format 1, which older readers know."""
-READABLE = (1, FORMAT)
+__all__ = ["Dtype", "Label", "LabelPack", "Negative", "no_constant", "read_pack", "write_pack"]
+
+WITH_TRIGGER = 2
+READABLE = (1, WITH_TRIGGER, COMPACT)
+"""Format 2 brought the trigger, 3 negatives and int8 vectors; a pack is written as the oldest that can hold it."""
 LARGEST = 256 * 2**20
 """A file beyond so many bytes is no label pack."""
-
-Dtype = Literal["float16", "float32"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Label:
-    """One label.
-
-    Attributes:
-        name: what is printed.
-        vectors: (n, D) float32, n of at least 1; normalised when the pack is made.
-        bias: added to the logit.
-        threshold: smallest probability at which the label is said, 0..1.
-        temperature: divides the scaled cosine, > 0.
-    """
-
-    name: str
-    vectors: np.ndarray
-    bias: float = 0.0
-    threshold: float = 0.0
-    temperature: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +47,7 @@ class LabelPack:
         templates: prompts that the vectors were made with, for the record.
         teacher: fingerprint of the teacher whose text tower made the vectors.
         trigger: which frames a camera keeps, or None; its labels stand in the pack.
+        negatives: what competes with the labels and is never said.
 
     Raises:
         BundleError: if labels are missing, repeated or do not fit together.
@@ -75,18 +59,24 @@ class LabelPack:
     templates: Sequence[str] = ()
     teacher: str = ""
     trigger: Rule | None = None
+    negatives: Sequence[Negative] = ()
     _matrix: np.ndarray = field(init=False, repr=False)
     _starts: np.ndarray = field(init=False, repr=False)
+    _rivals: np.ndarray = field(init=False, repr=False)
     _read_as: str = field(init=False, repr=False, default="")
 
     def __post_init__(self) -> None:
-        _check(self.labels, self.logit_scale)
+        if not (np.isfinite(self.logit_scale) and self.logit_scale > 0):
+            raise BundleError(f"logit_scale must be above 0, got {self.logit_scale}.")
+        check_entries(self.labels, self.negatives)
         if self.trigger is not None:
             check_names(self.trigger, self.names, "label pack")
-        rows = np.concatenate([label.vectors for label in self.labels]).astype(np.float64)
-        counts = [len(label.vectors) for label in self.labels]
+        entries = (*self.labels, *self.negatives)
+        rows = np.concatenate([entry.vectors for entry in entries]).astype(np.float64)
+        counts = [len(entry.vectors) for entry in entries]
         object.__setattr__(self, "_matrix", (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32))
         object.__setattr__(self, "_starts", np.cumsum([0, *counts[:-1]]))
+        object.__setattr__(self, "_rivals", _rivals(self.labels, self.negatives))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -114,6 +104,14 @@ class LabelPack:
         Raises:
             BundleError: if the embeddings are of another width.
         """
+        return self.all_cosines(embeddings)[:, : len(self.labels)]
+
+    def all_cosines(self, embeddings: np.ndarray) -> np.ndarray:
+        """The same with the M negatives behind the labels, (N, K + M) float32.
+
+        Raises:
+            BundleError: if the embeddings are of another width.
+        """
         if embeddings.ndim != 2 or embeddings.shape[1] != self.width:
             raise BundleError(f"embeddings are {embeddings.shape[1:]} wide, the label pack {self.width}.")
         length = np.linalg.norm(embeddings, axis=1, keepdims=True)
@@ -122,41 +120,65 @@ class LabelPack:
         return nearest
 
     def probabilities(self, embeddings: np.ndarray) -> np.ndarray:
-        """Probability of each label, (N, K) float64, rows summing to 1; NaN rows where an embedding is not finite."""
-        temperature = np.array([label.temperature for label in self.labels])
-        bias = np.array([label.bias for label in self.labels])
-        logits = self.logit_scale * self.cosines(embeddings).astype(np.float64) / temperature + bias  # (N, K)
+        """Probability of each label, (N, K) float64; NaN rows where an embedding is not finite.
+
+        Rows sum to 1, negatives taken in.
+        """
+        return self.scores(embeddings).probabilities
+
+    def scores(self, embeddings: np.ndarray) -> Scores:
+        """All that is said about embeddings (N, D) of any length.
+
+        Raises:
+            BundleError: if the embeddings are of another width.
+        """
+        cosines, count = self.all_cosines(embeddings), len(self.labels)
+        logits = self.logits(cosines)
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-        result: np.ndarray = powers / powers.sum(axis=1, keepdims=True)
+        shares = powers / powers.sum(axis=1, keepdims=True)
+        larger = logits[:, None, count:] > logits[:, :count, None]  # (N, K, M)
+        return Scores(
+            cosines=cosines[:, :count],
+            probabilities=shares[:, :count],
+            beaten=(larger & self._rivals).any(axis=2),
+        )
+
+    def logits(self, cosines: np.ndarray) -> np.ndarray:
+        """(N, K + M) float64 of the cosines of labels and negatives."""
+        temperature = np.array([entry.temperature for entry in (*self.labels, *self.negatives)])
+        bias = np.array([*(label.bias for label in self.labels), *(0.0 for _ in self.negatives)])
+        result: np.ndarray = self.logit_scale * cosines.astype(np.float64) / temperature + bias
         return result
 
+    def said(self, probabilities: np.ndarray, beaten: np.ndarray) -> str | None:
+        """The label that is said of one image, or None, from its probabilities (K,) and what negatives beat (K,)."""
+        best = int(probabilities.argmax())
+        label = self.labels[best]
+        return label.name if probabilities[best] >= label.threshold and not beaten[best] else None
+
     def to_json(self, dtype: Dtype = "float16") -> dict[str, Any]:
-        """Plain JSON values. "float16" halves the file; a cosine moves by about 1e-4."""
-        stored = self._matrix.astype(np.dtype(dtype).newbyteorder("<"))
-        rows = [
-            {
-                "name": label.name,
-                "vectors": len(label.vectors),
-                "bias": label.bias,
-                "threshold": label.threshold,
-                "temperature": label.temperature,
-            }
-            for label in self.labels
-        ]
+        """Plain JSON values. A cosine moves by about 1e-4 with "float16", and by about 5e-4 with "int8"."""
         document = {
-            "format": 1 if self.trigger is None else FORMAT,
+            "format": self._format(dtype),
             "encoder": self.encoder,
             "teacher": self.teacher,
             "templates": list(self.templates),
             "logit_scale": self.logit_scale,
             "width": self.width,
             "dtype": dtype,
-            "labels": rows,
-            "vectors": base64.b64encode(stored.tobytes()).decode(),
+            "labels": [_label_row(label) for label in self.labels],
+            "vectors": encoded(self._matrix, dtype),
         }
+        if self.negatives:
+            document["negatives"] = [_negative_row(negative) for negative in self.negatives]
         if self.trigger is not None:
             document["trigger"] = self.trigger.model_dump(mode="json", exclude_defaults=True)
         return {**document, "sha256": _digest(document)}
+
+    def _format(self, dtype: Dtype) -> int:
+        if self.negatives or dtype == "int8":
+            return COMPACT
+        return 1 if self.trigger is None else WITH_TRIGGER
 
     @classmethod
     def from_json(cls, document: Any, where: str) -> LabelPack:
@@ -173,8 +195,10 @@ class LabelPack:
         if _digest({key: value for key, value in document.items() if key != "sha256"}) != pack.sha256:
             raise BundleError(f"{where}: the label pack is damaged (its hash differs). Copy it again.")
         try:
+            labels, negatives = _entries(pack)
             read = cls(
-                labels=_labels(pack, where),
+                labels=labels,
+                negatives=negatives,
                 logit_scale=pack.logit_scale,
                 encoder=pack.encoder,
                 templates=tuple(pack.templates),
@@ -228,57 +252,38 @@ def no_constant(name: str) -> float:
     raise ValueError(f"{name} is no JSON number")
 
 
-def _labels(pack: PackDocument, where: str) -> list[Label]:
-    try:
-        data = base64.b64decode(pack.vectors, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise BundleError(f"the vectors are not base64 ({error}).") from error
-    dtype = np.dtype(pack.dtype).newbyteorder("<")
-    rows = sum(label.vectors for label in pack.labels)
-    if len(data) != rows * pack.width * dtype.itemsize:
-        raise BundleError(f"{len(data)} bytes of vectors do not make {rows} rows of {pack.width} {pack.dtype}.")
-    matrix = np.frombuffer(data, dtype).reshape(rows, pack.width).astype(np.float32)
-    ends = np.cumsum([label.vectors for label in pack.labels])
-    return [
-        Label(
-            name=label.name,
-            vectors=vectors,
-            bias=label.bias,
-            threshold=label.threshold,
-            temperature=label.temperature,
-        )
-        for label, vectors in zip(pack.labels, np.split(matrix, ends[:-1]))
-    ]
+def _rivals(labels: Sequence[Label], negatives: Sequence[Negative]) -> np.ndarray:
+    """(K, M) bool: does the negative go for the label?"""
+    rows = [[not one.of or label.name in one.of for one in negatives] for label in labels]
+    return np.array(rows, bool).reshape(len(labels), len(negatives))
 
 
-def _check(labels: Sequence[Label], logit_scale: float) -> None:
-    if not labels:
-        raise BundleError("a label pack needs at least one label.")
-    if not (np.isfinite(logit_scale) and logit_scale > 0):
-        raise BundleError(f"logit_scale must be above 0, got {logit_scale}.")
-    seen: set[str] = set()
-    widths = {label.vectors.shape[1:] for label in labels}
-    if len(widths) != 1 or len(next(iter(widths))) != 1 or next(iter(widths)) == (0,):
-        raise BundleError(f"vectors of a label pack must be (n, D) of one width, got {sorted(widths)}.")
-    for label in labels:
-        _check_label(label)
-        if label.name in seen:
-            raise BundleError(f"label '{label.name}' stands in the pack twice.")
-        seen.add(label.name)
+def _label_row(label: Label) -> dict[str, Any]:
+    return {
+        "name": label.name,
+        "vectors": len(label.vectors),
+        "bias": label.bias,
+        "threshold": label.threshold,
+        "temperature": label.temperature,
+    }
 
 
-def _check_label(label: Label) -> None:
-    lengths = np.linalg.norm(np.asarray(label.vectors, np.float64), axis=1)
-    if not label.name.strip():
-        raise BundleError("a label without a name.")
-    if not len(lengths) or not np.isfinite(lengths).all() or (lengths == 0).any():
-        raise BundleError(f"label '{label.name}': needs vectors that are finite and not zero.")
-    if not 0.0 <= label.threshold <= 1.0:
-        raise BundleError(f"label '{label.name}': threshold must be 0..1, got {label.threshold}.")
-    if not (np.isfinite(label.temperature) and label.temperature > 0):
-        raise BundleError(f"label '{label.name}': temperature must be above 0, got {label.temperature}.")
-    if not np.isfinite(label.bias):
-        raise BundleError(f"label '{label.name}': bias must be finite, got {label.bias}.")
+def _negative_row(negative: Negative) -> dict[str, Any]:
+    return {
+        "name": negative.name,
+        "vectors": len(negative.vectors),
+        "of": list(negative.of),
+        "temperature": negative.temperature,
+    }
+
+
+def _entries(pack: PackDocument) -> tuple[list[Label], list[Negative]]:
+    counts = [row.vectors for row in (*pack.labels, *pack.negatives)]
+    matrix = decoded(pack.vectors, sum(counts), pack.width, pack.dtype)
+    tables = np.split(matrix, np.cumsum(counts)[:-1])
+    labels = [Label(**{**dict(row), "vectors": table}) for row, table in zip(pack.labels, tables)]
+    left = tables[len(labels) :]
+    return labels, [Negative(**{**dict(row), "vectors": table}) for row, table in zip(pack.negatives, left)]
 
 
 def _digest(document: Mapping[str, Any]) -> str:

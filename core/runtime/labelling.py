@@ -36,7 +36,7 @@ class Labelled:
     Attributes:
         path: the image file; of a scene, that of its first sensor.
         ranking: (label, probability) of the best labels, the best first.
-        label: the best label, or None where its probability is below its threshold.
+        label: the best label, or None where its probability is below its threshold, or a negative beats it.
         modality: what the answer is about ("rgb", "rgb+depth"), where sources were named by their sensor; else None.
         files: sensor -> file, where sources were named.
     """
@@ -161,18 +161,17 @@ def label_images(
 def _labelled(
     encoder: Encoder, pack: LabelPack, held: Sequence[tuple[Path, np.ndarray]], top: int
 ) -> Iterator[Labelled]:
-    probabilities = pack.probabilities(encoder.embed([image for _, image in held]))
-    for (path, _), row in zip(held, probabilities):
+    scores = pack.scores(encoder.embed([image for _, image in held]))
+    for (path, _), row, beaten in zip(held, scores.probabilities, scores.beaten):
         if not np.isfinite(row).all():
             raise DataError(
                 f"{path}: the artefact gave numbers that are not finite. Run `edgefw verify` on the bundle."
             )
-        yield decide(path, row, pack, top)
+        yield decide(path, row, beaten, pack, top)
 
 
-def decide(path: Path, probabilities: np.ndarray, pack: LabelPack, top: int) -> Labelled:
-    """The best labels of one image from its probabilities (K,)."""
+def decide(path: Path, probabilities: np.ndarray, beaten: np.ndarray, pack: LabelPack, top: int) -> Labelled:
+    """The best labels of one image from its probabilities (K,) and what negatives beat (K,)."""
     best = np.argsort(-probabilities, kind="stable")[: max(1, top)]
     ranking = [(pack.labels[index].name, float(probabilities[index])) for index in best]
-    said = probabilities[best[0]] >= pack.labels[int(best[0])].threshold
-    return Labelled(path=path, ranking=ranking, label=ranking[0][0] if said else None)
+    return Labelled(path=path, ranking=ranking, label=pack.said(probabilities, beaten))

@@ -12,6 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgefw.errors import BundleError
 
+COMPACT = 3
+"""The format that brought negatives and int8 vectors."""
+
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -29,6 +32,15 @@ class LabelRow(_Part):
     temperature: float = Field(gt=0.0)
 
 
+class NegativeRow(_Part):
+    """One negative without its vectors; `of` names its labels, and is empty for all."""
+
+    name: str = Field(min_length=1)
+    vectors: int = Field(ge=1)
+    of: list[str]
+    temperature: float = Field(gt=0.0)
+
+
 class PackDocument(_Part):
     """A label pack as it stands in the file."""
 
@@ -38,8 +50,9 @@ class PackDocument(_Part):
     templates: list[str]
     logit_scale: float = Field(gt=0.0)
     width: int = Field(ge=1, le=65_536)
-    dtype: Literal["float16", "float32"]
+    dtype: Literal["int8", "float16", "float32"]
     labels: list[LabelRow] = Field(min_length=1)
+    negatives: list[NegativeRow] = []
     vectors: str
     trigger: dict[str, Any] | None = None
     sha256: Sha256
@@ -54,12 +67,16 @@ def parse_document(document: Any, where: str, known: Sequence[int]) -> PackDocum
     if not isinstance(document, dict) or "labels" not in document:
         raise BundleError(f"{where}: no label pack. Make one with `edgefw labels build`.")
     if document.get("format") not in known:
-        formats = " and ".join(map(str, known))
+        formats = f"{', '.join(map(str, known[:-1]))} and {known[-1]}"
         raise BundleError(f"{where}: label pack format {document.get('format')!r}; this edgefw reads {formats}.")
     try:
-        return PackDocument.model_validate(document)
+        pack = PackDocument.model_validate(document)
     except ValidationError as error:
         raise BundleError(f"{where}: {first_problem(error)}") from error
+    if pack.format < COMPACT and (pack.negatives or pack.dtype == "int8"):
+        what = "negatives" if pack.negatives else "int8 vectors"
+        raise BundleError(f"{where}: a label pack of format {pack.format} has no {what}. Build it anew.")
+    return pack
 
 
 def first_problem(error: ValidationError) -> str:

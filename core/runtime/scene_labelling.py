@@ -211,11 +211,11 @@ def _row(role: str, names: Sequence[str], scene: Scene, images: Mapping[str, np.
 
 
 def _labelled(encoder: SceneEncoder, pack: LabelPack, rows: Sequence[_Row], top: int) -> Iterator[Labelled]:
-    probabilities = pack.probabilities(encoder.embed([row.images for row in rows]))
-    for row, own in zip(rows, probabilities):
+    scores = pack.scores(encoder.embed([row.images for row in rows]))
+    for row, own, beaten in zip(rows, scores.probabilities, scores.beaten):
         path = next(iter(row.files.values()))
         if not np.isfinite(own).all():
             raise DataError(
                 f"{path}: the artefact gave numbers that are not finite. Run `edgefw verify` on the bundle."
             )
-        yield replace(decide(path, own, pack, top), modality=row.role, files=row.files)
+        yield replace(decide(path, own, beaten, pack, top), modality=row.role, files=row.files)

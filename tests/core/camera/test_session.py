@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from edgefw.camera.frames import Frame
 from edgefw.camera.session import Session, own_rule
 from edgefw.camera.store import FrameStore, read_lines
 from edgefw.errors import BundleError
-from edgefw.runtime.label_pack import Label, LabelPack, read_pack, write_pack
+from edgefw.runtime.label_pack import Label, LabelPack, Negative, read_pack, write_pack
 from edgefw.runtime.trigger_rule import Rule
 
 NOON = datetime(2026, 5, 1, 12, 0, 0, tzinfo=UTC)
@@ -95,3 +96,18 @@ def test_a_stored_line_holds_the_hash_of_the_file_in_use(tmp_path: Path, dtype):
 
 def test_so_many_labels_stand_in_a_record_as_were_asked_for():
     assert len(Session(pack(), None, None, scores=1).look(frame(0), RED)["labels"]) == 1
+
+
+@pytest.mark.parametrize("score", ["cosine", "probability"])
+def test_a_frame_more_like_a_negative_keeps_nothing(tmp_path: Path, score: str):
+    wanted = pack(any=["red"], begin=0.01, score=score)
+    road = Negative(name="road", vectors=(RED + BLUE)[None])
+    session = Session(replace(wanted, negatives=[road]), None, FrameStore(tmp_path))
+    half = (RED + 0.9 * BLUE).astype(np.float32)
+    told = [session.look(frame(0), RED), session.look(frame(1), half)]
+    assert [(one["label"], one["trigger"], one["holding"]) for one in told] == [
+        ("red", "kept", ["red"]),
+        (None, "quiet", []),
+    ]
+    assert {entry["label"] for one in told for entry in one["labels"]} == {"red", "blue"}
+    assert Session(wanted, None, None).look(frame(0), half)["label"] == "red"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from edgefw.errors import DataError
 from edgefw.labels import logistic_head, prototypes
 from edgefw.labels.examples import Examples
-from edgefw.runtime.label_pack import Label, LabelPack
+from edgefw.runtime.label_pack import Label, LabelPack, Negative
 
 WIDTH, SCALE = 12, 15.0
 
@@ -166,3 +167,25 @@ def test_few_examples_of_many_labels_are_no_cause_for_a_warning():
     texts = np.eye(24)
     weights, bias = logistic_head.fit(texts, texts[:3], np.arange(3), strength=1.0)
     assert weights.shape == (24, 24) and bias.shape == (24,)
+
+
+def test_negatives_keep_their_vectors_and_count_in_the_log_loss():
+    pack, examples = scene()
+    texts = [label.vectors[0] for label in pack.labels]
+    negative = Negative(name="none of them", vectors=(texts[0] - texts[1])[None])
+    given = replace(pack, negatives=[negative])
+    refined = prototypes.refine(given, examples)
+    np.testing.assert_array_equal(refined.pack.negatives[0].vectors, negative.vectors)
+    assert refined.pack.negatives[0].temperature == pytest.approx(refined.factor)
+    rows = np.log(given.probabilities(examples.embeddings.astype(np.float32)))[
+        np.arange(len(examples.labels)), examples.labels
+    ]
+    assert refined.before[1] == pytest.approx(-rows.mean(), rel=1e-5)
+    assert refined.before[1] > prototypes.refine(pack, examples).before[1]
+
+
+def test_a_logistic_head_refuses_negatives():
+    pack, examples = scene()
+    negative = Negative(name="nothing", vectors=pack.labels[0].vectors)
+    with pytest.raises(DataError, match="the pack has negatives \\('nothing'\\).*--by prototype"):
+        logistic_head.refine(replace(pack, negatives=[negative]), examples)

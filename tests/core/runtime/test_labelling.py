@@ -117,9 +117,11 @@ def test_a_label_below_its_threshold_is_not_said(opened):
     vectors = np.eye(3, dtype=np.float32)
     labels = [Label(name=name, vectors=vectors[[i]], threshold=0.5) for i, name in enumerate("abc")]
     pack = LabelPack(labels=labels, logit_scale=1.0, encoder="e" * 64)
-    assert decide("x", np.array([0.4, 0.3, 0.3]), pack, 1).label is None
-    assert decide("x", np.array([0.4, 0.3, 0.3]), pack, 1).to_json()["score"] == 0.4
-    assert decide("x", np.array([0.2, 0.5, 0.3]), pack, 2).label == "b"
+    unbeaten = np.zeros(3, bool)
+    assert decide("x", np.array([0.4, 0.3, 0.3]), unbeaten, pack, 1).label is None
+    assert decide("x", np.array([0.4, 0.3, 0.3]), unbeaten, pack, 1).to_json()["score"] == 0.4
+    assert decide("x", np.array([0.2, 0.5, 0.3]), unbeaten, pack, 2).label == "b"
+    assert decide("x", np.array([0.2, 0.5, 0.3]), np.array([False, True, False]), pack, 2).label is None
 
 
 def test_memory_does_not_grow_with_the_number_of_images(opened, pictures):
