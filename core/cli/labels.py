@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgefw.cli.finite import FiniteRange
 from edgefw.cli.labels_refine import refine, thresholds
+
+if TYPE_CHECKING:
+    from edgefw.labels.prompt_list import PromptList
 
 
 @click.group()
@@ -21,41 +24,71 @@ def command() -> None:
 @command.command("build")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--labels", help='Label names, "a cat,a dog".')
-@click.option("--file", type=click.Path(path_type=Path), help="Text file with one label name a line.")
-@click.option("--template", "templates", multiple=True, help="Prompt with {}; repeat it to average several.")
 @click.option(
-    "--threshold", type=FiniteRange(0, 1), default=0.0, show_default=True, help="Probability below which no label is said."
-)  # fmt: skip
+    "--file",
+    type=click.Path(path_type=Path),
+    help="Prompt list (.yaml) with synonyms, thresholds and negatives, or a text file with one label name a line.",
+)
+@click.option("--template", "templates", multiple=True, help="Prompt with {}; repeat it to average several.")
+@click.option("--threshold", type=FiniteRange(0, 1), help="Probability below which no label is said; 0.")
 @click.option("--trigger", type=click.Path(path_type=Path), help="YAML file that says which frames a camera keeps.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Where the pack is written.")
-@click.option("--dtype", type=click.Choice(["float16", "float32"]), default="float16", show_default=True,
+@click.option("--dtype", type=click.Choice(["int8", "float16", "float32"]), default="int8", show_default=True,
               help="Storage type of the vectors.")  # fmt: skip
 def build(
     bundle: Path,
     labels: str | None,
     file: Path | None,
     templates: Sequence[str],
-    threshold: float,
+    threshold: float | None,
     trigger: Path | None,
     out: Path,
     dtype: str,
 ) -> None:
     """Make a label pack for the encoder of BUNDLE; needs edgefw[train] for the teacher's text tower."""
-    from edgefw.labels.names import read_label_names
-    from edgefw.labels.texts import pack_from_names
+    from edgefw.labels.texts import pack_from_names, pack_from_prompts
     from edgefw.labels.triggers import with_trigger
     from edgefw.runtime.bundle import open_bundle
     from edgefw.runtime.label_pack import write_pack
 
     if (labels is None) == (file is None):
         raise click.UsageError('give either --labels "a cat,a dog" or --file labels.txt.')
-    names = labels.split(",") if labels is not None else read_label_names(str(file), Path.cwd(), "--file")
+    words = None if file is None else _words(file, templates, threshold)
     with open_bundle(bundle) as opened:
-        pack = pack_from_names(opened, names, templates, threshold)
+        if words is None:
+            pack = pack_from_names(opened, str(labels).split(","), templates, threshold or 0.0)
+        else:
+            pack = pack_from_prompts(opened, words)
     if trigger is not None:
         pack = with_trigger(pack, trigger)
     write_pack(pack, out, dtype)  # type: ignore[arg-type]
-    click.echo(f"{out}: {len(pack.labels)} labels, {out.stat().st_size} bytes", err=True)
+    negatives = f", {len(pack.negatives)} negatives" if pack.negatives else ""
+    click.echo(f"{out}: {len(pack.labels)} labels{negatives}, {out.stat().st_size} bytes", err=True)
+
+
+def _words(file: Path, templates: Sequence[str], threshold: float | None) -> PromptList:
+    """The prompt list of a file, with what the command line adds.
+
+    Raises:
+        click.UsageError: if an option says what the file says.
+    """
+    from dataclasses import replace
+
+    from edgefw.errors import BundleError
+    from edgefw.labels.names import unique_names
+    from edgefw.labels.prompt_file import read_prompts
+
+    words = read_prompts(file)
+    if repeated := unique_names([label.name for label in words.labels])[1]:
+        raise BundleError(f"labels given twice: {', '.join(repeated)}.")
+    for option, given, own in (("template", templates, words.templates), ("threshold", threshold, words.threshold)):
+        if given not in (None, ()) and own not in (None, ()):
+            raise click.UsageError(f"--{option}: {file} says it too. Leave one out.")
+    return replace(
+        words,
+        templates=words.templates or tuple(templates),
+        threshold=threshold if words.threshold is None else words.threshold,
+    )
 
 
 @command.command("show")
@@ -81,9 +114,18 @@ def show(pack: Path, as_json: bool) -> None:
         }
         for label in read.labels
     ]
+    negatives = [
+        {
+            "negative": negative.name,
+            "vectors": len(negative.vectors),
+            "of": list(negative.of),
+            "temperature": negative.temperature,
+        }
+        for negative in read.negatives
+    ]
     head = {"encoder": read.encoder, "sha256": read.sha256, "templates": list(read.templates), "width": read.width}
     if as_json:
-        document = {**head, "logit_scale": read.logit_scale, "labels": rows}
+        document = {**head, "logit_scale": read.logit_scale, "labels": rows, "negatives": negatives}
         click.echo(json.dumps(document, indent=2, ensure_ascii=False))
         return
     click.echo(f"encoder    {read.encoder}\nsha256     {read.sha256}")
@@ -93,6 +135,8 @@ def show(pack: Path, as_json: bool) -> None:
         click.echo(
             f"{row['label']:<32}{row['vectors']:>8}{row['bias']:>8.2f}{row['threshold']:>11.2f}{row['temperature']:>13.2f}"
         )
+    for negative in read.negatives:
+        click.echo(f"{negative.name:<32}{len(negative.vectors):>8}  negative of {', '.join(negative.of) or 'all'}")
 
 
 @command.command("eval")

@@ -1,4 +1,4 @@
-"""New labels for a bundle: its teacher's text tower, built from the manifest, turns names into a label pack.
+"""New labels for a bundle: its teacher's text tower, built from the manifest, turns words into a label pack.
 
 The only thing on the device side that needs torch; a finished label pack needs nothing. It knows teachers by contract.
 """
@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from edgefw.errors import BundleError, MissingDependency
 from edgefw.labels.names import prompts, unique_names
+from edgefw.labels.prompt_list import PromptLabel, PromptList
 from edgefw.portable_paths import resolved
 from edgefw.recipe.chosen import Chosen
 from edgefw.recipe.compose import build
@@ -22,7 +23,7 @@ from edgefw.registry.kinds import Kind
 from edgefw.registry.loading import Registry
 from edgefw.registry.requirements import install_command, is_importable
 from edgefw.registry.technique import BuildContext
-from edgefw.runtime.label_pack import Label, LabelPack
+from edgefw.runtime.label_pack import Label, LabelPack, Negative
 from edgefw.runtime.pack_document import first_problem
 
 if TYPE_CHECKING:
@@ -52,15 +53,42 @@ def pack_from_names(
             with, or a name is given twice.
         MissingDependency: if torch is not installed; the message holds the install command.
     """
-    entry = _teacher_entry(bundle)
     kept, repeated = unique_names([" ".join(name.split()) for name in names if name.strip()])
     if repeated or not kept:
         raise BundleError(f"labels given twice: {', '.join(repeated)}." if repeated else "no label names were given.")
-    templates = tuple(templates) or tuple(entry.templates) or ("a photo of a {}",)
+    labels = [PromptLabel(name=name) for name in kept]
+    return pack_from_prompts(bundle, PromptList(labels=labels, templates=templates, threshold=threshold), registry)
+
+
+def pack_from_prompts(bundle: Bundle, words: PromptList, registry: Registry | None = None) -> LabelPack:
+    """A label pack for a bundle's encoder: a vector for each name, synonym and negative.
+
+    Args:
+        bundle: opened.
+        words: what the pack says.
+        registry: where the teacher's technique comes from; None reads what is installed.
+
+    Raises:
+        BundleError: if the bundle names no teacher that reads, or the teacher's weights are not those the bundle was
+            made with.
+        MissingDependency: if torch is not installed; the message holds the install command.
+    """
+    entry = _teacher_entry(bundle)
+    templates = tuple(words.templates) or tuple(entry.templates) or ("a photo of a {}",)
+    groups = [*(label.texts for label in words.labels), *((negative.text,) for negative in words.negatives)]
     teacher = build_teacher(bundle, entry, registry or Registry())
-    vectors = embed_names(teacher, kept, templates)
+    rows = embed_names(teacher, [text for group in groups for text in group], templates)
+    tables = np.split(rows, np.cumsum([len(group) for group in groups])[:-1])
+    common = words.threshold or 0.0
     return LabelPack(
-        labels=[Label(name=name, vectors=row[None], threshold=threshold) for name, row in zip(kept, vectors)],
+        labels=[
+            Label(name=label.name, vectors=table, threshold=common if label.threshold is None else label.threshold)
+            for label, table in zip(words.labels, tables)
+        ],
+        negatives=[
+            Negative(name=negative.text, vectors=table, of=tuple(negative.of))
+            for negative, table in zip(words.negatives, tables[len(words.labels) :])
+        ],
         logit_scale=teacher.spec.logit_scale,
         encoder=bundle.manifest.encoder,
         templates=templates,
@@ -69,7 +97,10 @@ def pack_from_names(
 
 
 def embed_names(teacher: Teacher, names: Sequence[str], templates: Sequence[str]) -> np.ndarray:
-    """Unit text embeddings (K, D) float32; with several templates the normalised mean."""
+    """Unit text embeddings (K, D) float32; with several templates the normalised mean of unit embeddings.
+
+    Source: prompt ensembling, Radford et al. 2021, CLIP, arXiv:2103.00020, section 3.1.4.
+    """
     import torch
 
     with torch.no_grad():

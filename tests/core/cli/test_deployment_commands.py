@@ -5,12 +5,14 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edgefw.runtime.bundle import open_bundle
-from edgefw.runtime.label_pack import write_pack
+from edgefw.runtime.label_pack import Negative, write_pack
 
 
 def refusal(result) -> str:
@@ -182,6 +184,35 @@ def test_labels_build_asks_for_one_source_of_names(edgefw, bundle, tmp_path):
     assert "either --labels" in refusal(edgefw("labels", "build", bundle, "--out", tmp_path / "p.json"))
     message = refusal(edgefw("labels", "build", bundle, "--file", tmp_path / "absent", "--out", tmp_path / "p.json"))
     assert "absent: cannot be read" in message
+
+
+def test_labels_build_refuses_a_wrong_prompt_list_before_all_else(edgefw, bundle, tmp_path):
+    (tmp_path / "p.yaml").write_text("labels: [red]\nthreshold: 0.2\ntemplates: a {}\n")
+    build = ("labels", "build", bundle, "--file", tmp_path / "p.yaml", "--out", tmp_path / "p.json")
+    assert "p.yaml says it too" in refusal(edgefw(*build, "--threshold", 0))
+    assert "--template" in refusal(edgefw(*build, "--template", "one {}"))
+    (tmp_path / "p.yaml").write_text("labels: [red, Red]\n")
+    assert "p.yaml: labels[1]: 'Red' stands at labels[0] already" in refusal(edgefw(*build))
+    (tmp_path / "names.txt").write_text("red\nRed\n")
+    assert "labels given twice: red" in refusal(edgefw(*build[:4], tmp_path / "names.txt", *build[5:]))
+
+
+def test_a_pack_with_negatives_is_shown_and_labels_with_them(edgefw, bundle, pictures, tmp_path):
+    with open_bundle(bundle) as opened:
+        pack = opened.label_pack()
+    red, green = pack.labels[0], pack.labels[1]
+    road = Negative(name="green wall", vectors=green.vectors, of=("red",))
+    wall = Negative(name="blue wall", vectors=pack.labels[2].vectors)
+    write_pack(replace(pack, labels=[red], negatives=[road, wall]), tmp_path / "p.json", "int8")
+    document = json.loads(edgefw("labels", "show", tmp_path / "p.json", "--json")[1])
+    assert [(row["negative"], row["of"]) for row in document["negatives"]] == [
+        ("green wall", ["red"]),
+        ("blue wall", []),
+    ]
+    assert "negative of all" in edgefw("labels", "show", tmp_path / "p.json")[1]
+    code, out, _ = edgefw("label", bundle, pictures, "--pack", tmp_path / "p.json", "--jsonl")
+    said = [(Path(line["path"]).parent.name, line["label"]) for line in map(json.loads, out.splitlines())]
+    assert code == 0 and set(said) == {("red", "red"), ("green", None), ("blue", None)}
 
 
 # ---- bench -----------------------------------------------------------------------------------------------------

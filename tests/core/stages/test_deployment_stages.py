@@ -24,6 +24,7 @@ from edgefw.recipe.read import read_recipe
 from edgefw.registry.loading import Registry
 from edgefw.runtime.bundle import open_bundle
 from edgefw.runtime.hashes import sha256_of
+from edgefw.runtime.label_pack import read_pack
 from edgefw.runtime.labelling import Encoder, label_images
 from edgefw.runtime.opening import Opener, single_input
 from edgefw.verifying.reverify import verify_run
@@ -352,6 +353,28 @@ def test_labels_build_writes_a_pack_that_label_takes(project, run, tmp_path, cap
     picture = str(project / "data" / "test-blue-1.png")
     assert command_line(["label", str(run), picture, "--pack", str(tmp_path / "p.json")]) == 0
     assert "\tblue\t" in capsys.readouterr().out
+
+
+def test_labels_build_takes_a_prompt_list(project, run, tmp_path, capsys):
+    """Every vector is the text tower's, and a picture of a negative's colour gets no label."""
+    (tmp_path / "p.yaml").write_text(
+        "templates: [a {} thing, a {} wall]\nthreshold: 0.1\nlabels:\n- red\n- name: azure\n  synonyms: [blue]\n"
+        "  threshold: 0.2\nnegatives: [green]\n"
+    )
+    build = ["labels", "build", str(run), "--file", str(tmp_path / "p.yaml"), "--out", str(tmp_path / "p.json")]
+    assert command_line([*build, "--dtype", "float32"]) == 0
+    assert "2 labels, 1 negatives" in capsys.readouterr().err
+    made = read_pack(tmp_path / "p.json")
+    assert [(one.name, one.threshold, len(one.vectors)) for one in made.labels] == [("red", 0.1, 1), ("azure", 0.2, 2)]
+    with open_bundle(run) as opened:
+        plain = pack_from_names(opened, ["red", "azure", "blue", "green"], ["a {} thing", "a {} wall"])
+    expected = np.concatenate([label.vectors for label in plain.labels])
+    found = np.concatenate([entry.vectors for entry in (*made.labels, *made.negatives)])
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    pictures = [str(project / "data" / f"test-{name}-1.png") for name in ("red", "blue", "green")]
+    assert command_line(["label", str(run), *pictures, "--pack", str(tmp_path / "p.json"), "--jsonl"]) == 0
+    said = [json.loads(line)["label"] for line in capsys.readouterr().out.splitlines()]
+    assert said == ["red", "azure", None]
 
 
 def test_wrong_names_for_a_pack_are_told(run):
