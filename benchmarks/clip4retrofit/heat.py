@@ -123,6 +123,16 @@ def interval(rows: list[dict[str, Any]], number: Any) -> list[float]:
     return [float(edge) for edge in np.quantile(means, (0.025, 0.975))]
 
 
+def as_text(document: dict[str, Any]) -> str:
+    """JSON with every sample on a line of its own."""
+    samples = {id(bundle): [json.dumps(row) for row in bundle["samples"]] for bundle in document["bundles"]}
+    held = [{**bundle, "samples": f"@{id(bundle)}"} for bundle in document["bundles"]]
+    text = json.dumps({**document, "bundles": held}, indent=1)
+    for number, rows in samples.items():
+        text = text.replace(f'"@{number}"', "[\n" + ",\n".join(rows) + "]")
+    return text
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("bundles", nargs="+", type=Path, metavar="BUNDLE", help="made with export.heat=true")
@@ -143,7 +153,7 @@ def main() -> None:
         print(f"{row['bundle']}: {row['hit']:.3f} ({low:.3f} .. {high:.3f}) of {row['n']} peaks in the box; {beside}")
     versions = {"edgefw": edgefw.__version__, "numpy": np.__version__, "onnxruntime": onnxruntime.__version__}
     document = {"split": given.split, "modality": given.modality, "bundles": found, "versions": versions}
-    given.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    given.out.write_text(as_text(document) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
