@@ -71,7 +71,7 @@ class LabelPack:
         check_entries(self.labels, self.negatives)
         if self.trigger is not None:
             check_names(self.trigger, self.names, "label pack")
-        entries = (*self.labels, *self.negatives)
+        entries: list[Label | Negative] = [*self.labels, *self.negatives]
         rows = np.concatenate([entry.vectors for entry in entries]).astype(np.float64)
         counts = [len(entry.vectors) for entry in entries]
         object.__setattr__(self, "_matrix", (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32))
@@ -145,7 +145,9 @@ class LabelPack:
 
     def logits(self, cosines: np.ndarray) -> np.ndarray:
         """(N, K + M) float64 of the cosines of labels and negatives."""
-        temperature = np.array([entry.temperature for entry in (*self.labels, *self.negatives)])
+        temperature = np.array(
+            [*(label.temperature for label in self.labels), *(negative.temperature for negative in self.negatives)]
+        )
         bias = np.array([*(label.bias for label in self.labels), *(0.0 for _ in self.negatives)])
         result: np.ndarray = self.logit_scale * cosines.astype(np.float64) / temperature + bias
         return result
@@ -278,7 +280,7 @@ def _negative_row(negative: Negative) -> dict[str, Any]:
 
 
 def _entries(pack: PackDocument) -> tuple[list[Label], list[Negative]]:
-    counts = [row.vectors for row in (*pack.labels, *pack.negatives)]
+    counts = [row.vectors for row in pack.labels] + [row.vectors for row in pack.negatives]
     matrix = decoded(pack.vectors, sum(counts), pack.width, pack.dtype)
     tables = np.split(matrix, np.cumsum(counts)[:-1])
     labels = [Label(**{**dict(row), "vectors": table}) for row, table in zip(pack.labels, tables)]

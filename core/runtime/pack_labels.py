@@ -54,7 +54,7 @@ def check_entries(labels: Sequence[Label], negatives: Sequence[Negative]) -> Non
     """
     if not labels:
         raise BundleError("a label pack needs at least one label.")
-    widths = {entry.vectors.shape[1:] for entry in (*labels, *negatives)}
+    widths = {label.vectors.shape[1:] for label in labels} | {negative.vectors.shape[1:] for negative in negatives}
     if len(widths) != 1 or len(next(iter(widths))) != 1 or next(iter(widths)) == (0,):
         raise BundleError(f"vectors of a label pack must be (n, D) of one width, got {sorted(widths)}.")
     for label in labels:

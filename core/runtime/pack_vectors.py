@@ -68,7 +68,8 @@ def _scales(rows: np.ndarray) -> np.ndarray:
     """(R, blocks) little-endian float16: the largest number of a block is 127 of them."""
     padded = np.zeros((len(rows), _blocks(rows.shape[1]) * BLOCK), np.float32)
     padded[:, : rows.shape[1]] = np.abs(rows)
-    return (padded.reshape(len(rows), -1, BLOCK).max(axis=2) / 127).astype("<f2")
+    scales: np.ndarray = (padded.reshape(len(rows), -1, BLOCK).max(axis=2) / 127).astype("<f2")
+    return scales
 
 
 def _spread(scales: np.ndarray, width: int) -> np.ndarray:
