@@ -176,7 +176,7 @@ MISFITS = [
         "timing what does not run ONNX",
         "export={backends: [{name: openvino}], quantizers: [{name: int8-latency-aware}]}",
         "export.quantizers[0]: quantizer 'int8-latency-aware' needs backend.runs-onnx; backend 'openvino' provides module, onnx.",
-        "Quantizers that fit: int8-dynamic, int8-nncf",
+        "Quantizers that fit: fp16, int8-dynamic, int8-nncf",
     ),
     over(
         "timing what takes no ONNX",

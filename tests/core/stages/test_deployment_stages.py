@@ -358,7 +358,7 @@ def test_labels_build_writes_a_pack_that_label_takes(project, run, tmp_path, cap
 def test_labels_build_takes_a_prompt_list(project, run, tmp_path, capsys):
     """Every vector is the text tower's, and a picture of a negative's colour gets no label."""
     (tmp_path / "p.yaml").write_text(
-        "templates: [a {} thing, a {} wall]\nthreshold: 0.1\nlabels:\n- red\n- name: azure\n  synonyms: [blue]\n"
+        "templates: ['a {} thing', 'a {} wall']\nthreshold: 0.1\nlabels:\n- red\n- name: azure\n  synonyms: [blue]\n"
         "  threshold: 0.2\nnegatives: [green]\n"
     )
     build = ["labels", "build", str(run), "--file", str(tmp_path / "p.yaml"), "--out", str(tmp_path / "p.json")]
