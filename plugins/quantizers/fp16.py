@@ -1,4 +1,4 @@
-"""Half precision of an ONNX file: half the size; computes in float or, where asked, in fp16.
+"""Half precision of an ONNX file: half the size, computing in float or in fp16.
 
 With `compute: fp32` weights are stored in fp16, each behind a Cast that ONNX Runtime folds when it opens the file: half the bytes, and the layers
 of the float file at the float file's speed. With `compute: fp16` the whole graph is half precision, between float32 inputs and outputs, by onnxruntime's own
