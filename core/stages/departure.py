@@ -7,13 +7,11 @@ is the layer's own:
 
 An error travels on, and what a layer passes on is not its fault. The first layer whose own error is above the limit is
 blamed. It does not say that later layers are right: behind the first departure everything is measured on wrong inputs.
-A file of rounded layers may lack a clamp that rounding does by itself: its layer is then compared with what stands before the clamp in the
-source, and what is rounded on the grid of a clamp behind it is compared behind that clamp alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,7 +19,6 @@ import numpy as np
 
 from edgefw.contracts.backend import LayerOutput
 
-CLAMPS, ROUNDING = frozenset({"Relu", "Clip"}), "DequantizeLinear"
 FLOAT_LIMIT, ROUNDED_LIMIT = 1e-3, 0.15
 """Own error of one layer: sums in another order, and what eight bits do to an activation at the most."""
 
@@ -44,12 +41,11 @@ class Departure:
 
 def departures(source: Sequence[LayerOutput], other: Sequence[LayerOutput]) -> list[Departure]:
     """One row per layer of `other` that has its counterpart in `source`, in the order of `other`."""
-    expected = {layer.tensor: layer for layer in source}
-    saturated = _saturated(other)
+    expected = {layer.tensor: layer.values for layer in source}
     errors: dict[str, float] = {}
     rows = []
     for layer in other:
-        wanted = None if layer.tensor in saturated else _counterpart(expected, layer)
+        wanted = expected.get(layer.stands_for)
         inherited = max((errors.get(name, 0.0) for name in layer.inputs), default=0.0)
         if wanted is None or wanted.shape != layer.values.shape:
             errors[layer.tensor] = inherited
@@ -67,24 +63,6 @@ def departures(source: Sequence[LayerOutput], other: Sequence[LayerOutput]) -> l
             )
         )
     return rows
-
-
-def _counterpart(expected: Mapping[str, LayerOutput], layer: LayerOutput) -> np.ndarray | None:
-    """What a layer should give; None where the source has nothing of the kind."""
-    own = expected.get(layer.stands_for)
-    if own is not None and own.operator in CLAMPS and layer.operator not in {*CLAMPS, ROUNDING}:
-        own = expected.get(own.inputs[0])  # the clamp is left out here
-    return None if own is None else own.values
-
-
-def _saturated(layers: Sequence[LayerOutput]) -> set[str]:
-    """Tensors that were rounded for nothing but clamps, whose grid they may have."""
-    readers: dict[str, list[str]] = {}
-    for layer in layers:
-        for name in layer.inputs:
-            readers.setdefault(name, []).append(layer.operator)
-    rounded = {layer.tensor for layer in layers if layer.operator == ROUNDING}
-    return {name for name, found in readers.items() if name in rounded and CLAMPS.issuperset(found)}
 
 
 def first(rows: Sequence[Departure], limit: float) -> Departure | None:

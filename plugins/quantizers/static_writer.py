@@ -18,7 +18,6 @@ from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 from edgefw.contracts.quantizer import Calibration
 from edgefw.errors import ExportError
 from edgefw.plugins.quantizers.activation_ranges import RangeOptions, activation_ranges
-from edgefw.plugins.quantizers.clamps import CLAMPS, bounds_beside_zero, clamped
 from edgefw.plugins.quantizers.onnx_graph import (
     activation_products,
     facts,
@@ -45,12 +44,13 @@ class StaticWriter:
         folder: where the cleaned file may lie; it must outlive the writer.
         config: options of static int8.
         path: where the quantizer stands in the recipe, for messages.
+        clamps: also let onnxruntime leave out each Relu and Clip behind a rounded operator, which rounding does anyway.
 
     Raises:
         ExportError: if the file cannot be read, or the options name what it has not.
     """
 
-    def __init__(self, source: Path, folder: Path, config: StaticConfig, path: str) -> None:
+    def __init__(self, source: Path, folder: Path, config: StaticConfig, path: str, clamps: bool = False) -> None:
         self._config, self._path = config, path
         self._clean = folder / "clean.onnx"
         self._ranges: TensorsData | None = None
@@ -58,8 +58,7 @@ class StaticWriter:
         self.operators = self._operators(facts(self.model).nodes)
         self.reasons = self._reasons()
         self.excluded = list(self.reasons)
-        self._looked_at = list(dict.fromkeys([*self.operators, *CLAMPS]))
-        """Operators that onnxruntime is told of; it leaves out a clamp behind a rounded layer, where the grid is not symmetric."""
+        self._clamps = [name for name in ("Relu", "Clip") if clamps and name not in self.operators]
 
     def candidates(self) -> list[str]:
         """Names of the nodes that may become int8, in the order of the graph."""
@@ -85,8 +84,8 @@ class StaticWriter:
                     QuantType.QUInt8 if config.activation == "uint8" else QuantType.QInt8,
                     self._ranges_of(calibration),
                     [],
-                    [*excluded, *bounds_beside_zero(self.model)],
-                    self._looked_at,
+                    list(excluded),
+                    [*self.operators, *self._clamps],
                     {"ActivationSymmetric": config.is_symmetric},
                 )
                 quantizer.quantize_model()
@@ -98,14 +97,12 @@ class StaticWriter:
             raise ExportError(f"{self._path}: onnxruntime cannot quantise the graph ({error}).") from error
 
     def _ranges_of(self, calibration: Calibration) -> TensorsData:
-        """The ranges, measured for the first file; onnxruntime changes what it is given. A layer has those of the clamp behind it."""
+        """The ranges, measured for the first file; onnxruntime changes what it is given."""
         if self._ranges is None:
             config = self._config
             options = RangeOptions(method=config.ranges, percentile=config.percentile, chunk=config.batch)
-            self._ranges = activation_ranges(self._clean, self._looked_at, calibration, options)
-            for before, behind in clamped(self.model).items():
-                if before in self._ranges and behind in self._ranges:
-                    self._ranges[before] = self._ranges[behind]
+            operators = [*self.operators, *self._clamps]
+            self._ranges = activation_ranges(self._clean, operators, calibration, options)
         return copy.deepcopy(self._ranges)
 
     def _reasons(self) -> dict[str, str]:
