@@ -6,7 +6,8 @@ Every setting trains `economy.yaml` for a few steps of 16 images, each in a proc
 rounds. Time is the median step after the first two; memory is the most that the process had resident (on a GPU: that
 PyTorch's allocator had in use there, `device_peak_bytes` of the run's own record), above what it has with one image a step. All settings see the same
 16 images in a step, so the losses of the first step stand beside them: they must agree but for batch norm's batches.
-Writes `economy.json`, or `economy-<device>.json` for another device than the CPU.
+Writes `economy.json`; `economy-no-bf16.json` on a processor without instructions for bf16; `economy-<device>.json` for
+another device than the CPU.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+from edgefw.processor import instructions, lacks_bf16
 
 HERE = Path(__file__).resolve().parent
 BF16, CHECKPOINTING = "compute.precision=bf16", "train.distil.gradient_checkpointing=true"
@@ -48,9 +51,14 @@ def main() -> None:
             seen[name].append(train(overrides, arguments))
             print(f"round {number + 1}, {name}: {json.dumps(seen[name][-1])}", flush=True)
     found = {"rows": rows(seen), "runs": seen, "machine": _machine(arguments)}
-    suffix = "" if arguments.device == "cpu" else f"-{arguments.device}"
-    (HERE / f"economy{suffix}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    (HERE / f"economy{_suffix(arguments.device)}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(table(found["rows"]))
+
+
+def _suffix(device: str) -> str:
+    if device != "cpu":
+        return f"-{device}"
+    return "-no-bf16" if lacks_bf16() else ""
 
 
 def _arguments() -> argparse.Namespace:
@@ -132,8 +140,7 @@ def _machine(arguments: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     name = torch.cuda.get_device_name() if arguments.device == "cuda" else platform.machine()
-    flags = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").is_file() else ""
-    bf16 = sorted({flag for flag in ("avx512_bf16", "amx_bf16") if flag in flags})
+    bf16 = sorted(instructions() & {"avx512_bf16", "amx_bf16"})
     return {"device": name, "bf16": bf16, "threads": arguments.threads, "torch": torch.__version__.split("+")[0]}
 
 

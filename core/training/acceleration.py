@@ -6,6 +6,7 @@ It checks that the recipe's `compute` section can be had, and gives the loop an 
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -16,8 +17,9 @@ from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedType
 from torch import Tensor
 
-from edgefw.errors import TrainingError
+from edgefw.errors import EdgefwWarning, TrainingError
 from edgefw.processes import uses_cpu
+from edgefw.processor import lacks_bf16
 
 if TYPE_CHECKING:
     from edgefw.recipe.schema import Compute
@@ -45,7 +47,18 @@ def accelerator(compute: Compute) -> Accelerator:
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
     _check_made(made, compute)
+    _warn_of_slow_bf16(made, compute)
     return made
+
+
+def _warn_of_slow_bf16(made: Accelerator, compute: Compute) -> None:
+    if made.device.type == "cpu" and compute.precision == "bf16" and lacks_bf16():
+        warnings.warn(
+            "compute.precision: bf16 saves memory, but this processor has no instructions for it, and a step may take "
+            "several times as long as in fp32. For speed use fp32.",
+            EdgefwWarning,
+            stacklevel=3,
+        )
 
 
 def _check_device(compute: Compute) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 
-from edgefw.errors import TrainingError
+from edgefw.errors import EdgefwWarning, TrainingError
 from edgefw.processes import uses_cpu
 from edgefw.recipe.schema import Compute
 from edgefw.training.acceleration import accelerator, mean_over_processes, sum_over_processes, thread_count
@@ -24,6 +26,19 @@ def test_auto_is_the_cpu_where_nothing_faster_is_there(monkeypatch):
     assert uses_cpu("auto") is not torch.accelerator.is_available()
 
 
+@pytest.mark.parametrize(
+    ("precision", "lacks", "said"), [("bf16", True, True), ("bf16", False, False), ("fp32", True, False)]
+)
+def test_bf16_that_the_processor_has_not_is_said_to_be_slow(monkeypatch, precision, lacks, said):
+    monkeypatch.setattr("edgefw.training.acceleration.lacks_bf16", lambda: lacks)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        accelerator(Compute(device="cpu", precision=precision))
+    texts = [str(one.message) for one in seen if issubclass(one.category, EdgefwWarning)]
+    assert ["this processor has no instructions for it" in text for text in texts] == [True] * said
+
+
+@pytest.mark.filterwarnings("ignore:compute.precision. bf16")
 def test_phases_of_one_process_may_differ_in_precision():
     for precision, expected in (("bf16", "bf16"), ("fp32", "no"), ("bf16", "bf16")):
         made = accelerator(Compute(device="cpu", precision=precision))
