@@ -99,6 +99,18 @@ def test_rows_add_what_their_titles_say_and_change_nothing_else(ablation) -> Non
     assert all(own == kept[0] for own in kept)
 
 
+def test_controls_differ_from_their_rows_in_steps_or_images_alone(ablation) -> None:
+    names = ["both-long", "changed-long", "adversarial-long", "consistency-long"]
+    for name in names:
+        plain = name.removesuffix("-long")
+        longer, own = (next(ablation.cells([row], ["cifar10"], [1])).phase for row in (name, plain))
+        assert longer == own | {"steps": 2 * own["steps"]}
+    both, half = (next(ablation.cells([row], ["cifar10"], [1])).phase for row in ("both", "both-half"))
+    assert half == both | {"batch": both["batch"] // 2}
+    controls = list(ablation.cells(table="controls"))
+    assert len(controls) == 6 * 2 * 3 and {cell.row["row"] for cell in controls} == {"both", "both-half", *names}
+
+
 def test_a_choice_changes_its_own_keys_alone(ablation) -> None:
     (plain,) = ablation.cells(["embedding"], ["cifar10"], [1])
     (faster,) = ablation.cells(["lr-3e-3"], ["cifar10"], [1])
@@ -115,7 +127,7 @@ def test_every_row_is_a_recipe_that_edgefw_reads(ablation, tmp_path, monkeypatch
     for cell in ablation.cells([row["row"] for row in table["rows"]], ["furniture-rgbd"], [3]):
         config = read_recipe(str(ablation.RECIPE), cell.overrides(tmp_path, tmp_path, "val")).config
         assert (config.seed, config.data.options["shards"]["test"]) == (3, "val-*.tar")
-        assert config.train[0].steps == 120
+        assert config.train[0].steps == cell.phase["steps"]
 
 
 @pytest.mark.parametrize("row", ["adversarial", "consistency"])
@@ -190,6 +202,16 @@ def test_what_a_loss_adds_to_its_views_is_told_apart(script) -> None:
     (claim,) = script("claims").judged({"changed": same, "adversarial": better})
     assert claim["claim"].startswith("multi-view (adversarial) above its views")
     assert (claim["corrupted"]["points"], claim["holds"], claim["beyond_spread"]) == (3.0, True, False)
+
+
+def test_a_loss_of_clean_accuracy_is_judged_the_other_way_round(script) -> None:
+    both = {1: {"clean": 0.5, "corrupted": 0.4, "auc": 0.7}, 2: {"clean": 0.5, "corrupted": 0.4, "auc": 0.7}}
+    half = {1: {"clean": 0.46, "corrupted": 0.4, "auc": 0.7}, 2: {"clean": 0.45, "corrupted": 0.4, "auc": 0.7}}
+    (claim,) = script("claims").judged({"both": both, "both-half": half})
+    assert claim["clean"]["points"] == -4.5 and claim["clean"]["seeds"] == [-4.0, -5.0]
+    assert claim["holds"] and claim["every_seed"] and claim["beyond_spread"]
+    (reversed_claim,) = script("claims").judged({"both": half, "both-half": both})
+    assert not (reversed_claim["holds"] or reversed_claim["every_seed"] or reversed_claim["beyond_spread"])
 
 
 def test_a_claim_without_its_rows_is_left_out(script) -> None:

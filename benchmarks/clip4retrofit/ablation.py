@@ -58,25 +58,30 @@ class Cell:
 
 
 def cells(
-    rows: Sequence[str] = (), sets: Sequence[str] = (), seeds: Sequence[int] = (), steps: int | None = None
+    rows: Sequence[str] = (),
+    sets: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+    steps: int | None = None,
+    table: str = "in-table",
 ) -> Iterator[Cell]:
     """The cells asked for, seed by seed; an empty choice is everything that is in the table.
 
     Args:
         rows, sets, seeds: what is asked for.
         steps: replaces the budget.
+        table: which list of rows.yaml is meant: "in-table" or "controls".
 
     Raises:
         SystemExit: if a row or a set does not exist.
     """
-    table = yaml.safe_load((HERE / "rows.yaml").read_text(encoding="utf-8"))
-    _known("row", rows, [row["row"] for row in table["rows"]])
+    stated = yaml.safe_load((HERE / "rows.yaml").read_text(encoding="utf-8"))
+    _known("row", rows, [row["row"] for row in stated["rows"]])
     _known("set", sets, list(SETS))
-    chosen = [row for row in table["rows"] if row["row"] in (rows or table["in-table"])]
-    for seed in seeds or table["seeds"]:
+    chosen = [row for row in stated["rows"] if row["row"] in (rows or stated[table])]
+    for seed in seeds or stated["seeds"]:
         for name in sets or SETS:
             for row in chosen:
-                yield Cell(row=row, phase=_phase(table, row, steps), set=name, seed=seed)
+                yield Cell(row=row, phase=_phase(stated, row, steps), set=name, seed=seed)
 
 
 def _phase(table: dict[str, Any], row: dict[str, Any], steps: int | None) -> dict[str, Any]:

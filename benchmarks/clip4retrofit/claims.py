@@ -3,33 +3,39 @@
 Claimed (Clip4Retrofit and Liu et al. 2022, arXiv:2207.05273): each projector, and both together, are better than the embedding loss alone; and
 multi-view training gains at least a point under corruption without losing clean accuracy. A difference is the mean over seeds of
 (row - reference) of one seed, its spread their sample standard deviation. Beside the claims stands what each loss of multi-view training adds to the
-changed views alone (row `changed`), under corruption. `holds` asks the means; `every_seed`, whether each seed says the
-same; `beyond_spread`, whether the mean difference is larger than its spread. Knows numbers alone.
+changed views alone (row `changed`), under corruption, and what the rows of `controls` say of the clean accuracy. `holds` asks the means;
+`every_seed`, whether each seed says the same; `beyond_spread`, whether the mean difference is larger than its spread. Knows numbers alone.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 GAIN_POINTS = 1.0
 """What multi-view training has to gain under corruption."""
-PROJECTORS = ("pca", "gl", "both")
-VIEWS = ("adversarial", "consistency")
 Numbers = Mapping[int, Mapping[str, float]]
 """Seed -> metric -> fraction, of one row on one set."""
+Difference = dict[str, Any]
+Judge = Callable[[Difference, Difference], dict[str, Any]]
+"""Differences of clean and of corrupted accuracy -> what is said of them."""
 
 
 def judged(rows: Mapping[str, Numbers]) -> list[dict[str, Any]]:
     """Every claim whose rows are there, for one set; `rows` is row -> seed -> metric -> fraction."""
-    claims = [_projector(rows, name) for name in PROJECTORS if {name, "embedding"} <= rows.keys()]
-    claims += [_views(rows, name) for name in VIEWS if {name, "both"} <= rows.keys()]
-    claims += [_loss_itself(rows, name) for name in VIEWS if {name, "changed"} <= rows.keys()]
-    return [claim for claim in claims if claim]
+    found = []
+    for text, name, reference, judge in _CLAIMS:
+        if {name, reference} <= rows.keys():
+            differences = [difference(rows[name], rows[reference], metric) for metric in ("clean", "auc", "corrupted")]
+            clean, auc, corrupted = differences
+            if clean and auc and corrupted:
+                stated = {"claim": text, "clean": clean, "auc": auc, "corrupted": corrupted}
+                found.append(stated | judge(clean, corrupted))
+    return found
 
 
-def difference(ours: Numbers, reference: Numbers, metric: str) -> dict[str, Any] | None:
+def difference(ours: Numbers, reference: Numbers, metric: str) -> Difference | None:
     """Points by which a row is above another one, over the seeds that both have; None without one."""
     seeds = sorted(ours.keys() & reference.keys())
     if not seeds:
@@ -42,51 +48,65 @@ def difference(ours: Numbers, reference: Numbers, metric: str) -> dict[str, Any]
     }
 
 
-def _projector(rows: Mapping[str, Numbers], name: str) -> dict[str, Any]:
-    clean = difference(rows[name], rows["embedding"], "clean")
-    if clean is None:
-        return {}
-    return {
-        "claim": f"{name} above embedding loss only",
-        "clean": clean,
-        "auc": difference(rows[name], rows["embedding"], "auc"),
-        "corrupted": difference(rows[name], rows["embedding"], "corrupted"),
-        "holds": clean["points"] > 0,
-        "every_seed": all(value > 0 for value in clean["seeds"]),
-        "beyond_spread": _beyond(clean),
-    }
+def _better_clean(clean: Difference, corrupted: Difference) -> dict[str, Any]:
+    return _above(clean)
 
 
-def _views(rows: Mapping[str, Numbers], name: str) -> dict[str, Any]:
-    clean, corrupted = (difference(rows[name], rows["both"], metric) for metric in ("clean", "corrupted"))
-    if clean is None or corrupted is None:
-        return {}
+def _better_corrupted(clean: Difference, corrupted: Difference) -> dict[str, Any]:
+    return _above(corrupted)
+
+
+def _worse_clean(clean: Difference, corrupted: Difference) -> dict[str, Any]:
+    return _above(clean | {"points": -clean["points"], "seeds": [-value for value in clean["seeds"]]})
+
+
+def _above(found: Difference) -> dict[str, Any]:
+    every = all(value > 0 for value in found["seeds"])
+    return {"holds": found["points"] > 0, "every_seed": every, "beyond_spread": _beyond(found)}
+
+
+def _gains_and_keeps(clean: Difference, corrupted: Difference) -> dict[str, Any]:
+    gains, keeps = corrupted["points"] >= GAIN_POINTS, clean["points"] >= 0
+    each = zip(corrupted["seeds"], clean["seeds"], strict=True)
     return {
-        "claim": f"multi-view ({name}) gains {GAIN_POINTS:g} point under corruption and loses no clean accuracy",
-        "clean": clean,
-        "corrupted": corrupted,
-        "gains": corrupted["points"] >= GAIN_POINTS,
-        "keeps_clean": clean["points"] >= 0,
+        "gains": gains,
+        "keeps_clean": keeps,
         "keeps_clean_within_spread": clean["points"] >= -(clean["spread"] or 0),
+        "holds": gains and keeps,
+        "every_seed": all(gain >= GAIN_POINTS and kept >= 0 for gain, kept in each),
         "beyond_spread": _beyond(corrupted),
-        "holds": corrupted["points"] >= GAIN_POINTS and clean["points"] >= 0,
-        "every_seed": all(gain >= GAIN_POINTS and kept >= 0 for gain, kept in zip(corrupted["seeds"], clean["seeds"])),
     }
 
 
-def _loss_itself(rows: Mapping[str, Numbers], name: str) -> dict[str, Any]:
-    clean, corrupted = (difference(rows[name], rows["changed"], metric) for metric in ("clean", "corrupted"))
-    if clean is None or corrupted is None:
-        return {}
-    return {
-        "claim": f"multi-view ({name}) above its views without the loss, under corruption",
-        "clean": clean,
-        "corrupted": corrupted,
-        "beyond_spread": _beyond(corrupted),
-        "holds": corrupted["points"] > 0,
-        "every_seed": all(value > 0 for value in corrupted["seeds"]),
-    }
-
-
-def _beyond(found: Mapping[str, Any]) -> bool:
+def _beyond(found: Difference) -> bool:
     return found["spread"] is not None and found["points"] > found["spread"]
+
+
+_KEEPS = f"gains {GAIN_POINTS:g} point under corruption and loses no clean accuracy"
+_ALONE = "above its views without the loss, under corruption"
+_CLAIMS: list[tuple[str, str, str, Judge]] = [
+    ("pca above embedding loss only", "pca", "embedding", _better_clean),
+    ("gl above embedding loss only", "gl", "embedding", _better_clean),
+    ("both above embedding loss only", "both", "embedding", _better_clean),
+    (f"multi-view (adversarial) {_KEEPS}", "adversarial", "both", _gains_and_keeps),
+    (f"multi-view (consistency) {_KEEPS}", "consistency", "both", _gains_and_keeps),
+    (f"multi-view (adversarial) {_ALONE}", "adversarial", "changed", _better_corrupted),
+    (f"multi-view (consistency) {_ALONE}", "consistency", "changed", _better_corrupted),
+    ("half as many images cost clean accuracy", "both-half", "both", _worse_clean),
+    (f"twice the steps: changed views {_KEEPS}", "changed-long", "both-long", _gains_and_keeps),
+    (f"twice the steps: multi-view (adversarial) {_KEEPS}", "adversarial-long", "both-long", _gains_and_keeps),
+    (f"twice the steps: multi-view (consistency) {_KEEPS}", "consistency-long", "both-long", _gains_and_keeps),
+    (
+        "twice the steps: multi-view (adversarial) above both of the table, clean",
+        "adversarial-long",
+        "both",
+        _better_clean,
+    ),
+    (
+        "twice the steps: multi-view (consistency) above both of the table, clean",
+        "consistency-long",
+        "both",
+        _better_clean,
+    ),
+]
+"""What is said, the row, the row that it is held against, and how it is judged."""

@@ -1,6 +1,7 @@
 """Run Clip4Retrofit's ablation on cifar10 and furniture-rgbd, and write `results.json`, `cells.json` and `results.md`.
 
     python benchmarks/clip4retrofit/run.py --data ../shared/data [--work runs/clip4retrofit]
+    python benchmarks/clip4retrofit/run.py --controls            # the rows that explain the table: `controls.json`, `controls.md`
     python benchmarks/clip4retrofit/run.py --list
     python benchmarks/clip4retrofit/run.py --only embedding pca --sets cifar10 --seeds 1
     python benchmarks/clip4retrofit/run.py --split val --only embedding lr-3e-3 --seeds 1
@@ -40,7 +41,8 @@ SMOKE_IMAGES = 32
 
 def main() -> None:
     arguments = _arguments()
-    chosen = list(cells(arguments.only, arguments.sets, arguments.seeds, arguments.smoke))
+    rows = "controls" if arguments.controls else "in-table"
+    chosen = list(cells(arguments.only, arguments.sets, arguments.seeds, arguments.smoke, rows))
     if arguments.list:
         print("\n".join(f"{cell.name}: {cell.images} images" for cell in chosen))
         return
@@ -62,6 +64,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="holds cifar10 and furniture-rgbd")
     parser.add_argument("--work", type=Path, default=Path("runs/clip4retrofit"), help="teacher, cache and runs")
     parser.add_argument("--only", nargs="+", default=[], metavar="ROW", help="these rows; default those of the table")
+    parser.add_argument("--controls", action="store_true", help="the rows that explain the table, instead of it")
     parser.add_argument("--sets", nargs="+", default=[], metavar="SET", help="these sets; default both")
     parser.add_argument("--seeds", nargs="+", type=int, default=[], help="these seeds; default those of rows.yaml")
     parser.add_argument("--split", choices=("val", "test"), default="test", help="what is evaluated")
@@ -139,9 +142,10 @@ def _write(
     partly = arguments.only or arguments.sets or arguments.seeds or arguments.smoke or arguments.split == "val"
     target = runs if partly else HERE
     each = {cell.name: numbers for cell, numbers in done}
-    (target / "results.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    (target / "cells.json").write_text(json.dumps(each, indent=1) + "\n", encoding="utf-8")
-    (target / "results.md").write_text(table(found), encoding="utf-8")
+    name, other = ("controls", "controls_cells") if arguments.controls else ("results", "cells")
+    (target / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    (target / f"{other}.json").write_text(json.dumps(each, indent=1) + "\n", encoding="utf-8")
+    (target / f"{name}.md").write_text(table(found), encoding="utf-8")
     print(table(found) + f"\nwritten to {target}")
 
 
