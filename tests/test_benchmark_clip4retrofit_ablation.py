@@ -107,8 +107,17 @@ def test_controls_differ_from_their_rows_in_steps_or_images_alone(ablation) -> N
         assert longer == own | {"steps": 2 * own["steps"]}
     both, half = (next(ablation.cells([row], ["cifar10"], [1])).phase for row in ("both", "both-half"))
     assert half == both | {"batch": both["batch"] // 2}
-    controls = list(ablation.cells(table="controls"))
-    assert len(controls) == 6 * 2 * 3 and {cell.row["row"] for cell in controls} == {"both", "both-half", *names}
+    for name in ("adversarial", "consistency"):
+        plain, light = (next(ablation.cells([row], ["cifar10"], [1])).phase for row in (name, f"{name}-light"))
+        weights = [[loss.get("weight", 1.0) for loss in phase["losses"]] for phase in (plain, light)]
+        assert weights[0][:-1] == weights[1][:-1] and weights[1][-1] == pytest.approx(weights[0][-1] / 10)
+        assert light | {"losses": plain["losses"]} == plain
+
+
+def test_controls_of_one_set_stay_there(ablation) -> None:
+    controls = [(cell.set, cell.row["row"]) for cell in ablation.cells(table="controls")]
+    assert ("cifar10", "both-long") in controls and ("furniture-rgbd", "both-long") not in controls
+    assert {("cifar10", "adversarial-light"), ("furniture-rgbd", "adversarial-light")} <= set(controls)
 
 
 def test_a_choice_changes_its_own_keys_alone(ablation) -> None:
@@ -124,9 +133,9 @@ def test_a_choice_changes_its_own_keys_alone(ablation) -> None:
 def test_every_row_is_a_recipe_that_edgefw_reads(ablation, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("CLIP4RETROFIT_WORK", str(tmp_path))
     table = ablation.yaml.safe_load((SCRIPTS / "rows.yaml").read_text(encoding="utf-8"))
-    for cell in ablation.cells([row["row"] for row in table["rows"]], ["furniture-rgbd"], [3]):
+    for cell in ablation.cells([row["row"] for row in table["rows"]], ["cifar10"], [3]):
         config = read_recipe(str(ablation.RECIPE), cell.overrides(tmp_path, tmp_path, "val")).config
-        assert (config.seed, config.data.options["shards"]["test"]) == (3, "val-*.tar")
+        assert (config.seed, config.data.options["shards"]["test"]) == (3, "train-000009.tar")
         assert config.train[0].steps == cell.phase["steps"]
 
 

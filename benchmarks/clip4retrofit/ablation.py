@@ -78,9 +78,9 @@ def cells(
     _known("row", rows, [row["row"] for row in stated["rows"]])
     _known("set", sets, list(SETS))
     chosen = [row for row in stated["rows"] if row["row"] in (rows or stated[table])]
-    for seed in seeds or stated["seeds"]:
+    for seed in seeds or stated["control-seeds" if table == "controls" else "seeds"]:
         for name in sets or SETS:
-            for row in chosen:
+            for row in (row for row in chosen if name in row.get("sets", SETS)):
                 yield Cell(row=row, phase=_phase(stated, row, steps), set=name, seed=seed)
 
 

@@ -96,17 +96,12 @@ _CLAIMS: list[tuple[str, str, str, Judge]] = [
     (f"twice the steps: changed views {_KEEPS}", "changed-long", "both-long", _gains_and_keeps),
     (f"twice the steps: multi-view (adversarial) {_KEEPS}", "adversarial-long", "both-long", _gains_and_keeps),
     (f"twice the steps: multi-view (consistency) {_KEEPS}", "consistency-long", "both-long", _gains_and_keeps),
-    (
-        "twice the steps: multi-view (adversarial) above both of the table, clean",
-        "adversarial-long",
-        "both",
-        _better_clean,
-    ),
-    (
-        "twice the steps: multi-view (consistency) above both of the table, clean",
-        "consistency-long",
-        "both",
-        _better_clean,
-    ),
+    (f"as many clean images: changed views, twice the steps, {_KEEPS}", "changed-long", "both", _gains_and_keeps),
+    (f"as many clean images: adversarial, twice the steps, {_KEEPS}", "adversarial-long", "both", _gains_and_keeps),
+    (f"as many clean images: consistency, twice the steps, {_KEEPS}", "consistency-long", "both", _gains_and_keeps),
+    (f"a tenth of the loss: multi-view (adversarial) {_KEEPS}", "adversarial-light", "both", _gains_and_keeps),
+    (f"a tenth of the loss: multi-view (consistency) {_KEEPS}", "consistency-light", "both", _gains_and_keeps),
+    (f"a tenth of the loss: multi-view (adversarial) {_ALONE}", "adversarial-light", "changed", _better_corrupted),
+    (f"a tenth of the loss: multi-view (consistency) {_ALONE}", "consistency-light", "changed", _better_corrupted),
 ]
 """What is said, the row, the row that it is held against, and how it is judged."""
