@@ -185,7 +185,10 @@ def test_claims_are_judged_on_differences_of_one_seed(script) -> None:
     judged = script("claims").judged
 
     def row(clean: tuple[float, ...], corrupted: tuple[float, ...]) -> dict[int, dict[str, float]]:
-        return {seed: {"clean": c, "corrupted": k, "auc": c} for seed, (c, k) in enumerate(zip(clean, corrupted), 1)}
+        return {
+            seed: {"clean": c, "clean_balanced": c, "corrupted": k, "auc": c}
+            for seed, (c, k) in enumerate(zip(clean, corrupted), 1)
+        }
 
     rows = {
         "embedding": row((0.50, 0.52), (0.40, 0.40)),
@@ -206,16 +209,22 @@ def test_claims_are_judged_on_differences_of_one_seed(script) -> None:
 
 
 def test_what_a_loss_adds_to_its_views_is_told_apart(script) -> None:
-    same = {1: {"clean": 0.5, "corrupted": 0.4, "auc": 0.7}}
-    better = {1: {"clean": 0.5, "corrupted": 0.43, "auc": 0.7}}
+    same = {1: {"clean": 0.5, "clean_balanced": 0.5, "corrupted": 0.4, "auc": 0.7}}
+    better = {1: {"clean": 0.5, "clean_balanced": 0.5, "corrupted": 0.43, "auc": 0.7}}
     (claim,) = script("claims").judged({"changed": same, "adversarial": better})
     assert claim["claim"].startswith("multi-view (adversarial) above its views")
     assert (claim["corrupted"]["points"], claim["holds"], claim["beyond_spread"]) == (3.0, True, False)
 
 
 def test_a_loss_of_clean_accuracy_is_judged_the_other_way_round(script) -> None:
-    both = {1: {"clean": 0.5, "corrupted": 0.4, "auc": 0.7}, 2: {"clean": 0.5, "corrupted": 0.4, "auc": 0.7}}
-    half = {1: {"clean": 0.46, "corrupted": 0.4, "auc": 0.7}, 2: {"clean": 0.45, "corrupted": 0.4, "auc": 0.7}}
+    both = {
+        1: {"clean": 0.5, "clean_balanced": 0.5, "corrupted": 0.4, "auc": 0.7},
+        2: {"clean": 0.5, "clean_balanced": 0.5, "corrupted": 0.4, "auc": 0.7},
+    }
+    half = {
+        1: {"clean": 0.46, "clean_balanced": 0.46, "corrupted": 0.4, "auc": 0.7},
+        2: {"clean": 0.45, "clean_balanced": 0.45, "corrupted": 0.4, "auc": 0.7},
+    }
     (claim,) = script("claims").judged({"both": both, "both-half": half})
     assert claim["clean"]["points"] == -4.5 and claim["clean"]["seeds"] == [-4.0, -5.0]
     assert claim["holds"] and claim["every_seed"] and claim["beyond_spread"]
@@ -224,7 +233,7 @@ def test_a_loss_of_clean_accuracy_is_judged_the_other_way_round(script) -> None:
 
 
 def test_a_claim_without_its_rows_is_left_out(script) -> None:
-    one = {1: {"clean": 0.5, "corrupted": 0.4, "auc": 0.7}}
+    one = {1: {"clean": 0.5, "clean_balanced": 0.5, "corrupted": 0.4, "auc": 0.7}}
     assert script("claims").judged({"embedding": one, "consistency": one}) == []
     (claim,) = script("claims").judged({"embedding": one, "pca": one})
     assert claim["clean"]["spread"] is None and not claim["beyond_spread"]
@@ -282,8 +291,8 @@ def test_the_table_has_means_spreads_and_claims(script, ablation) -> None:
     assert found["rows"][1]["clean"] == 0.53 and found["rows"][1]["clean_spread"] == 0.0141
     assert [claim["holds"] for claim in found["claims"]] == [True]
     printed = figures.table(found)
-    assert "| embedding loss only | 53.0 ± 1.4 | 53.0 ± 1.4 | 53.0 ± 1.4 | 53.0 | 53.0 | 2 | 60 |" in printed
-    assert "| cifar10 | pca above embedding loss only | +10.0 ± 0.0 | +10.0 ± 0.0 | yes | yes | yes |" in printed
+    assert "| embedding loss only | 53.0 ± 1.4 | 53.0 ± 1.4 | 53.0 ± 1.4 | 53.0 ± 1.4 | 53.0 | 53.0 | 2 | 60 |" in printed
+    assert "| cifar10 | pca above embedding loss only | +10.0 ± 0.0 | +10.0 ± 0.0 | +10.0 ± 0.0 | yes | yes | yes |" in printed
 
 
 def test_of_many_pictures_some_are_corrupted_and_keep_their_class(script, tmp_path, monkeypatch) -> None:

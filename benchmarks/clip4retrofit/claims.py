@@ -15,6 +15,7 @@ from typing import Any
 
 GAIN_POINTS = 1.0
 """What multi-view training has to gain under corruption."""
+METRICS = ("clean", "clean_balanced", "auc", "corrupted")
 Numbers = Mapping[int, Mapping[str, float]]
 """Seed -> metric -> fraction, of one row on one set."""
 Difference = dict[str, Any]
@@ -27,11 +28,10 @@ def judged(rows: Mapping[str, Numbers]) -> list[dict[str, Any]]:
     found = []
     for text, name, reference, judge in _CLAIMS:
         if {name, reference} <= rows.keys():
-            differences = [difference(rows[name], rows[reference], metric) for metric in ("clean", "auc", "corrupted")]
-            clean, auc, corrupted = differences
-            if clean and auc and corrupted:
-                stated = {"claim": text, "clean": clean, "auc": auc, "corrupted": corrupted}
-                found.append(stated | judge(clean, corrupted))
+            points = {metric: difference(rows[name], rows[reference], metric) for metric in METRICS}
+            clean, corrupted = points["clean"], points["corrupted"]
+            if clean and corrupted:
+                found.append({"claim": text, **points} | judge(clean, corrupted))
     return found
 
 

@@ -23,7 +23,7 @@ sys.path.insert(0, str(HERE.parent))
 from running import machine
 
 METRICS = ("clean", "clean_balanced", "auc", "corrupted", "corrupted_auc", "train_seconds", "megabytes")
-_PER_CENT = ("clean", "auc", "corrupted")
+_PER_CENT = ("clean", "clean_balanced", "auc", "corrupted")
 
 
 def run_numbers(run: Path) -> dict[str, float]:
@@ -72,7 +72,7 @@ def _teacher_row(name: str, found: Mapping[str, Any]) -> dict[str, Any]:
 
 def _row(members: Sequence[tuple[Cell, dict[str, Any]]]) -> dict[str, Any]:
     cell, numbers = members[0][0], [found for _, found in members]
-    spread = {f"{key}_spread": _spread([found[key] for found in numbers]) for key in ("clean", "auc", "corrupted")}
+    spread = {f"{key}_spread": _spread([found[key] for found in numbers]) for key in _PER_CENT}
     return {
         "set": cell.set,
         "row": cell.row["row"],
@@ -119,11 +119,11 @@ def table(found: Mapping[str, Any]) -> str:
             "",
         ]
     lines += [
-        "| set | claim | clean, points | corrupted, points | holds | in every seed | beyond its spread |",
-        "|" + "---|" * 7,
+        "| set | claim | clean, points | balanced, points | corrupted, points | holds | in every seed | beyond its spread |",
+        "|" + "---|" * 8,
     ]
     for claim in found["claims"]:
-        points = [_points(claim[key]) for key in ("clean", "corrupted")]
+        points = [_points(claim[key]) for key in ("clean", "clean_balanced", "corrupted")]
         words = ["yes" if claim[key] else "no" for key in ("holds", "every_seed", "beyond_spread")]
         lines.append(f"| {' | '.join([claim['set'], claim['claim'], *points, *words])} |")
     return "\n".join(lines) + "\n"
@@ -131,8 +131,8 @@ def table(found: Mapping[str, Any]) -> str:
 
 def _rows(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = [
-        "| row | clean | AUC | corrupted | families of training | other families | seeds | train s |",
-        "|" + "---|" * 8,
+        "| row | clean | balanced | AUC | corrupted | families of training | other families | seeds | train s |",
+        "|" + "---|" * 9,
     ]
     for row in rows:
         cells = [_mean_and_spread(row, key) for key in _PER_CENT]
