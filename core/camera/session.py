@@ -20,7 +20,7 @@ from edgefw.camera.trigger import Decision, Trigger
 from edgefw.errors import BundleError
 from edgefw.runtime.label_pack import LabelPack
 from edgefw.runtime.pack_scores import Scores
-from edgefw.runtime.trigger_rule import Rule
+from edgefw.runtime.trigger_rule import Rule, parse_rule
 
 JPEG_QUALITY = 90
 MOST_SCORES = 5
@@ -145,9 +145,12 @@ def _picture(frame: Frame) -> tuple[bytes, str]:
 
 
 def own_rule(keep: list[str], threshold: float, score: str, cool_down: float, budget_mb: float | None) -> Rule | None:
-    """The rule of a command line: any of some labels, from one threshold on; None when it names no label."""
+    """The rule of a command line: any of some labels, from one threshold on; None when it names no label.
+
+    Raises:
+        BundleError: if it makes no sense.
+    """
     if not keep:
         return None
-    return Rule.model_validate(
-        {"any": tuple(keep), "begin": threshold, "score": score, "cool_down": cool_down, "budget_mb": budget_mb}
-    )
+    values = {"any": tuple(keep), "begin": threshold, "score": score, "cool_down": cool_down, "budget_mb": budget_mb}
+    return parse_rule(values, "--keep")

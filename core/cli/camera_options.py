@@ -86,6 +86,10 @@ class CameraOptions:
         loose = [name for name in ("threshold", "score", "cool_down", "budget_mb") if getattr(self, name) is not None]
         if loose and not self.keep:
             raise click.UsageError(f"--{loose[0].replace('_', '-')} needs --keep; a pack's trigger states its own.")
+        if (self.threshold or 0.0) < 0 and self.score != "cosine":
+            raise click.UsageError(
+                f"--threshold {self.threshold:g} is no probability, and would keep every frame: add --score cosine."
+            )
 
 
 def _reaches(source: str, store: Path) -> bool:

@@ -46,24 +46,37 @@ def build(
     dtype: str,
 ) -> None:
     """Make a label pack for the encoder of BUNDLE; needs edgefw[train] for the teacher's text tower."""
+    from dataclasses import replace
+
     from edgefw.labels.texts import pack_from_names, pack_from_prompts
-    from edgefw.labels.triggers import with_trigger
+    from edgefw.labels.triggers import read_trigger
     from edgefw.runtime.bundle import open_bundle
     from edgefw.runtime.label_pack import write_pack
+    from edgefw.runtime.trigger_rule import check_names
 
     if (labels is None) == (file is None):
         raise click.UsageError('give either --labels "a cat,a dog" or --file labels.txt.')
     words = None if file is None else _words(file, templates, threshold)
+    rule = None if trigger is None else read_trigger(trigger)
+    if rule is not None:  # before the teacher is built, which takes long
+        check_names(rule, _names(labels, words), str(trigger))
     with open_bundle(bundle) as opened:
         if words is None:
             pack = pack_from_names(opened, str(labels).split(","), templates, threshold or 0.0)
         else:
             pack = pack_from_prompts(opened, words)
-    if trigger is not None:
-        pack = with_trigger(pack, trigger)
+    if rule is not None:
+        pack = replace(pack, trigger=rule)
     write_pack(pack, out, dtype)  # type: ignore[arg-type]
     negatives = f", {len(pack.negatives)} negatives" if pack.negatives else ""
     click.echo(f"{out}: {len(pack.labels)} labels{negatives}, {out.stat().st_size} bytes", err=True)
+
+
+def _names(labels: str | None, words: PromptList | None) -> list[str]:
+    """The labels that the pack will have."""
+    if words is not None:
+        return [label.name for label in words.labels]
+    return [" ".join(name.split()) for name in str(labels).split(",")]
 
 
 def _words(file: Path, templates: Sequence[str], threshold: float | None) -> PromptList:

@@ -1,4 +1,4 @@
-"""Reads a prompt list from a file: YAML (.yaml, .yml), or plain text with one label name a line."""
+"""Reads what a label pack is built from: prompt lists and triggers in YAML, or plain text with one label name a line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edgefw.labels.names import read_label_names
 from edgefw.labels.prompt_list import PromptLabel, PromptList, parse_prompts
 
 LARGEST = 2**20
-"""A file beyond so many bytes is no prompt list."""
+"""A file beyond so many bytes is no prompt list, and no trigger."""
 _UNREADABLE = (
     yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError
 )  # fmt: skip
@@ -27,15 +27,27 @@ def read_prompts(path: Path) -> PromptList:
     if path.suffix.lower() not in (".yaml", ".yml"):
         names = read_label_names(str(path), Path.cwd(), "--file")
         return PromptList(labels=[PromptLabel(name=name) for name in names])
+    return parse_prompts(read_yaml(path, "prompt list"), str(path))
+
+
+def read_yaml(path: Path, what: str) -> object:
+    """Plain values of a YAML file, in which no key may stand twice.
+
+    Args:
+        what: what the file is to be, for messages.
+
+    Raises:
+        BundleError: if it cannot be read, is too large, or no YAML.
+    """
     try:
         if path.stat().st_size > LARGEST:
-            raise BundleError(f"{path}: {path.stat().st_size} bytes is too large for a prompt list.")
+            raise BundleError(f"{path}: {path.stat().st_size} bytes is too large for a {what}.")
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise BundleError(f"{path}: cannot be read ({error.strerror or error}).") from error
     except UnicodeDecodeError as error:
         raise BundleError(f"{path}: no UTF-8 text. Save it as UTF-8.") from error
-    return parse_prompts(load(text, str(path)), str(path))
+    return load(text, str(path))
 
 
 def load(text: str, where: str) -> object:

@@ -5,26 +5,26 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import yaml
-
-from edgefw.errors import BundleError
+from edgefw.labels.prompt_file import read_yaml
 from edgefw.runtime.label_pack import LabelPack
-from edgefw.runtime.trigger_rule import check_names, parse_rule
+from edgefw.runtime.trigger_rule import Rule, check_names, parse_rule
+
+
+def read_trigger(path: Path) -> Rule:
+    """The rule that stands in `path`, keys as in `edgefw.runtime.trigger_rule.Rule`.
+
+    Raises:
+        BundleError: if the file cannot be read, or is no rule.
+    """
+    return parse_rule(read_yaml(path, "trigger"), str(path))
 
 
 def with_trigger(pack: LabelPack, path: Path) -> LabelPack:
-    """The pack with the trigger that stands in `path`, keys as in `edgefw.runtime.trigger_rule.Rule`.
+    """The pack with the trigger that stands in `path`.
 
     Raises:
         BundleError: if the file cannot be read, is no rule, or names a label that the pack has not.
     """
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be read ({error.strerror or error}).") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        first = str(error).splitlines()[0]
-        raise BundleError(f"{path}: no YAML ({first}).") from error
-    rule = parse_rule(values, str(path))
+    rule = read_trigger(path)
     check_names(rule, pack.names, str(path))
     return replace(pack, trigger=rule)

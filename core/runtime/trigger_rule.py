@@ -5,15 +5,23 @@ It holds numbers and names and checks them; what happens frame by frame, `edgefw
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError, model_validator
 
 from edgefw.errors import BundleError
 
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+LONGEST_HOURS = 87_600.0
+"""Ten years: a longer window would begin before there were dates."""
+
 Names = Annotated[tuple[str, ...], Field(max_length=1000)]
-Score = Annotated[float, Field(ge=-1.0, le=1.0)]
+Number = Annotated[float, Strict()]  # YAML's `on` and `yes` are no numbers
+Whole = Annotated[int, Strict(), Field(ge=1)]
+Score = Annotated[Number, Field(ge=-1.0, le=1.0)]
 
 
 class Rule(BaseModel):
@@ -24,12 +32,12 @@ class Rule(BaseModel):
         all: every one of these holds.
         none: none of these holds.
         score: what is compared: the cosine to the label's text, or its probability among the pack's labels.
-        begin: a label begins to hold when its score reaches this.
+        begin: a label begins to hold when its score reaches this; 0 to 1 for a probability, -1 to 1 for a cosine.
         end: it ends when its score falls below this; None: at `begin`. (YAML reads "on" and "off" as truth values.)
         frames: so many frames in a row must reach `begin` before a label begins to hold.
         cool_down: seconds after a kept frame in which none is kept.
         quota: frames kept for one label in `quota_hours` at most; None: no limit.
-        quota_hours: length of the window of the quota.
+        quota_hours: length of the window of the quota, ten years at most.
         budget_mb: kept files take so many megabytes (10^6 bytes) at most; None: no limit.
     """
 
@@ -41,11 +49,11 @@ class Rule(BaseModel):
     score: Literal["cosine", "probability"] = "probability"
     begin: Score = 0.5
     end: Score | None = None
-    frames: Annotated[int, Field(ge=1)] = 1
-    cool_down: Annotated[float, Field(ge=0.0)] = 0.0
-    quota: Annotated[int, Field(ge=1)] | None = None
-    quota_hours: Annotated[float, Field(gt=0.0)] = 24.0
-    budget_mb: Annotated[float, Field(gt=0.0)] | None = None
+    frames: Whole = 1
+    cool_down: Annotated[Number, Field(ge=0.0)] = 0.0
+    quota: Whole | None = None
+    quota_hours: Annotated[Number, Field(gt=0.0, le=LONGEST_HOURS)] = 24.0
+    budget_mb: Annotated[Number, Field(gt=0.0)] | None = None
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Rule:
@@ -54,6 +62,11 @@ class Rule(BaseModel):
         both = sorted({*self.any, *self.all} & set(self.none))
         if both:
             raise ValueError(f"{', '.join(both)}: asked for and forbidden at once")
+        for name, value in (("begin", self.begin), ("end", self.end)):
+            if self.score == "probability" and value is not None and value < 0:
+                raise ValueError(
+                    f"{name} ({value:g}) is no probability, and would hold whatever is seen; say score: cosine"
+                )
         if self.end is not None and self.end > self.begin:
             raise ValueError(f"end ({self.end:g}) lies above begin ({self.begin:g}): a label would end as it begins")
         return self
@@ -70,13 +83,29 @@ def parse_rule(values: object, where: str) -> Rule:
     Raises:
         BundleError: naming the first thing that is wrong.
     """
+    if not isinstance(values, Mapping):
+        raise BundleError(f"{where}: a trigger is a mapping such as 'any: [rain]', got {_shown(values)}.")
+    unknown = [key for key in values if key not in Rule.model_fields]
+    if unknown:
+        raise BundleError(f"{where}: {unknown[0]}: unknown key. It may be one of {', '.join(Rule.model_fields)}.")
     try:
         return Rule.model_validate(values)
     except ValidationError as error:
-        detail = error.errors()[0]
-        key = ".".join(str(part) for part in detail["loc"])
-        said = detail["msg"].removeprefix("Value error, ")
-        raise BundleError(f"{where}: {f'{key}: {said}' if key else said}.") from error
+        raise BundleError(f"{where}: {_worded(error.errors()[0])}.") from error
+
+
+def _worded(detail: ErrorDetails) -> str:
+    """Key, what is wrong with it, and the value; a rule that makes no sense as a whole says so itself."""
+    if detail["type"] == "value_error":
+        return detail["msg"].removeprefix("Value error, ")
+    known = {"tuple_type": "must be a list of labels", "string_type": "must be text; put it in quotes"}
+    said = known.get(detail["type"], detail["msg"].replace("Input should be", "must be"))
+    return f"{'.'.join(map(str, detail['loc']))}: {said}, got {_shown(detail['input'])}"
+
+
+def _shown(value: object) -> str:
+    text = "nothing" if value is None else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def check_names(rule: Rule, names: Sequence[str], where: str) -> None:

@@ -132,14 +132,29 @@ def _holds(history: list, on: float, off: float, frames: int) -> bool:
         ({}, "a trigger needs labels under any or all"),
         ({"any": ["rain"], "none": ["rain"]}, "rain: asked for and forbidden at once"),
         ({"any": ["rain"], "begin": 0.4, "end": 0.5}, r"end \(0.5\) lies above begin \(0.4\)"),
-        ({"any": ["rain"], "quota": 0}, "quota: Input should be greater than or equal to 1"),
-        ({"any": ["rain"], "hold": 3}, "hold: Extra inputs are not permitted"),
-        ({"any": ["rain"], "begin": float("nan")}, "begin: Input should be a finite number"),
+        ({"any": ["rain"], "quota": 0}, "quota: must be greater than or equal to 1, got 0"),
+        ({"any": ["rain"], "hold": 3}, "hold: unknown key. It may be one of any, all, none, score, begin, end, "),
+        ({"any": ["rain"], "begin": float("nan")}, "begin: must be a finite number, got nan"),
+        ({"any": ["rain"], "begin": True}, "begin: must be a valid number, got True"),
+        ({"any": ["rain"], "frames": True}, "frames: must be a valid integer, got True"),
+        ({"any": ["rain"], "begin": -0.5}, r"begin \(-0.5\) is no probability, and would hold whatever is seen; say "),
+        ({"any": ["rain"], "end": -0.1}, r"end \(-0.1\) is no probability"),
+        ({"any": ["rain"], "quota_hours": 1e9}, "quota_hours: must be less than or equal to 87600, got 1000000000.0"),
+        ({"any": "rain"}, "any: must be a list of labels, got 'rain'"),
+        ({"any": [False]}, "any.0: must be text; put it in quotes, got False"),
+        ({True: 0.4, "any": ["rain"]}, "True: unknown key"),
+        (["rain"], "a trigger is a mapping such as 'any: .rain.', got .'rain'.\\."),
+        (None, "a trigger is a mapping such as 'any: .rain.', got nothing"),
     ],
 )
 def test_a_rule_that_makes_no_sense_is_refused(values, said):
     with pytest.raises(BundleError, match=f"^pack.json: {said}"):
         parse_rule(values, "pack.json")
+
+
+def test_a_cosine_may_be_negative_and_a_window_may_be_ten_years():
+    values = {"any": ["rain"], "score": "cosine", "begin": -0.2, "end": -0.3, "quota": 1, "quota_hours": 87_600}
+    assert parse_rule(values, "pack.json").end == -0.3
 
 
 def test_the_rule_on_the_page_is_one_and_names_every_key():

@@ -250,6 +250,9 @@ def test_what_does_not_go_together_is_refused(edgefw, bundle, video, tmp_path):
     assert "--watch is for a folder" in refusal(edgefw("label", bundle, video, "--watch"))
     assert "use --jsonl instead" in refusal(edgefw("label", bundle, video, "--json"))
     assert "--threshold needs --keep" in refusal(edgefw("label", bundle, video, "--threshold", 0.3))
+    assert "--threshold -0.3 is no probability, and would keep every frame" in refusal(
+        edgefw("label", bundle, video, "--keep", "red", "--threshold", -0.3)
+    )
     assert "nothing says which frames to keep" in refusal(edgefw("label", bundle, video, "--store", tmp_path))
     assert "names 'snow', which is no label of the pack" in refusal(edgefw("label", bundle, video, "--keep", "snow"))
     assert "modality 'depth' reads none" in refusal(edgefw("label", bundle, video, "--modality", "depth"))

@@ -39,14 +39,27 @@ def test_a_pack_without_one_stays_in_the_older_format(pack, tmp_path):
     ("text", "said"),
     [
         ("any: [snow]", "the trigger names 'snow', which is no label of the pack. It has: rain, night"),
-        ("any: [rain]\nwhen: always", "when: Extra inputs are not permitted"),
-        ("- rain", "Input should be a valid dictionary"),
-        ("any: [", "no YAML"),
+        ("any: [rain]\nwhen: always", "when: unknown key. It may be one of any, all"),
+        ("- rain", "a trigger is a mapping such as"),
+        ("", "a trigger is a mapping such as 'any: .rain.', got nothing"),
+        ("any: [", "line 1, column 7: no YAML"),
+        ("any: [rain]\nbegin: 0.6\nbegin: 0.9", "line 3, column 1: no YAML .the key 'begin' stands twice"),
+        ("any: [rain]\nbegin: 2020-13-45", "no YAML .month must be in 1..12"),
+        ("[" * 3000, "nested too deeply"),
     ],
 )
 def test_a_file_that_is_no_trigger_is_refused(pack, tmp_path, text, said):
     (tmp_path / "t.yaml").write_text(text)
     with pytest.raises(BundleError, match=said):
+        with_trigger(pack, tmp_path / "t.yaml")
+
+
+def test_a_file_that_is_no_text_or_too_large_is_refused(pack, tmp_path):
+    (tmp_path / "t.yaml").write_bytes(b"\x89PNG")
+    with pytest.raises(BundleError, match="no UTF-8 text"):
+        with_trigger(pack, tmp_path / "t.yaml")
+    (tmp_path / "t.yaml").write_bytes(b"#" * (2**20 + 1))
+    with pytest.raises(BundleError, match="1048577 bytes is too large for a trigger"):
         with_trigger(pack, tmp_path / "t.yaml")
 
 
