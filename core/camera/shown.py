@@ -104,19 +104,26 @@ class VideoFile:
         self._last = picture
 
     def close(self) -> None:
-        """Finish the file.
+        """Finish the file, and read back whether all of it is there: OpenCV does not say what it could not write.
 
         Raises:
-            DataError: if nothing of it was written.
+            DataError: if not all of it was written; then there is no file.
         """
         if self._writer is None:
             return
         self._writer.release()
         self._writer = None
-        if not self._draft.is_file() or not self._draft.stat().st_size:
+        if not self._is_whole():
             self._draft.unlink(missing_ok=True)
-            raise DataError(f"--out {self._file}: nothing could be written. Is the disk full?")
+            raise DataError(f"--out {self._file}: the video could not be written to its end. Is the disk full?")
         self._draft.replace(self._file)
+
+    def _is_whole(self) -> bool:
+        """Whether the draft states all frames; formats that state their length in seconds may be one short."""
+        capture = self._cv2.VideoCapture(str(self._draft))
+        stated = capture.get(self._cv2.CAP_PROP_FRAME_COUNT) if capture.isOpened() else 0
+        capture.release()
+        return bool(stated >= max(1, self._count - 1))
 
     def _open(self, picture: np.ndarray, frame: Frame) -> None:
         height, width = (side // 2 * 2 for side in picture.shape[:2])  # codecs halve colours

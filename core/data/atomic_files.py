@@ -1,6 +1,7 @@
 """Files and folders that exist whole or not at all, also after a crash or a power cut.
 
-Everything is written under a temporary name beside its target, flushed to the disk, and renamed.
+Everything is written under a temporary name beside its target, flushed to the disk, and renamed. A write that fails leaves
+nothing: on a full disk it would take what room is left.
 """
 
 from __future__ import annotations
@@ -18,9 +19,12 @@ def write_file(target: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file, then put it in the place of `target`."""
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}{MARK}")
-    write(temporary)
-    _flush(temporary)
-    temporary.replace(target)
+    try:
+        write(temporary)
+        _flush(temporary)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
     _flush(target.parent)
 
 
@@ -29,12 +33,15 @@ def write_folder(target: Path, write: Callable[[Path], object]) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}{MARK}")
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    write(temporary)
-    for path in temporary.iterdir():
-        _flush(path)
-    _flush(temporary)
-    temporary.rename(target)
+    try:
+        temporary.mkdir()
+        write(temporary)
+        for path in temporary.iterdir():
+            _flush(path)
+        _flush(temporary)
+        temporary.rename(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
     _flush(target.parent)
 
 

@@ -23,6 +23,7 @@ from edgefw.errors import BundleError
 from edgefw.runtime.hashes import SUMS, check_sums, read_sums
 from edgefw.runtime.label_pack import LabelPack, no_constant, read_pack
 from edgefw.runtime.manifest import ArtefactEntry, Manifest, MapEntry, parse_manifest
+from edgefw.runtime.whole_files import write_whole
 
 MANIFEST = "manifest.json"
 SUFFIX = ".edgefw"
@@ -187,17 +188,16 @@ def pack(folder: Path, archive: Path) -> None:
         BundleError: if the folder is no bundle, or the file cannot be written.
     """
     bundle = read_bundle(folder, folder)
-    draft = archive.with_name(f".{archive.name}.draft")
-    try:
-        with zipfile.ZipFile(draft, "w", zipfile.ZIP_DEFLATED) as zipped:
-            for name in sorted([*bundle.sums, SUMS]):
-                info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
-                info.external_attr = 0o644 << 16
-                info.compress_type = zipfile.ZIP_DEFLATED
-                zipped.writestr(info, (folder / name).read_bytes())
-        draft.replace(archive)
-    except OSError as error:
-        raise BundleError(f"{archive}: cannot be written ({error.strerror or error}).") from error
+    write_whole(archive, lambda draft: _zip(folder, sorted([*bundle.sums, SUMS]), draft))
+
+
+def _zip(folder: Path, names: Sequence[str], archive: Path) -> None:
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zipped:
+        for name in names:
+            info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+            info.external_attr = 0o644 << 16
+            info.compress_type = zipfile.ZIP_DEFLATED
+            zipped.writestr(info, (folder / name).read_bytes())
 
 
 def _check_member(name: str, archive: Path, folder: Path) -> None:

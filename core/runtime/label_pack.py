@@ -26,6 +26,7 @@ from edgefw.runtime.pack_labels import Label, Negative, check_entries
 from edgefw.runtime.pack_scores import Scores
 from edgefw.runtime.pack_vectors import Dtype, decoded, encoded
 from edgefw.runtime.trigger_rule import Rule, check_names, parse_rule
+from edgefw.runtime.whole_files import write_whole
 
 __all__ = ["Dtype", "Label", "LabelPack", "Negative", "no_constant", "read_pack", "write_pack"]
 
@@ -219,13 +220,8 @@ def write_pack(pack: LabelPack, path: Path, dtype: Dtype = "float16") -> None:
     Raises:
         BundleError: if the file cannot be written.
     """
-    draft = path.with_name(f".{path.name}.draft")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(json.dumps(pack.to_json(dtype), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-        draft.replace(path)
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be written ({error.strerror or error}).") from error
+    text = json.dumps(pack.to_json(dtype), ensure_ascii=False, indent=1) + "\n"
+    write_whole(path, lambda draft: draft.write_text(text, encoding="utf-8"))
 
 
 def read_pack(path: Path) -> LabelPack:

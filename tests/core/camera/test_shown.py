@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -76,6 +78,37 @@ def test_a_frame_of_another_size_fits_into_the_video_of_the_first(tmp_path: Path
     video.add(np.repeat(BLUE, 2, axis=0), frame(1, 0.1))
     video.close()
     assert read_back(tmp_path / "out.avi") == [0, 2]
+
+
+FULL = """
+import resource, sys
+from datetime import UTC, datetime
+from pathlib import Path
+import numpy as np
+from edgefw.camera.frames import Frame
+from edgefw.camera.shown import VideoFile
+from edgefw.errors import DataError
+video, draw = VideoFile(Path(sys.argv[1]), 10.0), np.random.default_rng(0)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+for number in range(20):
+    noise = draw.integers(0, 256, (240, 320, 3), dtype=np.uint8)
+    video.add(noise, Frame(number=number, seconds=number / 10, time=datetime.now(UTC), values=noise, where="a.mp4"))
+try:
+    video.close()
+except DataError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.avi", "out.mkv"])
+def test_a_video_that_a_full_disk_cut_off_is_told_and_gone(tmp_path: Path, name: str) -> None:
+    pytest.importorskip("cv2")
+    pytest.importorskip("resource")
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(tmp_path / name)], capture_output=True, text=True, check=False
+    )
+    assert f"{name}: the video could not be written to its end. Is the disk full?" in done.stdout, done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_video_without_frames_leaves_nothing(tmp_path: Path) -> None:

@@ -20,16 +20,22 @@ def half(path):
 
 
 @pytest.mark.parametrize("write", [write_file, write_folder])
-def test_an_interrupted_write_leaves_the_target_alone(tmp_path, write):
+def test_an_interrupted_write_leaves_the_target_alone_and_nothing_beside_it(tmp_path, write):
     target = tmp_path / "target"
     if write is write_file:
         target.write_text("old")
     with pytest.raises(KeyboardInterrupt):
         write(target, half)
     assert target.read_text() == "old" if write is write_file else not target.exists()
-    assert len(list(tmp_path.glob(".target.*.unfinished"))) == 1
-    remove_unfinished(tmp_path)
     assert not list(tmp_path.glob(".*"))
+
+
+def test_what_killed_processes_left_is_removed(tmp_path):
+    (tmp_path / ".target.17.unfinished").write_text("half")
+    (tmp_path / ".folder.17.unfinished").mkdir()
+    (tmp_path / ".other").write_text("")
+    remove_unfinished(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".other"]
 
 
 def test_a_folder_appears_with_everything_in_it(tmp_path):
