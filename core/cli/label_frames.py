@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -13,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from edgefw.cli.output import tell
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,6 +53,7 @@ def label_frames(
     from edgefw.camera.interrupts import asks_to_stop
     from edgefw.camera.pack_file import PackFile
     from edgefw.camera.pipeline import Pipeline
+    from edgefw.cli.frame_lines import FrameLines
     from edgefw.cli.label_show import viewer
 
     watched = None if file is None else PackFile(file, lambda new: opened.fitting(new, str(file)))
@@ -77,8 +77,9 @@ def label_frames(
         session = _session(names, rule, store, about, options.top)
         began = time.monotonic()
         with asks_to_stop(pipeline.stop):
-            done = _print(_records(pipeline, session, watched, options.frames, shown), as_lines, options.top or 1)
-            _tell(done, time.monotonic() - began, pipeline, session, source)
+            lines = FrameLines(as_lines, options.top or 1, stored=store is not None)
+            done = lines.print(_records(pipeline, session, watched, options.frames, shown))
+            _tell(done, time.monotonic() - began, pipeline, session, source, lines.lost)
 
 
 def _encoded(encoder: Encoder, images: np.ndarray) -> np.ndarray:
@@ -175,42 +176,12 @@ def _change_pack(session: Session, watched: PackFile, now: float, shown: Viewer 
             session.use(pack)
             if shown is not None:
                 shown.use(pack)
-            click.echo(f"new label pack: {len(pack.labels)} labels", err=True)
+            tell(f"new label pack: {len(pack.labels)} labels")
     except BundleError as error:
-        click.echo(f"warning: new label pack refused, the old one stays: {error}", err=True)
+        tell(f"warning: new label pack refused, the old one stays: {error}")
 
 
-def _print(records: Iterator[dict[str, Any]], as_lines: bool, top: int) -> int:
-    """Every record as a line of JSON, or what is seen whenever that changes; how many there were."""
-    count, before = 0, ("", "")
-    try:
-        for record in records:
-            count += 1
-            now = (record["label"] or "unknown", record.get("trigger", ""))
-            if as_lines:
-                click.echo(json.dumps(record))  # ASCII: a file name may be no text
-            elif now != before:
-                click.echo(_line(record, top))
-            before = now
-    except BrokenPipeError:
-        # Ctrl-C reaches every program of a pipe, and the reader may be gone first: the totals are told all the same.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    finally:
-        records.close()  # type: ignore[attr-defined]
-    return count
-
-
-def _line(record: Mapping[str, Any], top: int) -> str:
-    """Seconds, source, what is seen, the next labels where more were asked for, and what the trigger did."""
-    said = record["label"] or "unknown"
-    ranking = [said if number == 0 else entry["label"] for number, entry in enumerate(record["labels"][:top])]
-    scores = [entry["score"] for entry in record["labels"][:top]]
-    told = "".join(f"\t{name}" + ("" if score is None else f"\t{score:.3f}") for name, score in zip(ranking, scores))
-    source = record["source"].encode("utf-8", "backslashreplace").decode()
-    return f"{record['seconds']:.2f} s\t{source}{told}\t{record.get('trigger', '')}".rstrip()
-
-
-def _tell(done: int, seconds: float, pipeline: Pipeline, session: Session, source: FrameSource) -> None:
+def _tell(done: int, seconds: float, pipeline: Pipeline, session: Session, source: FrameSource, lost: int = 0) -> None:
     """The summary, on stderr.
 
     Raises:
@@ -219,14 +190,14 @@ def _tell(done: int, seconds: float, pipeline: Pipeline, session: Session, sourc
     from edgefw.camera.watched_folder import WatchedFolder
     from edgefw.errors import DataError
 
-    notes = {"dropped": pipeline.dropped, **source.notes(), "read that hangs": int(pipeline.hangs)}
+    notes = {"dropped": pipeline.dropped, **source.notes(), "read that hangs": int(pipeline.hangs), "not printed": lost}
     counted = ", ".join(f"{name} {count}" for name, count in notes.items() if count or name == "dropped")
     if not done and not pipeline.stopped and not isinstance(source, WatchedFolder):
         raise DataError(f"no frame could be labelled ({counted}).")
-    click.echo(f"{done} frames in {seconds:.1f} s, {done / seconds:.1f} a second; {counted}", err=True)
+    tell(f"{done} frames in {seconds:.1f} s, {done / seconds:.1f} a second; {counted}")
     if not done:
         return
-    click.echo(", ".join(f"{name} {count}" for name, count in session.labels.most_common(8)), err=True)
+    tell(", ".join(f"{name} {count}" for name, count in session.labels.most_common(8)))
     if session.outcomes:
         said = ", ".join(f"{name} {count}" for name, count in session.outcomes.most_common())
-        click.echo(f"trigger: {said}", err=True)
+        tell(f"trigger: {said}")

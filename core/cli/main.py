@@ -6,7 +6,7 @@ raises `EdgefwError` for what the user can put right.
 
     0    done
     1    a gate was not met
-    2    the input is wrong: one message, without a traceback
+    2    the input is wrong, or the disk is full: one message, without a traceback
     70   an internal error: the traceback, and where to report it
     130  interrupted
 """
@@ -132,9 +132,22 @@ def _exit_code(error: Exception) -> int:
     if isinstance(error, click.ClickException):
         error.show()
         return 2
+    if isinstance(error, OSError) and (full := _no_room(error)):
+        return _say(f"Error: {full}", 2)
     if isinstance(error, ModuleNotFoundError) and (hint := _install_hint(error)):
         return _say(f"Error: {hint}", 2)
     return _internal(error)
+
+
+def _no_room(error: OSError) -> str | None:
+    """What to say of a full disk, which is no bug; the file is not known where it is the standard output."""
+    from edgefw.cli.output import FULL, drop_output
+
+    if error.errno not in FULL:
+        return None
+    drop_output()
+    place = f"{error.filename}: cannot be written" if error.filename else "the output cannot be written"
+    return f"{place} ({error.strerror}). Make room, or send it elsewhere."
 
 
 def _internal(error: Exception) -> int:

@@ -229,6 +229,21 @@ def test_a_reader_that_goes_away_ends_the_labeller_with_its_totals(bundle, video
     process.stderr.close()
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_an_output_on_a_full_disk_ends_no_labeller_that_stores_frames(bundle, video, tmp_path):
+    command = [sys.executable, "-m", "edgefw", "label", str(bundle), str(video), "--jsonl"]
+    stores = [*command, "--keep", "red", "--store", str(tmp_path / "kept")]
+    with open("/dev/full", "w") as full:
+        alone = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        told = subprocess.run(stores, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        mute = subprocess.run(stores, stdout=full, stderr=full, check=False)
+    assert alone.returncode == 2 and len(alone.stderr.splitlines()) == 1
+    assert "Error: what is seen cannot be printed (No space left on device). Send the output elsewhere" in alone.stderr
+    assert (told.returncode, mute.returncode) == (0, 0)
+    assert "frames are stored as before" in told.stderr and "dropped 0, not printed 30" in told.stderr
+    assert len(read_lines(tmp_path / "kept")) == 2 * 20
+
+
 def test_what_does_not_go_together_is_refused(edgefw, bundle, video, tmp_path):
     for option in (("--threshold", 0.3), ("--frames", 2), ("--realtime",), ("--drop", "newest"), ("--in-flight", 2)):
         assert f"{option[0]} is for frames" in refusal(edgefw("label", bundle, tmp_path, *option))

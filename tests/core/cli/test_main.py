@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import click
 import pytest
@@ -123,3 +124,21 @@ def test_what_libraries_tell_their_developers_is_not_printed(capfd: pytest.Captu
     program = f"from edgefw.cli.main import run; run(['recipes']); {chatter}"
     subprocess.run([sys.executable, "-c", program], check=True)
     assert "an enum" not in capfd.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_behind_the_output_is_one_message():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "edgefw", "--help"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 2
+    assert done.stderr == (
+        "Error: the output cannot be written (No space left on device). Make room, or send it elsewhere.\n"
+    )
+
+
+def test_a_full_disk_is_no_bug_and_its_file_is_named(monkeypatch, capsys):
+    error = OSError(28, "No space left on device", "runs/a/features.bin")
+    assert cli_main._exit_code(error) == 2
+    assert "Error: runs/a/features.bin: cannot be written (No space left on device)." in capsys.readouterr().err
