@@ -112,7 +112,7 @@ def show(pack: Path, as_json: bool) -> None:
     from edgefw.runtime.bundle import open_bundle
     from edgefw.runtime.label_pack import read_pack
 
-    if pack.is_file() and pack.suffix == ".json":
+    if pack.suffix == ".json" and not pack.is_dir():
         read = read_pack(pack)
     else:
         with open_bundle(pack) as opened:
@@ -137,9 +137,10 @@ def show(pack: Path, as_json: bool) -> None:
         for negative in read.negatives
     ]
     head = {"encoder": read.encoder, "sha256": read.sha256, "templates": list(read.templates), "width": read.width}
+    trigger = None if read.trigger is None else read.trigger.model_dump(mode="json", exclude_defaults=True)
     if as_json:
-        document = {**head, "logit_scale": read.logit_scale, "labels": rows, "negatives": negatives}
-        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        more = {"logit_scale": read.logit_scale, "labels": rows, "negatives": negatives, "trigger": trigger}
+        click.echo(json.dumps(head | more, indent=2, ensure_ascii=False))
         return
     click.echo(f"encoder    {read.encoder}\nsha256     {read.sha256}")
     click.echo(f"templates  {' | '.join(read.templates)}\nwidth      {read.width}")
@@ -150,6 +151,8 @@ def show(pack: Path, as_json: bool) -> None:
         )
     for negative in read.negatives:
         click.echo(f"{negative.name:<32}{len(negative.vectors):>8}  negative of {', '.join(negative.of) or 'all'}")
+    for key, value in (trigger or {}).items():
+        click.echo(f"trigger    {key}: {', '.join(value) if isinstance(value, list) else value}")
 
 
 @command.command("eval")

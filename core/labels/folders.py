@@ -56,9 +56,9 @@ def parse_data(texts: Sequence[str], modalities: Sequence[str], names: Sequence[
     for text in texts:
         role, path = _split(text, modalities)
         if not path.is_dir():
-            raise DataError(f"--data {text}: there is no folder {path}.")
+            raise DataError(f"{text}: there is no folder {path}.")
         if any(known.modality == role for known in folders):
-            raise DataError(f"--data {text}: modality '{role}' is given twice.")
+            raise DataError(f"{text}: modality '{role}' is given twice.")
         folders.append(LabelledFolder(modality=role, folder=path, names=names))
     return folders
 
@@ -67,7 +67,7 @@ def _split(text: str, modalities: Sequence[str]) -> tuple[str, Path]:
     role, equals, rest = text.partition("=")
     if equals and not Path(text).exists():
         if role not in modalities:
-            raise DataError(f"--data {text}: no modality '{role}'. The bundle has: {', '.join(modalities)}.")
+            raise DataError(f"{text}: no modality '{role}'. The bundle has: {', '.join(modalities)}.")
         return role, Path(rest).expanduser()
     return modalities[0], Path(text).expanduser()
 

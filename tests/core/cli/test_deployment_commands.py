@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgefw.labels.triggers import with_trigger
 from edgefw.runtime.bundle import open_bundle
 from edgefw.runtime.label_pack import Negative, write_pack
 
@@ -164,6 +165,31 @@ def test_labels_show_reads_packs_and_bundles(edgefw, bundle):
     assert edgefw("labels", "show", bundle)[1] == out
     document = json.loads(edgefw("labels", "show", bundle, "--json")[1])
     assert [row["label"] for row in document["labels"]] == ["red", "green", "blue"]
+    assert document["trigger"] is None and "trigger" not in out
+    assert "absent.json: cannot be read" in refusal(edgefw("labels", "show", bundle / "absent.json"))
+
+
+def test_labels_show_tells_which_frames_a_pack_has_a_camera_keep(edgefw, bundle, tmp_path):
+    (tmp_path / "t.yaml").write_text("any: [red, blue]\nnone: [green]\nbegin: 0.6\nquota: 20\n")
+    with open_bundle(bundle) as opened:
+        write_pack(with_trigger(opened.label_pack(), tmp_path / "t.yaml"), tmp_path / "p.json")
+    told = [line for line in edgefw("labels", "show", tmp_path / "p.json")[1].splitlines() if "trigger" in line]
+    assert told == [
+        "trigger    any: red, blue",
+        "trigger    none: green",
+        "trigger    begin: 0.6",
+        "trigger    quota: 20",
+    ]
+    document = json.loads(edgefw("labels", "show", tmp_path / "p.json", "--json")[1])
+    assert document["trigger"] == {"any": ["red", "blue"], "none": ["green"], "begin": 0.6, "quota": 20}
+
+
+def test_labels_build_refuses_a_wrong_trigger_before_all_else(edgefw, bundle, tmp_path):
+    (tmp_path / "t.yaml").write_text("any: [snow]\n")
+    build = ("labels", "build", bundle, "--labels", "red, blue", "--trigger", tmp_path / "t.yaml", "--out")
+    assert "names 'snow', which is no label of the pack. It has: red, blue" in refusal(edgefw(*build, tmp_path / "p"))
+    (tmp_path / "t.yaml").write_text("any: [red]\nbegin: on\n")
+    assert "begin: must be a valid number, got True" in refusal(edgefw(*build, tmp_path / "p"))
 
 
 def test_labels_eval_measures_on_folders(edgefw, bundle, pictures, tmp_path):

@@ -36,7 +36,11 @@ def test_a_folder_with_an_equals_sign_in_its_name_is_a_folder(tmp_path):
 
 @pytest.mark.parametrize(
     ("texts", "message"),
-    [(["absent"], "there is no folder absent"), (["sonar=x"], "no modality 'sonar'"), ([".", "rgb=."], "given twice")],
+    [
+        (["absent"], "^absent: there is no folder absent"),
+        (["sonar=x"], "^sonar=x: no modality 'sonar'"),
+        ([".", "rgb=."], "^rgb=.: modality 'rgb' is given twice"),
+    ],
 )
 def test_mistakes_are_told(texts, message):
     with pytest.raises(DataError, match=message):
