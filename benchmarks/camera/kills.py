@@ -32,29 +32,30 @@ def kill_often(command: list[str], store: Path, said: Path, kills: int) -> dict[
         said: file for what it prints.
     """
     draw, found, starting = random.Random(0), Counter[str](), 0.0
+    kept: set[str] = set()
     for number in range(kills):
         if number % 2:
             told, _ = _killed(command, said, draw.uniform(0.0, STARTING * starting), None)
         else:
             told, starting = _killed(command, said, None, draw.uniform(0.0, LABELLING))
-        found["kept as told"] += told.count("kept")
+        kept |= {record["time"] for record in told if record["trigger"] == "kept"}
         found["before the first record"] += not told
-        found += _state(store, found["kept as told"])
+        found += _state(store, kept)
     FrameStore(store).close()
     return {
         "kills": kills,
         "before the first record": found["before the first record"],
-        "kept as told": found["kept as told"],
-        "after kills": {name: found[name] for name in _state(store, 0)},
+        "kept as told": len(kept),
+        "after kills": {name: found[name] for name in _state(store, set())},
         "stored": len(read_lines(store)),
-        "after repair": dict(_state(store, found["kept as told"])),
+        "after repair": dict(_state(store, kept)),
     }
 
 
 def _killed(
     command: list[str], said: Path, since_start: float | None, since_record: float | None
-) -> tuple[list[str], float]:
-    """What the trigger said of each frame, and the seconds to the first record (to the kill, if it came before)."""
+) -> tuple[list[dict[str, Any]], float]:
+    """What was said of each frame, and the seconds to the first record (to the kill, if it came before)."""
     with said.open("wb") as out:
         began = time.monotonic()
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.DEVNULL)
@@ -67,12 +68,13 @@ def _killed(
     if process.returncode != -9:
         raise SystemExit(f"the labeller ended by itself, with exit code {process.returncode}")
     lines = said.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line)["trigger"] for line in lines if line.endswith("\n")], started
+    return [json.loads(line) for line in lines if line.endswith("\n")], started
 
 
-def _state(store: Path, told: int) -> Counter[str]:
-    """What is wrong, or in flight, in a store that was just left alone."""
-    lines = {line["file"]: line["sha256"] for line in read_lines(store)}
+def _state(store: Path, told: set[str]) -> Counter[str]:
+    """What is wrong, or in flight, in a store that was just left alone; `told`: times of frames that were said to be kept."""
+    stored = read_lines(store)
+    lines = {line["file"]: line["sha256"] for line in stored}
     names = {path.name for path in store.iterdir()} - {LINES} if store.is_dir() else set()
     named = {name for name in names if not name.endswith(".part")}
     return Counter(
@@ -82,7 +84,7 @@ def _state(store: Path, told: int) -> Counter[str]:
             "without a line": len(named - set(lines)),
             "more than the frame in flight": max(0, len(named - set(lines)) - 1),
             "temporary files": len(names - named),
-            "lost": max(0, told - len(lines)),
+            "lost": len(told - {line["time"] for line in stored}),
         }
     )
 
