@@ -14,7 +14,7 @@ from edgefw.cli.finite import FiniteRange
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--seconds", type=FiniteRange(min=0.1), default=3.0, show_default=True, help="Timing per artefact.")
 @click.option("--batch", type=click.IntRange(min=1), default=8, show_default=True, help="Images per call (throughput).")
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads; default: as the recipe said.")
+@click.option("--threads", type=click.IntRange(1, 1024), help="CPU threads; default: as the recipe said.")
 @click.option("--no-memory", is_flag=True, help="Leave out memory, which starts a process per artefact.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
 def command(bundle: Path, seconds: float, batch: int, threads: int | None, no_memory: bool, as_json: bool) -> None:

@@ -33,7 +33,7 @@ MOST_IN_FLIGHT = 4
 @click.option("--artefact", help="Compiled file to run; default: the best on the machine that verified.")
 @click.option("--top", type=click.IntRange(min=1), help="Labels per image; 1, in the records of frames 5.")
 @click.option("--batch", type=click.IntRange(min=1), help="Images that run together; 16. Frames go one by one.")
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads; default: as the recipe said.")
+@click.option("--threads", type=click.IntRange(1, 1024), help="CPU threads; default: as the recipe said.")
 @click.option("--watch", is_flag=True, help="SOURCE is a folder that images are written into: label each as it comes.")
 @click.option("--keep", multiple=True, metavar="LABEL", help="Keep frames in which this label of the pack holds.")
 @click.option("--threshold", type=FiniteRange(-1, 1), help="Score from which a kept label holds; 0.5.")

@@ -20,7 +20,7 @@ import click
 @click.option("--pack", type=click.Path(path_type=Path), help="A label pack to use instead of the bundle's own.")
 @click.option("--batch", type=click.IntRange(min=1), default=16, show_default=True, help="Images in memory at a time.")
 @click.option("--without", multiple=True, metavar="ARTEFACT", help="Leave an artefact of a bundle out of the verdict.")
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads; default: as the recipe said.")
+@click.option("--threads", type=click.IntRange(1, 1024), help="CPU threads; default: as the recipe said.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
 def command(
     target: Path,

@@ -41,14 +41,14 @@ def evaluate_label_sets(
         DataError: if the table names no image of the folder or no label of the pack, or no image can be read.
     """
     sets = _below(read_label_sets(file), folder, file)
-    index = {plain_name(name): at for at, name in enumerate(pack.names)}
+    plain = [plain_name(name) for name in pack.names]
     named = set[str]().union(*sets.values())
-    if not named & index.keys():
+    if not named & set(plain):
         raise DataError(f"{file}: holds none of the pack's labels ({', '.join(pack.names[:5])}, ...).")
     paths, embeddings, unreadable = embed_files(bundle, folder.modality, list(sets), artefact, registry)
     if not paths:
         raise DataError(f"{folder.folder}: none of {unreadable} images can be read.")
-    present = np.array([[name in sets[path] for name in index] for path in paths])
+    present = np.array([[name in sets[path] for name in plain] for path in paths])
     values = auc_of_present(pack.cosines(embeddings.astype(np.float32)), present)
     return {
         "artefact": bundle.artefact(artefact, folder.modality).name,
@@ -58,7 +58,7 @@ def evaluate_label_sets(
         "macro_auc": float(np.nanmean(values)) if not np.isnan(values).all() else None,
         "auc": _by_name(pack.names, values),
         "images": {name: int(count) for name, count in zip(pack.names, present.sum(axis=0))},
-        "not_in_pack": sorted(named - index.keys()),
+        "not_in_pack": sorted(named - set(plain)),
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from edgefw.labels.examples import embed_files
 from edgefw.labels.folders import plain_name
 from edgefw.labels.label_sets import read_label_sets
 from edgefw.runtime.bundle import open_bundle
+from edgefw.runtime.label_pack import write_pack
 
 TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc"), exclude_characters=";"), min_size=1, max_size=8)
 
@@ -67,6 +69,18 @@ def test_the_auc_of_every_label_is_scikit_learns(bundle: Path, pictures: Path, c
         assert result["images"][name] == sum(truth)
     assert result["macro_auc"] == pytest.approx(np.mean(list(result["auc"].values())))
     assert result["n"] == len(rows) and result["not_in_pack"] == ["zebra"]
+
+
+def test_labels_that_differ_by_capitals_alone_have_an_auc_each(bundle: Path, pictures: Path, tmp_path, capsys) -> None:
+    file = table(pictures.parent, drawn(pictures))
+    with open_bundle(bundle) as opened:
+        pack = opened.label_pack()
+    red = pack.labels[0]
+    write_pack(replace(pack, labels=[red, replace(red, name="RED"), *pack.labels[1:]]), tmp_path / "p.json")
+    arguments = ["labels", "eval", str(bundle), str(pictures), "--truth", str(file), "--pack", str(tmp_path / "p.json")]
+    assert run([*arguments, "--json"]) == 0
+    auc = json.loads(capsys.readouterr().out)["results"][0]["auc"]
+    assert list(auc) == ["red", "RED", "green", "blue"] and auc["red"] == auc["RED"]
 
 
 def test_the_table_is_printed_and_a_label_of_no_image_has_no_auc(bundle: Path, pictures: Path, capsys) -> None:
