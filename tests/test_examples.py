@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -107,7 +109,42 @@ def test_the_python_example_needs_numpy_pillow_and_onnxruntime_only():
     source = (EXAMPLES / "label.py").read_text().splitlines()
     imported = {line.split()[1].split(".")[0] for line in source if line.startswith(("import ", "from "))}
     assert imported == {"base64", "json", "numpy", "onnxruntime", "pathlib", "PIL", "sys"}
-    assert len([line for line in source if line.strip()]) <= 70
+    assert len([line for line in source if line.strip()]) <= 60
+
+
+@pytest.fixture(scope="module")
+def answer(tmp_path_factory) -> Any:
+    """The example's own function, of a run without a photograph."""
+    from small_bundle import write_small_bundle
+
+    folder = write_small_bundle(tmp_path_factory.mktemp("example") / "bundle")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["label.py", str(folder)])
+        return runpy.run_path(str(EXAMPLES / "label.py"))["answer"]
+
+
+@pytest.mark.parametrize("width", [5, 64, 100, 512])
+@pytest.mark.parametrize("dtype", ["int8", "float16", "float32"])
+def test_the_python_example_says_what_a_pack_says_of_every_embedding(answer, dtype, width):
+    """Random packs with synonyms, biases, temperatures, thresholds and negatives of all labels and of some."""
+    from edgefw.runtime.label_pack import Label, LabelPack, Negative
+
+    rng = np.random.default_rng(width)
+    rows = [rng.normal(size=(1 + number % 3, width)).astype(np.float32) for number in range(7)]
+    labels = [
+        Label(name=str(n), vectors=rows[n], bias=0.1 * n, temperature=1 + 0.2 * n, threshold=0.15 * n) for n in range(5)
+    ]
+    negatives = [Negative(name="a", vectors=rows[5], of=("0", "3")), Negative(name="b", vectors=rows[6], temperature=3)]
+    document = LabelPack(labels=labels, negatives=negatives, logit_scale=9.0, encoder="e" * 64).to_json(dtype)
+    pack, said = LabelPack.from_json(document, "pack"), []
+    for embedding in rng.normal(size=(60, 1, width)).astype(np.float32):
+        scores = pack.scores(embedding)
+        name, probability, is_said = answer(embedding, document)
+        assert name == pack.names[scores.probabilities[0].argmax()]
+        assert probability == pytest.approx(scores.probabilities[0].max(), rel=1e-4)
+        said.append(pack.said(scores.probabilities[0], scores.beaten[0]))
+        assert is_said == (said[-1] is not None)
+    assert None in said and len(set(said)) > 2
 
 
 def test_the_python_example_names_a_step_that_it_does_not_know(tmp_path, pictures):
