@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import runpy
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ import pytest
 os.environ.setdefault("EDGEFW_PLUGINS", "")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # `import openvino` would fork and report
 
 
 @pytest.fixture(scope="session")

@@ -75,12 +75,13 @@ def probe(
 
 def _import_runtimes(packages: Sequence[str]) -> None:
     """Count the model, not the import of its runtime."""
-    from importlib import import_module
     from importlib.util import find_spec
+
+    from edgefw.runtime.import_without import import_without
 
     for package in packages:
         if find_spec(package) is not None:
-            import_module(package)
+            import_without(package)
 
 
 def _resident_mib() -> float | None:

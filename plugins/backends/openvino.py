@@ -23,6 +23,7 @@ from edgefw.contracts.backend import Artefact, CompileRequest
 from edgefw.contracts.operators import SILU, SQUEEZE_EXCITE
 from edgefw.errors import BundleError, ExportError, MissingDependency
 from edgefw.plugins.backends.one_file import read_parts
+from edgefw.plugins.backends.openvino_core import shared_core
 from edgefw.runtime.in_order import processors
 
 if TYPE_CHECKING:
@@ -210,16 +211,15 @@ def _of_one_image(model: Any) -> Any:
 
 
 def _core(where: Path) -> Any:
-    """An `openvino.Core`.
+    """The process's `openvino.Core`.
 
     Raises:
         BundleError: if openvino is not installed.
     """
     try:
-        import openvino
+        return shared_core()
     except ImportError as error:
         raise BundleError(f"{where}: needs openvino. Run: {INSTALL}") from error
-    return openvino.Core()
 
 
 def _reason(error: Exception) -> str:

@@ -1,7 +1,7 @@
 """From a torch network, or a quantizer's ONNX file, to a checked OpenVINO IR in one file.
 
 Knows torch, ONNX and OpenVINO's converter; how a file is opened and what it runs in, the backend `openvino` says. OpenVINO
-reads ONNX itself: nothing here needs its conversion package, which reports usage over the network.
+reads ONNX itself: nothing here needs its conversion package.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from edgefw.plugins.backends.onnx_export import (
     reference,
 )
 from edgefw.plugins.backends.onnxruntime import OnnxRunner, open_session
+from edgefw.plugins.backends.openvino_core import shared_core
 
 if TYPE_CHECKING:
     from edgefw.plugins.backends.openvino import OpenVinoBackend, OpenVinoConfig, OpenVinoRunner
@@ -93,15 +94,16 @@ class IrWriter:
 
     def _written(self, source: Path, folder: Path) -> tuple[OpenVinoRunner, Path]:
         """An ONNX file as IR, opened."""
-        import openvino
+        core = shared_core()
+        from openvino import save_model
 
         from edgefw.plugins.backends.openvino import FILE, PARTS
 
         with tempfile.TemporaryDirectory(dir=folder) as place:
             graph = Path(place) / PARTS[0]
             try:
-                model = openvino.Core().read_model(str(source))
-                openvino.save_model(model, str(graph), compress_to_fp16=self._config.weights == "f16")
+                model = core.read_model(str(source))
+                save_model(model, str(graph), compress_to_fp16=self._config.weights == "f16")
             except Exception as error:  # whatever the converter raises
                 raise ExportError(
                     f"backend 'openvino': the ONNX file cannot be converted ({first_line(error)})."

@@ -5,7 +5,6 @@ Samples come a few at a time; kept are embeddings, and a few samples. Decides no
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -17,23 +16,15 @@ import onnxruntime
 from edgefw.contracts.quantizer import Calibration
 from edgefw.errors import ExportError
 from edgefw.plugins.quantizers.calibration_stream import rechunked
+from edgefw.runtime.import_without import import_without
 from edgefw.runtime.integer_products import exact_session
 
-_TELEMETRY = "openvino_telemetry"
 _CHUNK = 4
 
 
 def silent_nncf() -> Any:
     """The package nncf, imported where its telemetry cannot be: it would send usage statistics without asking."""
-    held = sys.modules.get(_TELEMETRY)
-    sys.modules[_TELEMETRY] = None  # type: ignore[assignment]
-    try:
-        import nncf
-    finally:
-        del sys.modules[_TELEMETRY]
-        if held is not None:
-            sys.modules[_TELEMETRY] = held
-    return nncf
+    return import_without("nncf")
 
 
 @dataclass(frozen=True, kw_only=True)
