@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
-import numpy as np
 import onnx
-from onnx import numpy_helper
+
+from edgefw.plugins.backends.onnx_clamps import CLAMPS, is_idle
 
 Shape = tuple[int, ...]
 _CONVOLUTIONS = {"Conv": (0, 1), "QLinearConv": (0, 3), "ConvInteger": (0, 1)}
@@ -146,25 +146,5 @@ class _Rounding:
         reader = readers[0]
         if reader.op_type == "QuantizeLinear":
             return self._element(reader) in _EIGHT_BITS
-        after = self._readers.get(reader.output[0], []) if reader.op_type in ("Relu", "Clip") else []
-        return len(after) == 1 and after[0].op_type == "QuantizeLinear" and self._is_idle(reader, after[0])
-
-    def _is_idle(self, clamp: onnx.NodeProto, rounding: onnx.NodeProto) -> bool:
-        """Whether rounding to eight bits cuts off all that a Relu or Clip cuts off."""
-        low, high = self._range(rounding)
-        limits = [-np.inf, np.inf] if clamp.op_type == "Clip" else [0.0, np.inf]
-        for place, name in enumerate(clamp.input[1:]):
-            if name:
-                if name not in self._constants:
-                    return False
-                limits[place] = float(numpy_helper.to_array(self._constants[name]))
-        return limits[0] <= low and high <= limits[1] * (1 + 1e-6)
-
-    def _range(self, rounding: onnx.NodeProto) -> tuple[float, float]:
-        """The smallest and the largest value that a QuantizeLinear can keep; everything, if its scale is no constant."""
-        scale, zero = self._constants.get(rounding.input[1]), self._zero(rounding)
-        if scale is None or zero is None:
-            return -np.inf, np.inf
-        step, origin = numpy_helper.to_array(scale).astype(np.float64), numpy_helper.to_array(zero)
-        bounds = np.iinfo(origin.dtype)
-        return tuple(float((step * (bound - origin.astype(np.float64))).max()) for bound in (bounds.min, bounds.max))  # type: ignore[return-value]
+        after = self._readers.get(reader.output[0], []) if reader.op_type in CLAMPS else []
+        return len(after) == 1 and after[0].op_type == "QuantizeLinear" and is_idle(reader, after[0], self._constants)
