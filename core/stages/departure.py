@@ -7,6 +7,7 @@ is the layer's own:
 
 An error travels on, and what a layer passes on is not its fault. The first layer whose own error is above the limit is
 blamed. It does not say that later layers are right: behind the first departure everything is measured on wrong inputs.
+What is rounded for a clamp alone (Relu, Clip) may have the clamp's narrow grid: values beyond it would be cut off anyway, and count for no error.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 
 from edgefw.contracts.backend import LayerOutput
 
+_CLAMPS, _ROUNDING = frozenset({"Relu", "Clip"}), "DequantizeLinear"
 FLOAT_LIMIT, ROUNDED_LIMIT = 1e-3, 0.15
 """Own error of one layer: sums in another order, and what eight bits do to an activation at the most."""
 
@@ -42,6 +44,7 @@ class Departure:
 def departures(source: Sequence[LayerOutput], other: Sequence[LayerOutput]) -> list[Departure]:
     """One row per layer of `other` that has its counterpart in `source`, in the order of `other`."""
     expected = {layer.tensor: layer.values for layer in source}
+    cut = _rounded_for_clamps(other)
     errors: dict[str, float] = {}
     rows = []
     for layer in other:
@@ -50,6 +53,8 @@ def departures(source: Sequence[LayerOutput], other: Sequence[LayerOutput]) -> l
         if wanted is None or wanted.shape != layer.values.shape:
             errors[layer.tensor] = inherited
             continue
+        if layer.tensor in cut:
+            wanted = wanted.clip(layer.values.min(), layer.values.max())
         error, cosine = _distance(layer.values, wanted)
         errors[layer.tensor] = error
         rows.append(
@@ -63,6 +68,16 @@ def departures(source: Sequence[LayerOutput], other: Sequence[LayerOutput]) -> l
             )
         )
     return rows
+
+
+def _rounded_for_clamps(layers: Sequence[LayerOutput]) -> set[str]:
+    """Rounded tensors that nothing but clamps read."""
+    readers: dict[str, set[str]] = {}
+    for layer in layers:
+        for name in layer.inputs:
+            readers.setdefault(name, set()).add(layer.operator)
+    rounded = {layer.tensor for layer in layers if layer.operator == _ROUNDING}
+    return {name for name in rounded if name in readers and readers[name] <= _CLAMPS}
 
 
 def first(rows: Sequence[Departure], limit: float) -> Departure | None:

@@ -76,7 +76,7 @@ class Int8LatencyAware:
 
         began = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
-            writer = StaticWriter(source, Path(folder), self._config, self._path, clamps=True)
+            writer = StaticWriter(source, Path(folder), self._config, self._path)
             groups = operator_groups(writer.model, writer.candidates())
             if not groups:
                 raise ExportError(f"{self._path}.exclude: every node that could become int8 is excluded.")

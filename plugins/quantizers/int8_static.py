@@ -5,7 +5,7 @@ output channel and activations in uint8 (or int8) per tensor. Ranges of activati
 minimum and maximum, a percentile, or the range of least Kullback-Leibler divergence. onnxruntime.quantization does the
 arithmetic; `activation_ranges` feeds it, in memory that does not grow with the number of samples. By default only convolutions and matrix products with weights become int8; what lies between them,
 and attention's products of two activations, stays float: quantising those costs a transformer more accuracy than it
-saves. It makes files smaller; whether it also makes them faster depends on the machine, and `verify` measures it.
+saves. A layer is rounded behind its ReLU or Clip, see `clamps`. It makes files smaller; whether it also makes them faster depends on the machine, and `verify` measures it.
 """
 
 from __future__ import annotations

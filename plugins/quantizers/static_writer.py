@@ -17,7 +17,9 @@ from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
 from edgefw.contracts.quantizer import Calibration
 from edgefw.errors import ExportError
+from edgefw.plugins.backends.onnx_clamps import CLAMPS
 from edgefw.plugins.quantizers.activation_ranges import RangeOptions, activation_ranges
+from edgefw.plugins.quantizers.clamps import clamped, round_behind, shared
 from edgefw.plugins.quantizers.onnx_graph import (
     activation_products,
     facts,
@@ -44,13 +46,12 @@ class StaticWriter:
         folder: where the cleaned file may lie; it must outlive the writer.
         config: options of static int8.
         path: where the quantizer stands in the recipe, for messages.
-        clamps: also let onnxruntime leave out each Relu and Clip behind a rounded operator, which rounding does anyway.
 
     Raises:
         ExportError: if the file cannot be read, or the options name what it has not.
     """
 
-    def __init__(self, source: Path, folder: Path, config: StaticConfig, path: str, clamps: bool = False) -> None:
+    def __init__(self, source: Path, folder: Path, config: StaticConfig, path: str) -> None:
         self._config, self._path = config, path
         self._clean = folder / "clean.onnx"
         self._ranges: TensorsData | None = None
@@ -58,7 +59,8 @@ class StaticWriter:
         self.operators = self._operators(facts(self.model).nodes)
         self.reasons = self._reasons()
         self.excluded = list(self.reasons)
-        self._clamps = [name for name in ("Relu", "Clip") if clamps and name not in self.operators]
+        self._looked_at = list(dict.fromkeys([*self.operators, *CLAMPS]))
+        """Operators whose tensors are measured and rounded."""
 
     def candidates(self) -> list[str]:
         """Names of the nodes that may become int8, in the order of the graph."""
@@ -84,11 +86,12 @@ class StaticWriter:
                     QuantType.QUInt8 if config.activation == "uint8" else QuantType.QInt8,
                     self._ranges_of(calibration),
                     [],
-                    list(excluded),
-                    [*self.operators, *self._clamps],
-                    {"ActivationSymmetric": config.is_symmetric},
+                    [*excluded, *shared(self.model)],
+                    self._looked_at,
+                    {"ActivationSymmetric": config.is_symmetric, "QDQKeepRemovableActivations": True},
                 )
                 quantizer.quantize_model()
+                round_behind(quantizer.model.model)
                 del quantizer.model.model.graph.value_info[:]  # shapes are inferred again where they are wanted
                 quantizer.model.save_model_to_file(str(target), False)
         except ExportError:
@@ -97,12 +100,14 @@ class StaticWriter:
             raise ExportError(f"{self._path}: onnxruntime cannot quantise the graph ({error}).") from error
 
     def _ranges_of(self, calibration: Calibration) -> TensorsData:
-        """The ranges, measured for the first file; onnxruntime changes what it is given."""
+        """The ranges, measured for the first file; onnxruntime changes what it is given. A layer has those of the clamp behind it."""
         if self._ranges is None:
             config = self._config
             options = RangeOptions(method=config.ranges, percentile=config.percentile, chunk=config.batch)
-            operators = [*self.operators, *self._clamps]
-            self._ranges = activation_ranges(self._clean, operators, calibration, options)
+            self._ranges = activation_ranges(self._clean, self._looked_at, calibration, options)
+            for before, behind in clamped(self.model).items():
+                if before in self._ranges and behind in self._ranges:
+                    self._ranges[before] = self._ranges[behind]
         return copy.deepcopy(self._ranges)
 
     def _reasons(self) -> dict[str, str]:

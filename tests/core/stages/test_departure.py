@@ -10,10 +10,10 @@ RNG = np.random.default_rng(0)
 X = RNG.normal(size=(4, 6)).astype(np.float32)
 
 
-def layer(name, values, inputs=(), stands_for=None):
+def layer(name, values, inputs=(), stands_for=None, operator="Op"):
     return LayerOutput(
         layer=f"node-{name}",
-        operator="Op",
+        operator=operator,
         tensor=name,
         stands_for=stands_for or name,
         inputs=inputs,
@@ -61,3 +61,41 @@ def test_the_scale_of_a_network_does_not_matter(scale):
     noisy = X + 0.01 * RNG.normal(size=X.shape)
     one, other = departures(chain(X), chain(noisy)), departures(chain(scale * X), chain(scale * noisy))
     assert one[0].error == pytest.approx(other[0].error, rel=1e-4)
+
+
+def behind_a_rounding(rounded, clamped, *others, clamp="Clip"):
+    """What is rounded in front of a clamp: the layer, the pair of roundings, the clamp, and more readers."""
+    return [
+        layer("a", X),
+        layer("a_back", rounded, ("a",), stands_for="a", operator="DequantizeLinear"),
+        layer("b", clamped, ("a_back", "low", "high"), operator=clamp),
+        *others,
+    ]
+
+
+SOURCE = [layer("a", X), layer("b", X.clip(-0.5, 0.5), ("a",), operator="Clip"), layer("c", X, ("a",))]
+CUT = X.clip(-0.5, 0.5)
+
+
+@pytest.mark.parametrize("clamp", ["Clip", "Relu"])
+def test_what_a_clamp_cuts_off_anyway_is_no_error_of_the_rounding_before_it(clamp):
+    rows = departures(SOURCE, behind_a_rounding(CUT, CUT, clamp=clamp))
+    assert [row.error for row in rows] == [0.0, 0.0, 0.0]
+
+
+def test_a_wrong_rounding_before_a_clamp_is_blamed_itself():
+    rows = departures(SOURCE, behind_a_rounding(2 * CUT, CUT))
+    expected = X.clip(-1, 1)  # as far as the wrong one reaches
+    assert rows[1].error == pytest.approx(np.linalg.norm(2 * CUT - expected) / np.linalg.norm(expected), rel=1e-6)
+    assert first(rows, 0.1).layer == "node-a_back"
+
+
+def test_what_something_else_reads_too_may_not_be_cut_off():
+    rows = departures(SOURCE, behind_a_rounding(CUT, CUT, layer("c", CUT, ("a_back",))))
+    assert rows[1].own == pytest.approx(np.linalg.norm(CUT - X) / np.linalg.norm(X), rel=1e-6)
+    assert first(rows, 0.1).layer == "node-a_back"
+
+
+def test_a_clamp_that_reads_no_rounding_changes_nothing():
+    rows = departures(SOURCE, [layer("a", CUT), layer("b", CUT, ("a",), operator="Clip")])
+    assert first(rows, 0.1).layer == "node-a"

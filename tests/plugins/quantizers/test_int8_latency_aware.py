@@ -81,7 +81,7 @@ def floats(path) -> set[str]:
 
 
 def trials_of(source, folder, calibration, opened, **options) -> Trials:
-    writer = StaticWriter(source, folder, StaticConfig(**options), "q", clamps=True)
+    writer = StaticWriter(source, folder, StaticConfig(**options), "q")
     groups = operator_groups(writer.model, writer.candidates())
     return Trials(source, folder, writer, groups, calibration, opened)
 
