@@ -291,8 +291,27 @@ def test_the_table_has_means_spreads_and_claims(script, ablation) -> None:
     assert found["rows"][1]["clean"] == 0.53 and found["rows"][1]["clean_spread"] == 0.0141
     assert [claim["holds"] for claim in found["claims"]] == [True]
     printed = figures.table(found)
-    assert "| embedding loss only | 53.0 ± 1.4 | 53.0 ± 1.4 | 53.0 ± 1.4 | 53.0 ± 1.4 | 53.0 | 53.0 | 2 | 60 |" in printed
-    assert "| cifar10 | pca above embedding loss only | +10.0 ± 0.0 | +10.0 ± 0.0 | +10.0 ± 0.0 | yes | yes | yes |" in printed
+    assert (
+        "| embedding loss only | 53.0 ± 1.4 | 53.0 ± 1.4 | 53.0 ± 1.4 | 53.0 ± 1.4 | 53.0 | 53.0 | 2 | 60 |" in printed
+    )
+    assert (
+        "| cifar10 | pca above embedding loss only | +10.0 ± 0.0 | +10.0 ± 0.0 | +10.0 ± 0.0 | yes | yes | yes |"
+        in printed
+    )
+
+
+def test_a_run_says_what_it_took_and_how_its_losses_began(script, tmp_path) -> None:
+    (tmp_path / "train" / "distil").mkdir(parents=True)
+    (tmp_path / "train" / "distil" / "phase.json").write_text(json.dumps({"result": {"cpu_seconds": 12.34}}))
+    (tmp_path / "result.json").write_text(json.dumps({"artefacts": [{"bytes": 1_500_000}]}))
+    lines = [{"step": step, "losses": {"feature": 1 / step}} for step in (1, 10, 20, 30, 40)]
+    text = "".join(json.dumps(line) + "\n" for line in [{"stage": "curate"}, *lines, {"step": 40, "accuracy": 0.5}])
+    (tmp_path / "metrics.jsonl").write_text(text)
+    assert script("figures").run_numbers(tmp_path) == {
+        "train_seconds": 12.3,
+        "megabytes": 1.5,
+        "losses_after_a_quarter": {"step": 10, "feature": 0.1},
+    }
 
 
 def test_of_many_pictures_some_are_corrupted_and_keep_their_class(script, tmp_path, monkeypatch) -> None:

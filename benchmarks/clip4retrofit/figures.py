@@ -26,12 +26,24 @@ METRICS = ("clean", "clean_balanced", "auc", "corrupted", "corrupted_auc", "trai
 _PER_CENT = ("clean", "clean_balanced", "auc", "corrupted")
 
 
-def run_numbers(run: Path) -> dict[str, float]:
-    """Training time and size of one run."""
+def run_numbers(run: Path) -> dict[str, Any]:
+    """Training time and size of one run, and its losses after a quarter of the steps: a collapse shows there."""
     states = (json.loads(file.read_text(encoding="utf-8")) for file in run.glob("train/*/phase.json"))
     seconds = sum(state["result"]["cpu_seconds"] for state in states)
     artefacts = json.loads((run / "result.json").read_text(encoding="utf-8"))["artefacts"]
-    return {"train_seconds": round(seconds, 1), "megabytes": round(artefacts[0]["bytes"] / 1e6, 3)}
+    return {
+        "train_seconds": round(seconds, 1),
+        "megabytes": round(artefacts[0]["bytes"] / 1e6, 3),
+        "losses_after_a_quarter": _early_losses(run / "metrics.jsonl"),
+    }
+
+
+def _early_losses(metrics: Path) -> dict[str, float]:
+    """The logged losses nearest to a quarter of the steps."""
+    logged = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+    steps = [line for line in logged if "losses" in line]
+    early = min(steps, key=lambda line: abs(line["step"] - steps[-1]["step"] / 4))
+    return {"step": early["step"], **{name: round(value, 4) for name, value in early["losses"].items()}}
 
 
 def results(
