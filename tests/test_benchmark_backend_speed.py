@@ -34,5 +34,7 @@ def test_rows_hold_agreement_and_the_ratio_to_the_best_use_by_hand(tmp_path):
     )
     assert found["met"] is (row["of_best_by_hand"] <= 1.05)
     assert 0 < row["p50_ms"] <= row["p95_ms"] and row["startup_s"] > 0 and row["peak_mb"] > row["megabytes"]
+    assert found["networks"]["mobilenetv3_small_050"]["rounds"] == 2
+    assert row["artefact"] in (tmp_path / "speed.md").read_text()
     run = tmp_path / "work/mobilenetv3_small_050"
     assert np.load(run / "images.npy").shape == (256, 3, 64, 64)

@@ -6,6 +6,7 @@ the fastest of them, so that edgefw is compared with the best use of a runtime a
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -36,25 +37,41 @@ WAYS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         "no winograd": {"use_winograd_convolution": False},
         "no packing": {"use_packing_layout": False},
     },
+    "litert": {
+        "interpreter": {},
+        "channels last": {"channels_last": True},
+        "compiled model": {"compiled_model": True},
+    },
 }
 """Backend -> name of a way -> what is set."""
 
 ONNX, AOTI, PROGRAM = "model.onnx", "{}.pt2", "model.pte"
+LITERT = {False: "model.tflite", True: "channels-last.tflite"}
+LITERT_SCRIPT = Path(__file__).with_name("by_hand_litert.py")
 
 
-def build(backend: str, run: Path, shape: tuple[int, ...], network: Callable[[], Any]) -> None:
+def build(backend: str, run: Path, shape: tuple[int, ...], network: Callable[[], Any], threads: int) -> None:
     """Write the files of a backend's ways; those that are there stay.
 
     Args:
         run: a finished run; files go to its folder `by-hand`.
         shape: (C, H, W).
         network: gives the torch network in evaluation mode.
+        threads: that will run it; torch's compiler writes them into the file.
     """
     folder = run / "by-hand"
     folder.mkdir(exist_ok=True)
-    writers = {"onnxruntime": _onnx, "openvino": _onnx, "aoti": _aoti, "executorch": _program, "ncnn": _ncnn}
+    writers = {
+        "onnxruntime": _onnx,
+        "openvino": _onnx,
+        "aoti": _aoti,
+        "executorch": _program,
+        "ncnn": _ncnn,
+        "litert": _litert,
+    }
     import torch
 
+    torch.set_num_threads(threads)
     writers[backend](folder, network, torch.zeros(1, *shape))
 
 
@@ -67,6 +84,7 @@ def opened(way: str, run: Path, threads: int) -> Embed:
         "aoti": _open_aoti,
         "executorch": _open_executorch,
         "ncnn": _open_ncnn,
+        "litert": _open_litert,
     }
     return openers[backend](run / "by-hand", name, threads)
 
@@ -88,7 +106,7 @@ def _aoti(folder: Path, network: Callable[[], Any], image: Any) -> None:
         if file.is_file():
             continue
         layout = torch.channels_last if "channels last" in name else torch.contiguous_format
-        model = network().to(memory_format=layout)
+        model = copy.deepcopy(network()).to(memory_format=layout)
         with torch.no_grad():
             program = torch.export.export(model, (image.to(memory_format=layout),))
             torch._inductor.aoti_compile_and_package(program, package_path=str(file), inductor_configs=dict(settings))
@@ -110,6 +128,21 @@ def _ncnn(folder: Path, network: Callable[[], Any], image: Any) -> None:
 
     if not (folder / "model.ncnn.bin").is_file():
         pnnx.export(network(), str(folder / "model.pt"), (image,), fp16=False)
+
+
+def _litert(folder: Path, network: Callable[[], Any], image: Any) -> None:
+    """In the converter's own environment, which wants another torch."""
+    import torch
+
+    from edgefw.own_environment import own_environment
+
+    files = [folder / name for name in LITERT.values()]
+    if all(file.is_file() for file in files):
+        return
+    program = folder / "litert.pt2"
+    torch.export.save(torch.export.export(network(), (image,)), program)
+    own_environment("litert").run(LITERT_SCRIPT, [str(program), *map(str, files)], "litert by hand")
+    program.unlink()
 
 
 def _open_onnxruntime(folder: Path, name: str, threads: int) -> Embed:
@@ -178,5 +211,41 @@ def _open_ncnn(folder: Path, name: str, threads: int) -> Embed:
         extractor = net.create_extractor()
         extractor.input("in0", ncnn.Mat(image[0]))
         return np.array(extractor.extract("out0")[1], np.float32).reshape(1, -1)
+
+    return embed
+
+
+def _open_litert(folder: Path, name: str, threads: int) -> Embed:
+    settings = WAYS["litert"][name]
+    file = str(folder / LITERT["channels_last" in settings])
+    if "compiled_model" in settings:
+        return _litert_compiled(file, threads)
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=file, num_threads=threads)
+    interpreter.allocate_tensors()
+    entry, end = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+
+    def embed(image: np.ndarray) -> np.ndarray:
+        interpreter.set_tensor(entry, image.transpose(0, 2, 3, 1) if "channels_last" in settings else image)
+        interpreter.invoke()
+        return np.asarray(interpreter.get_tensor(end))
+
+    return embed
+
+
+def _litert_compiled(file: str, threads: int) -> Embed:
+    from ai_edge_litert.compiled_model import CompiledModel
+    from ai_edge_litert.cpu_options import CpuOptions
+    from ai_edge_litert.options import Options
+
+    model = CompiledModel.from_file(file, options=Options(cpu_options=CpuOptions(num_threads=threads)))
+    entries, ends = model.create_input_buffers(0), model.create_output_buffers(0)
+    shape = next(iter(model.get_output_tensor_details(model.get_signature_by_index(0)["key"]).values()))["shape"]
+
+    def embed(image: np.ndarray) -> np.ndarray:
+        entries[0].write(image)
+        model.run_by_index(0, entries, ends)
+        return np.asarray(ends[0].read(int(np.prod(shape)), np.float32)).reshape(1, -1)
 
     return embed

@@ -3,11 +3,12 @@
     python benchmarks/backends/one_model.py SPEC.json
 
 `SPEC.json` is `{"run", "artefact", "by_hand", "threads", "images"}`: an artefact of a finished run as edgefw opens it, or with
-`by_hand` as that way of by_hand.py does. Images are (N, C, H, W) float32 in a .npy file. Answers are lines of JSON:
+`by_hand` as that way of by_hand.py does. Images are (N, C, H, W) float32 in a .npy file, of which
+only the rows in use are in memory. Answers are lines of JSON:
 
 - at the start `{"startup_s", "first_s"}`: seconds from the start of the script to the first embedding, and of that embedding alone;
 - `time COUNT BATCH` -> milliseconds of so many calls, image after image of the file;
-- `embed FILE` -> writes the embeddings (N, D) of all images, one at a time;
+- `embed COUNT FILE` -> writes the embeddings (COUNT, D) of the first images, one at a time;
 - `memory` -> `{"peak_mb"}`: the most that the process had resident.
 """
 
@@ -34,13 +35,13 @@ def main() -> None:
     spec = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     with ExitStack() as stack:
         embed = _by_hand(spec) if spec["by_hand"] else _by_edgefw(spec, stack)
-        serve(embed, np.load(spec["images"]))
+        serve(embed, np.load(spec["images"], mmap_mode="r"))
 
 
 def serve(embed: Embed, images: np.ndarray) -> None:
     """Encode once, say when that was, and then do what the lines ask for."""
     ready = time.perf_counter()
-    embed(images[:1])
+    embed(np.array(images[:1]))
     ended = time.perf_counter()
     _say({"startup_s": ended - BEGAN, "first_s": ended - ready})
     position = 0
@@ -50,8 +51,9 @@ def serve(embed: Embed, images: np.ndarray) -> None:
             position, taken = _timed(embed, images, position, int(rest[0]), int(rest[1]))
             _say(taken)
         elif word == "embed":
-            np.save(rest[0], np.concatenate([embed(images[row : row + 1]) for row in range(len(images))]))
-            _say({"embedded": len(images)})
+            count, file = int(rest[0]), rest[1]
+            np.save(file, np.concatenate([embed(np.array(images[row : row + 1])) for row in range(count)]))
+            _say({"embedded": count})
         else:
             _say({"peak_mb": _peak_mb()})
 
@@ -76,7 +78,7 @@ def _timed(embed: Embed, images: np.ndarray, position: int, count: int, batch: i
     """Where the next call goes on, and milliseconds of each."""
     taken = []
     for _ in range(count):
-        rows = np.ascontiguousarray(images[position : position + batch])
+        rows = np.array(images[position : position + batch])
         start = time.perf_counter()
         embed(rows)
         taken.append((time.perf_counter() - start) * 1e3)

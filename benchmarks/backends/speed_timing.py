@@ -1,0 +1,77 @@
+"""Time the files of a prepared run in turn: a row per artefact.
+
+A row has p50 and p95 of one image in milliseconds, images a second in batches of eight, megabytes of the file, the most memory of a process that encodes
+one image at a time, seconds from the start of a process to the first embedding (libraries were read before, by the ways by hand), agreement with torch, and
+`of_best_by_hand`: p50 over that of the fastest way by hand.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from speed_process import THREADS, Model
+from speed_runs import SEED, entries, ways
+
+from edgefw.runtime.manifest import ArtefactEntry
+
+BATCH = 8
+
+
+def measured(model: str, run: Path, rounds: int) -> list[dict[str, Any]]:
+    """A row per artefact of a run."""
+    agreed = json.loads((run / "agreement.json").read_text(encoding="utf-8"))
+    artefacts = entries(run)
+    with ExitStack() as stack:
+        theirs = [stack.enter_context(Model(run, way, threads=THREADS, by_hand=way)) for way in ways(run)]
+        ours = [stack.enter_context(Model(run, one.name, threads=THREADS, artefact=one.name)) for one in artefacts]
+        memory = _time(ours, theirs, rounds)
+    by_hand = {each.name: _facts(each, agreed, memory) for each in theirs}
+    return [_row(model, entry, each, _facts(each, agreed, memory), by_hand) for entry, each in zip(artefacts, ours)]
+
+
+def _time(ours: Sequence[Model], theirs: Sequence[Model], rounds: int) -> dict[str, float]:
+    """One image at a time, five images a turn, in another order every turn; then batches of ours. The most memory of each before the batches."""
+    every, order = [*ours, *theirs], random.Random(SEED)
+    for each in every:
+        each.ask("time 5 1")
+    for _ in range(rounds):
+        order.shuffle(every)
+        for each in every:
+            each.alone += each.ask("time 6 1")[1:]  # the first wakes the threads
+    memory: dict[str, float] = {each.name: each.ask("memory")["peak_mb"] for each in every}
+    for each in ours:
+        each.ask(f"time 1 {BATCH}")
+    for _ in range(max(rounds // 5, 1)):
+        for each in ours:
+            each.batches += each.ask(f"time 2 {BATCH}")
+    return memory
+
+
+def _facts(each: Model, agreed: Mapping[str, Mapping[str, Any]], memory: Mapping[str, float]) -> dict[str, Any]:
+    p50, p95 = np.percentile(each.alone, [50, 95])
+    facts = {"p50_ms": round(float(p50), 3), "p95_ms": round(float(p95), 3), "startup_s": round(each.startup_s, 2)}
+    own = {key: value for key, value in agreed[each.name].items() if key not in ("of", "images")}
+    return {**facts, "peak_mb": round(memory[each.name], 1), **own}
+
+
+def _row(
+    model: str, entry: ArtefactEntry, each: Model, facts: dict[str, Any], by_hand: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
+    own = {name.split(": ")[1]: found for name, found in by_hand.items() if name.startswith(f"{entry.backend}: ")}
+    best = min((found["p50_ms"] for found in own.values()), default=None)
+    return {
+        "model": model,
+        "artefact": entry.name,
+        "backend": entry.backend,
+        "megabytes": round(entry.bytes / 1e6, 2),
+        "images_per_second": round(1000 * BATCH / float(np.median(each.batches)), 1),
+        **facts,
+        "of_best_by_hand": round(facts["p50_ms"] / best, 3) if best else None,
+        "by_hand": own,
+    }

@@ -1,0 +1,121 @@
+"""The speed table's page and its bookkeeping: no model, no timing."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+FOLDER = Path(__file__).resolve().parent.parent / "benchmarks/backends"
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """Imports a script of the benchmark by its name."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    return importlib.import_module
+
+
+def row(backend, p50, ratio, model="net"):
+    way = {"plain": {"p50_ms": p50 / (ratio or 1.0)}, "slow": {"p50_ms": 99.0}}
+    return {
+        "model": model,
+        "artefact": f"{backend}-fp32",
+        "backend": backend,
+        "megabytes": 13.5,
+        "images_per_second": 81.25,
+        "p50_ms": p50,
+        "p95_ms": 2 * p50,
+        "startup_s": 0.5,
+        "peak_mb": 100.4,
+        "cosine_min": 0.9999994,
+        "of_best_by_hand": ratio,
+        "by_hand": way if ratio else {},
+    }
+
+
+FOUND = {
+    "networks": {"net": {"rounds": 30, "left_out": {"ncnn": "ncnn has no layer for Tensor.roll."}}},
+    "rows": [row("openvino", 20.0, 1.06), row("onnxruntime", 10.0, 1.0), row("aoti", 30.0, None)],
+}
+
+
+def test_the_page_has_the_fastest_first_and_marks_who_is_behind(script):
+    lines = script("speed_table").page(FOUND, 1.05).splitlines()
+    assert lines[2] == (
+        "| `net` | `onnxruntime-fp32` | 10.00 | 20.00 | 81.2 | 13.5 | 100 | 0.50 | 0.999999 | 1.00 (plain) |"
+    )
+    assert lines[3].endswith("| **1.06** (plain) |") and lines[4].endswith("| not used by hand |")
+    assert "| `net` | `onnxruntime-fp32` | 10.00 | `openvino-fp32` | 2.00 | 30 |" in lines
+    assert "- `net` without ncnn: ncnn has no layer for Tensor.roll." in lines
+    assert lines[-1] == ("1 of 2 are at most 5 % behind the best use by hand; behind: `net` in openvino (1.06).")
+
+
+def test_a_network_with_one_backend_wins_alone(script):
+    found = {"networks": {"net": {"rounds": 3, "left_out": {}}}, "rows": [row("onnxruntime", 10.0, 1.02)]}
+    lines = script("speed_table").page(found, 1.05).splitlines()
+    assert "| `net` | `onnxruntime-fp32` | 10.00 | | | 3 |" in lines
+    assert lines[-1] == "1 of 1 are at most 5 % behind the best use by hand."
+
+
+def test_five_percent_behind_is_the_limit(script):
+    met = script("speed").met
+    assert met([row("onnxruntime", 10.0, 1.05), row("aoti", 30.0, None)])
+    assert not met([row("onnxruntime", 10.0, 1.051)])
+
+
+@pytest.mark.parametrize(
+    ("said", "backend"),
+    [
+        ("export: ncnn-fp32\nedgefw: backend 'ncnn': ncnn has no layer for Tensor.roll. Use the backend x.\n", "ncnn"),
+        ("backend 'ncnn': a line before\nedgefw: the disk is full\n", ""),
+        ("", ""),
+    ],
+)
+def test_the_backend_that_refuses_is_the_one_its_last_line_names(script, said, backend):
+    assert script("speed_runs").refused_backend(said) == backend
+
+
+def test_what_was_left_out_is_kept_with_its_reason(script, tmp_path, capsys):
+    runs = script("speed_runs")
+    assert runs.left_out(tmp_path / "net") == {}
+    runs._leave_out(tmp_path / "net", "ncnn", "no layer")
+    runs._leave_out(tmp_path / "net", "aoti by hand", "no compiler")
+    assert runs.left_out(tmp_path / "net") == {"ncnn": "no layer", "aoti by hand": "no compiler"}
+    assert capsys.readouterr().out.splitlines()[0] == "net: without ncnn: no layer"
+
+
+def test_a_network_that_was_timed_is_kept_and_the_new_one_is_added(script, tmp_path, monkeypatch):
+    speed = script("speed")
+    out = tmp_path / "speed.json"
+    before = {"networks": {"old": {"rounds": 30, "left_out": {}}}, "rows": [row("onnxruntime", 10.0, 1.0, "old")]}
+    out.write_text(json.dumps(before))
+    timed = []
+    monkeypatch.setattr(speed, "prepared", lambda model, backends, arguments: timed.append(model) or tmp_path / model)
+    monkeypatch.setattr(speed, "measured", lambda model, run, rounds: [row("onnxruntime", 12.0, 1.2, model)])
+    command = ["speed.py", "--models", "old", "new", "--rounds", "7", "--backends", "onnxruntime", "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit) as ended:
+        speed.main()
+    found = json.loads(out.read_text())
+    assert timed == ["new"] and ended.value.code == 1 and found["met"] is False
+    assert [one["model"] for one in found["rows"]] == ["old", "new"]
+    assert found["networks"]["new"]["rounds"] == 7 and found["networks"]["old"] == before["networks"]["old"]
+    assert "`new` in onnxruntime (1.20)" in out.with_suffix(".md").read_text()
+
+
+def test_agreement_of_the_same_rows_is_whole_and_a_scaled_row_shows_in_the_error(script):
+    expected = np.array([[3.0, 4.0], [1.0, 0.0]])
+    found = script("speed_process").agreement(expected * [[1.0], [1.1]], expected)
+    assert found["cosine_min"] == pytest.approx(1.0) and found["cosine_mean"] == pytest.approx(1.0)
+    assert found["relative_error_max"] == pytest.approx(0.1)
+
+
+def test_a_backend_whose_converter_has_no_environment_yet_does_not_run(script, monkeypatch):
+    speed = script("speed")
+    monkeypatch.setattr(speed, "find_spec", lambda name: object())
+    monkeypatch.setattr(speed, "own_environment", lambda name: SimpleNamespace(ready=False))
+    assert speed.runnable("onnxruntime") and not speed.runnable("litert")
