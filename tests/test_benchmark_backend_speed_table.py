@@ -95,7 +95,7 @@ def test_a_network_that_was_timed_is_kept_and_the_new_one_is_added(script, tmp_p
     out.write_text(json.dumps(before))
     timed = []
     monkeypatch.setattr(speed, "prepared", lambda model, backends, arguments: timed.append(model) or tmp_path / model)
-    monkeypatch.setattr(speed, "measured", lambda model, run, rounds: [row("onnxruntime", 12.0, 1.2, model)])
+    monkeypatch.setattr(speed, "measured", lambda model, run, backends, rounds: [row("onnxruntime", 12.0, 1.2, model)])
     command = ["speed.py", "--models", "old", "new", "--rounds", "7", "--backends", "onnxruntime", "--out", str(out)]
     monkeypatch.setattr(sys, "argv", command)
     with pytest.raises(SystemExit) as ended:
@@ -119,3 +119,32 @@ def test_a_backend_whose_converter_has_no_environment_yet_does_not_run(script, m
     monkeypatch.setattr(speed, "find_spec", lambda name: object())
     monkeypatch.setattr(speed, "own_environment", lambda name: SimpleNamespace(ready=False))
     assert speed.runnable("onnxruntime") and not speed.runnable("litert")
+
+
+def test_what_a_runtime_prints_is_no_answer(script):
+    process = script("speed_process")
+    model = process.Model.__new__(process.Model)
+    model.name = "executorch-fp32"
+    lines = [
+        "[cpuinfo_utils.cpp:125] CPU info and manual query on # of cpus dont match.\n",
+        "{greeting}\n",
+        "answer [1.5]\n",
+    ]
+    model._process = SimpleNamespace(stdout=iter(lines))
+    assert model._answer() == [1.5]
+    with pytest.raises(SystemExit, match="executorch-fp32: its process ended without an answer"):
+        model._answer()
+
+
+def test_a_run_is_made_once_and_gets_the_backends_that_it_lacks(script, tmp_path, monkeypatch):
+    runs, made = script("speed_runs"), []
+    for name in ("_images", "_torch_answers"):
+        monkeypatch.setattr(runs, name, lambda *_: np.zeros(1))
+    monkeypatch.setattr(runs, "_by_hand", lambda *_: None)
+    monkeypatch.setattr(runs, "_agree", lambda *_: None)
+    monkeypatch.setattr(runs, "_compile", lambda model, run, backends, size: made.append((list(backends), size)))
+    for backends in ["a", "b"], ["b"], ["c"], ["a", "c"]:
+        runs.prepared("net", backends, SimpleNamespace(work=tmp_path, data=tmp_path, size=64))
+    assert made == [(["a", "b"], 64), (["a", "b", "c"], 64)]
+    with pytest.raises(SystemExit, match=r"net: was made with another --size or speed.yaml. Remove it, or name"):
+        runs.prepared("net", ["a"], SimpleNamespace(work=tmp_path, data=tmp_path, size=32))

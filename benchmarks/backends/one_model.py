@@ -4,7 +4,8 @@
 
 `SPEC.json` is `{"run", "artefact", "by_hand", "threads", "images"}`: an artefact of a finished run as edgefw opens it, or with
 `by_hand` as that way of by_hand.py does. Images are (N, C, H, W) float32 in a .npy file, of which
-only the rows in use are in memory. Answers are lines of JSON:
+only the rows in use are in memory. Answers are lines of JSON behind `ANSWER`, because runtimes print
+lines of their own:
 
 - at the start `{"startup_s", "first_s"}`: seconds from the start of the script to the first embedding, and of that embedding alone;
 - `time COUNT BATCH` -> milliseconds of so many calls, image after image of the file;
@@ -27,6 +28,7 @@ from typing import Any
 
 import numpy as np
 
+ANSWER = "answer "
 Embed = Callable[[np.ndarray], np.ndarray]
 """(B, C, H, W) float32 to (B, D)."""
 
@@ -93,7 +95,7 @@ def _peak_mb() -> float:
 
 
 def _say(answer: object) -> None:
-    print(json.dumps(answer), flush=True)
+    print(ANSWER + json.dumps(answer), flush=True)
 
 
 if __name__ == "__main__":

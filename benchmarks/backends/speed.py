@@ -116,7 +116,7 @@ def _add(found: dict[str, Any], model: str, backends: Sequence[str], arguments: 
     """Time one network, and put its rows in the place of older ones."""
     run = prepared(model, backends, arguments)
     before = os.getloadavg()[0]
-    rows = measured(model, run, arguments.rounds)
+    rows = measured(model, run, backends, arguments.rounds)
     versions = {name: version(PACKAGES[name].replace("_", "-")) for name in backends}
     where = machine() | {"threads": THREADS, "python": platform.python_version()} | versions
     about = {"rounds": arguments.rounds, "size": arguments.size, "load_before": round(before, 2), "machine": where}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from one_model import ANSWER
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
@@ -73,8 +74,8 @@ class Model:
     def _answer(self) -> Any:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            if line.startswith(("{", "[")):  # runtimes print greetings
-                return json.loads(line)
+            if line.startswith(ANSWER):  # runtimes print greetings
+                return json.loads(line.removeprefix(ANSWER))
         raise SystemExit(f"{self.name}: its process ended without an answer")
 
 

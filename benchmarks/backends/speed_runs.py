@@ -27,7 +27,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 sys.path.insert(0, str(HERE.parent / "clip4retrofit"))
 from furniture import samples
-from running import finish, is_finished, quiet_environment
+from running import quiet_environment
 
 from edgefw.runtime.bundle import open_bundle
 from edgefw.runtime.manifest import ArtefactEntry
@@ -37,29 +37,53 @@ OWN_ENVIRONMENT = frozenset({"litert"})
 """Backends whose converter lives in an environment of its own."""
 IMAGES, SOME, SEED = 256, 32, 20261127
 """Images in all, those on which a way by hand shows that it is the same network, and the start of the draw."""
-LEFT_OUT = "left-out.json"
+LEFT_OUT, MADE = "left-out.json", "made.json"
 
 
 def prepared(model: str, backends: Sequence[str], arguments: argparse.Namespace) -> Path:
-    """The finished run of a network, with the images, torch's answers, the files by hand and everybody's agreement in it."""
+    """The finished run of a network, with the images, torch's answers, the files by hand and everybody's agreement in it.
+
+    A run that has more backends than these is left as it is; one that lacks some gets them beside those that it has.
+
+    Raises:
+        SystemExit: if the folder holds a run of another size or of an older `speed.yaml`.
+    """
     run: Path = arguments.work.absolute() / model
-    digest = _digest(backends, arguments.size)
-    if is_finished(run, digest):
+    had = _had(run, _recipe(arguments.size))
+    if had and set(backends) <= set(had):
         return run
-    _compile(model, run, backends, arguments.size)
+    wanted = [*had, *(name for name in backends if name not in had)]
+    _compile(model, run, wanted, arguments.size)
     if not (run / "torch.npy").is_file():
         np.save(run / "images.npy", _images(run, arguments.data))
         np.save(run / "torch.npy", _torch_answers(run))
-    _by_hand(run, [name for name in backends if name not in left_out(run)])
-    _agree(run)
-    finish(run, digest)
+    _by_hand(run, [name for name in wanted if name not in left_out(run)])
+    _agree(run, wanted)
+    _note(run, _recipe(arguments.size), wanted)
     return run
 
 
-def _digest(backends: Sequence[str], size: int) -> str:
-    """Of what a run is made of."""
-    text = json.dumps([sorted(backends), size, (HERE / "speed.yaml").read_text(encoding="utf-8")])
+def _recipe(size: int) -> str:
+    """A digest of what the network of a run is made of."""
+    text = json.dumps([size, (HERE / "speed.yaml").read_text(encoding="utf-8")])
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _had(run: Path, recipe: str) -> list[str]:
+    """The backends that a run was made for before; a new one is noted first, so that what is half made is known as well."""
+    if not (run / MADE).is_file():
+        run.mkdir(parents=True, exist_ok=True)
+        _note(run, recipe, [])
+    made = json.loads((run / MADE).read_text(encoding="utf-8"))
+    if made["recipe"] != recipe:
+        raise SystemExit(
+            f"{run}: was made with another --size or speed.yaml. Remove it, or name another folder: --work DIR"
+        )
+    return list(made["backends"])
+
+
+def _note(run: Path, recipe: str, backends: Sequence[str]) -> None:
+    (run / MADE).write_text(json.dumps({"recipe": recipe, "backends": list(backends)}) + "\n", encoding="utf-8")
 
 
 def left_out(run: Path) -> dict[str, str]:
@@ -156,12 +180,12 @@ def _by_hand(run: Path, backends: Sequence[str]) -> None:
             _leave_out(run, f"{backend} by hand", f"{type(error).__name__}: {str(error).strip().splitlines()[0]}")
 
 
-def _agree(run: Path) -> None:
+def _agree(run: Path, backends: Sequence[str]) -> None:
     """Everybody's agreement with torch, once per file: it does not depend on how busy the machine is."""
     file = run / "agreement.json"
     found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    wanted = {entry.name: (entry.sha256, {"artefact": entry.name}) for entry in entries(run)}
-    wanted |= {way: ("by hand", {"by_hand": way}) for way in ways(run)}
+    wanted = {entry.name: (entry.sha256, {"artefact": entry.name}) for entry in entries(run, backends)}
+    wanted |= {way: ("by hand", {"by_hand": way}) for way in ways(run, backends)}
     expected = np.load(run / "torch.npy").astype(np.float64)
     for name, (digest, what) in wanted.items():
         if found.get(name, {}).get("of") == digest:

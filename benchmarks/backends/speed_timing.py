@@ -23,12 +23,12 @@ from edgefw.runtime.manifest import ArtefactEntry
 BATCH = 8
 
 
-def measured(model: str, run: Path, rounds: int) -> list[dict[str, Any]]:
-    """A row per artefact of a run."""
+def measured(model: str, run: Path, backends: Sequence[str], rounds: int) -> list[dict[str, Any]]:
+    """A row per artefact of a run for these backends."""
     agreed = json.loads((run / "agreement.json").read_text(encoding="utf-8"))
-    artefacts = entries(run)
+    artefacts = entries(run, backends)
     with ExitStack() as stack:
-        theirs = [stack.enter_context(Model(run, way, threads=THREADS, by_hand=way)) for way in ways(run)]
+        theirs = [stack.enter_context(Model(run, way, threads=THREADS, by_hand=way)) for way in ways(run, backends)]
         ours = [stack.enter_context(Model(run, one.name, threads=THREADS, artefact=one.name)) for one in artefacts]
         memory = _time(ours, theirs, rounds)
     by_hand = {each.name: _facts(each, agreed, memory) for each in theirs}
