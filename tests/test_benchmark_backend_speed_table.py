@@ -121,7 +121,7 @@ def test_a_backend_whose_converter_has_no_environment_yet_does_not_run(script, m
     assert speed.runnable("onnxruntime") and not speed.runnable("litert")
 
 
-def test_what_a_runtime_prints_is_no_answer(script):
+def test_what_a_runtime_prints_is_no_answer(script, capsys):
     process = script("speed_process")
     model = process.Model.__new__(process.Model)
     model.name = "executorch-fp32"
@@ -132,19 +132,28 @@ def test_what_a_runtime_prints_is_no_answer(script):
     ]
     model._process = SimpleNamespace(stdout=iter(lines))
     assert model._answer() == [1.5]
-    with pytest.raises(SystemExit, match="executorch-fp32: its process ended without an answer"):
+    with pytest.raises(SystemExit) as ended:
         model._answer()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "executorch-fp32: its process ended without an answer\n"
 
 
-def test_a_run_is_made_once_and_gets_the_backends_that_it_lacks(script, tmp_path, monkeypatch):
+def test_a_run_is_made_once_and_gets_the_backends_that_it_lacks(script, tmp_path, monkeypatch, capsys):
     runs, made = script("speed_runs"), []
     for name in ("_images", "_torch_answers"):
         monkeypatch.setattr(runs, name, lambda *_: np.zeros(1))
     monkeypatch.setattr(runs, "_by_hand", lambda *_: None)
     monkeypatch.setattr(runs, "_agree", lambda *_: None)
-    monkeypatch.setattr(runs, "_compile", lambda model, run, backends, size: made.append((list(backends), size)))
+
+    def compiled(model, run, backends, size):
+        run.mkdir(exist_ok=bool(made))  # as `edgefw run`, which wants a folder for itself
+        made.append((list(backends), size))
+
+    monkeypatch.setattr(runs, "_compile", compiled)
     for backends in ["a", "b"], ["b"], ["c"], ["a", "c"]:
         runs.prepared("net", backends, SimpleNamespace(work=tmp_path, data=tmp_path, size=64))
     assert made == [(["a", "b"], 64), (["a", "b", "c"], 64)]
-    with pytest.raises(SystemExit, match=r"net: was made with another --size or speed.yaml. Remove it, or name"):
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["net", "net-made.json"]
+    with pytest.raises(SystemExit, match="^2$"):
         runs.prepared("net", ["a"], SimpleNamespace(work=tmp_path, data=tmp_path, size=32))
+    assert "net: was made with another --size or speed.yaml. Remove it, or name" in capsys.readouterr().err

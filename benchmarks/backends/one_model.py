@@ -3,9 +3,8 @@
     python benchmarks/backends/one_model.py SPEC.json
 
 `SPEC.json` is `{"run", "artefact", "by_hand", "threads", "images"}`: an artefact of a finished run as edgefw opens it, or with
-`by_hand` as that way of by_hand.py does. Images are (N, C, H, W) float32 in a .npy file, of which
-only the rows in use are in memory. Answers are lines of JSON behind `ANSWER`, because runtimes print
-lines of their own:
+`by_hand` as that way of by_hand.py does. Images are (N, C, H, W) float32 in a .npy file, of which only the rows in use are in
+memory. Answers are lines of JSON behind `ANSWER`, because runtimes print lines of their own:
 
 - at the start `{"startup_s", "first_s"}`: seconds from the start of the script to the first embedding, and of that embedding alone;
 - `time COUNT BATCH` -> milliseconds of so many calls, image after image of the file;

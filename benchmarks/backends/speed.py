@@ -10,7 +10,8 @@ RGB views of the test split of furniture-rgbd, prepared as the run's bundle says
 
 What is made is not made again, and a network that was timed is not timed again without `--again`: `--models` measures a part of them, and
 `speed.json` keeps the others. It has the rows (speed_timing.py), and per network how many rounds, on what machine, and which backends were left out and why;
-`speed.md` beside it is the same as a table. Exit code 1 if a backend's median is more than 5 % behind that of the fastest way by hand.
+`speed.md` beside it is the same as a table. Exit code 1 if a backend's median is more than 5 % behind that of the fastest way by hand, 2 if
+something could not be measured.
 """
 
 from __future__ import annotations

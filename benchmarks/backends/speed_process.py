@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import numpy as np
 from one_model import ANSWER
@@ -17,6 +17,12 @@ from running import quiet_environment
 
 THREADS = 2
 """Of every runtime that is timed."""
+
+
+def stop(message: str) -> NoReturn:
+    """End with exit code 2: 1 is a verdict."""
+    print(message, file=sys.stderr)
+    raise SystemExit(2)
 
 
 class Model:
@@ -76,7 +82,7 @@ class Model:
         for line in self._process.stdout:
             if line.startswith(ANSWER):  # runtimes print greetings
                 return json.loads(line.removeprefix(ANSWER))
-        raise SystemExit(f"{self.name}: its process ended without an answer")
+        stop(f"{self.name}: its process ended without an answer")
 
 
 def agreement(found: np.ndarray, expected: np.ndarray) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """What the speed table times: per network a finished run, the same images for all, torch's answers, and the files by hand.
 
-It makes what is not there yet, and what a converter cannot do it leaves out and writes down (`left-out.json` in the run). It times nothing.
+It makes what is not there yet, and what a converter cannot do it leaves out and writes down (`-left-out.json` beside the run). It times nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from by_hand import WAYS, build
 from PIL import Image
-from speed_process import THREADS, Model, agreement
+from speed_process import THREADS, Model, agreement, stop
 from trained_run import TrainedRun
 
 HERE = Path(__file__).resolve().parent
@@ -71,24 +71,28 @@ def _recipe(size: int) -> str:
 
 def _had(run: Path, recipe: str) -> list[str]:
     """The backends that a run was made for before; a new one is noted first, so that what is half made is known as well."""
-    if not (run / MADE).is_file():
-        run.mkdir(parents=True, exist_ok=True)
+    if not _beside(run, MADE).is_file():
         _note(run, recipe, [])
-    made = json.loads((run / MADE).read_text(encoding="utf-8"))
+    made = json.loads(_beside(run, MADE).read_text(encoding="utf-8"))
     if made["recipe"] != recipe:
-        raise SystemExit(
-            f"{run}: was made with another --size or speed.yaml. Remove it, or name another folder: --work DIR"
-        )
+        stop(f"{run}: was made with another --size or speed.yaml. Remove it, or name another folder: --work DIR")
     return list(made["backends"])
 
 
 def _note(run: Path, recipe: str, backends: Sequence[str]) -> None:
-    (run / MADE).write_text(json.dumps({"recipe": recipe, "backends": list(backends)}) + "\n", encoding="utf-8")
+    text = json.dumps({"recipe": recipe, "backends": list(backends)}) + "\n"
+    _beside(run, MADE).write_text(text, encoding="utf-8")
+
+
+def _beside(run: Path, name: str) -> Path:
+    """A file beside the run's folder, in which `edgefw run` wants nothing before it was there itself."""
+    run.parent.mkdir(parents=True, exist_ok=True)
+    return run.with_name(f"{run.name}-{name}")
 
 
 def left_out(run: Path) -> dict[str, str]:
     """Backend, or backend and " by hand" -> why there is no file of it."""
-    file = run / LEFT_OUT
+    file = _beside(run, LEFT_OUT)
     found: dict[str, str] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     return found
 
@@ -108,9 +112,8 @@ def ways(run: Path) -> list[str]:
 
 def _leave_out(run: Path, name: str, reason: str) -> None:
     print(f"{run.name}: without {name}: {reason}", flush=True)
-    run.mkdir(parents=True, exist_ok=True)
     text = json.dumps(left_out(run) | {name: reason}, indent=1) + "\n"
-    (run / LEFT_OUT).write_text(text, encoding="utf-8")
+    _beside(run, LEFT_OUT).write_text(text, encoding="utf-8")
 
 
 def _compile(model: str, run: Path, backends: Sequence[str], size: int) -> None:
@@ -127,7 +130,7 @@ def _compile(model: str, run: Path, backends: Sequence[str], size: int) -> None:
             return
         named = refused_backend(said)
         if named not in backends or named in left_out(run):
-            raise SystemExit(f"{model}: edgefw run ended with exit code {code}")
+            stop(f"{model}: edgefw run ended with exit code {code}")
         _leave_out(run, named, said.strip().splitlines()[-1])
 
 
