@@ -24,6 +24,7 @@ def test_rows_hold_agreement_and_the_ratio_to_the_best_use_by_hand(tmp_path):
     environment = os.environ | {"EDGEFW_PLUGINS": "", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode in (0, 1), done.stderr[-2000:]
+    assert (tmp_path / "speed.json").is_file(), done.stderr[-2000:]
     found = json.loads((tmp_path / "speed.json").read_text())
     (row,) = found["rows"]
     assert row["artefact"] == "onnxruntime-fp32" and row["cosine_min"] > 0.99999

@@ -97,16 +97,16 @@ def left_out(run: Path) -> dict[str, str]:
     return found
 
 
-def entries(run: Path) -> list[ArtefactEntry]:
-    """The artefacts of a run."""
+def entries(run: Path, backends: Sequence[str]) -> list[ArtefactEntry]:
+    """The artefacts of a run for these backends."""
     with open_bundle(run) as bundle:
-        return list(bundle.manifest.artefacts)
+        return [entry for entry in bundle.manifest.artefacts if entry.backend in backends]
 
 
-def ways(run: Path) -> list[str]:
-    """ "openvino: latency" and the like: what can be opened by hand."""
+def ways(run: Path, backends: Sequence[str]) -> list[str]:
+    """What can be opened by hand, such as "openvino: latency"; nothing of a backend that has no files by hand."""
     missing = left_out(run)
-    own = [entry.backend for entry in entries(run) if f"{entry.backend} by hand" not in missing]
+    own = [entry.backend for entry in entries(run, backends) if f"{entry.backend} by hand" not in missing]
     return [f"{backend}: {way}" for backend in own for way in WAYS[backend]]
 
 
