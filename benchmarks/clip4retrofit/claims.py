@@ -42,9 +42,9 @@ def difference(ours: Numbers, reference: Numbers, metric: str) -> Difference | N
         return None
     points = [100 * (ours[seed][metric] - reference[seed][metric]) for seed in seeds]
     return {
-        "points": round(statistics.mean(points), 2),
-        "spread": round(statistics.stdev(points), 2) if len(points) > 1 else None,
-        "seeds": [round(value, 2) for value in points],
+        "points": round(statistics.mean(points), 4),
+        "spread": round(statistics.stdev(points), 4) if len(points) > 1 else None,
+        "seeds": [round(value, 4) for value in points],
     }
 
 
@@ -92,6 +92,7 @@ _CLAIMS: list[tuple[str, str, str, Judge]] = [
     (f"multi-view (consistency) {_KEEPS}", "consistency", "both", _gains_and_keeps),
     (f"multi-view (adversarial) {_ALONE}", "adversarial", "changed", _better_corrupted),
     (f"multi-view (consistency) {_ALONE}", "consistency", "changed", _better_corrupted),
+    ("twice the steps: both above embedding loss only", "both-long", "embedding-long", _better_clean),
     ("half as many images cost clean accuracy", "both-half", "both", _worse_clean),
     (f"twice the steps: changed views {_KEEPS}", "changed-long", "both-long", _gains_and_keeps),
     (f"twice the steps: multi-view (adversarial) {_KEEPS}", "adversarial-long", "both-long", _gains_and_keeps),

@@ -115,8 +115,8 @@ def rows(seen: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
             "setting": name,
             **values,
             "above_one_image_mb": values["peak_mb"] - floor,
-            "memory_ratio": round((values["peak_mb"] - floor) / (plain["peak_mb"] - floor), 3),
-            "time_ratio": round(values["step_seconds"] / plain["step_seconds"], 3),
+            "memory_ratio": round((values["peak_mb"] - floor) / (plain["peak_mb"] - floor), 6),
+            "time_ratio": round(values["step_seconds"] / plain["step_seconds"], 6),
         }
         for name, values in middle.items()
     ]

@@ -93,7 +93,7 @@ def _row(members: Sequence[tuple[Cell, dict[str, Any]]]) -> dict[str, Any]:
         "n": numbers[0]["n"],
         "n_corrupted": numbers[0]["n_corrupted"],
         "images_shown": cell.images,
-        **{key: round(statistics.mean(found[key] for found in numbers), 4) for key in METRICS},
+        **{key: round(statistics.mean(found[key] for found in numbers), 6) for key in METRICS},
         **spread,
         **_corruptions(numbers),
     }
@@ -101,7 +101,7 @@ def _row(members: Sequence[tuple[Cell, dict[str, Any]]]) -> dict[str, Any]:
 
 def _spread(values: Sequence[float]) -> float | None:
     """Sample standard deviation; None of a single value."""
-    return round(statistics.stdev(values), 4) if len(values) > 1 else None
+    return round(statistics.stdev(values), 6) if len(values) > 1 else None
 
 
 def _corruptions(numbers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -113,9 +113,9 @@ def _corruptions(numbers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     known = [value for name, value in each.items() if name in FAMILIES_IN_TRAINING]
     other = [value for name, value in each.items() if name not in FAMILIES_IN_TRAINING]
     return {
-        "by_corruption": {name: round(value, 4) for name, value in each.items()},
-        "corrupted_families_in_training": round(statistics.mean(known), 4),
-        "corrupted_other_families": round(statistics.mean(other), 4),
+        "by_corruption": {name: round(value, 6) for name, value in each.items()},
+        "corrupted_families_in_training": round(statistics.mean(known), 6),
+        "corrupted_other_families": round(statistics.mean(other), 6),
     }
 
 
