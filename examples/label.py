@@ -17,9 +17,9 @@ from PIL import Image, ImageOps
 
 def prepared(path: str, steps: list[dict]) -> np.ndarray:
     """The preprocessing contract of the modality rgb: a file to (3, H, W) float32."""
-    if unknown := [step for step in steps if step["name"] not in ("resize", "centre-crop", "scale", "normalise")]:
-        sys.exit(f"this example does not know the step {unknown[0]}")
     resize, *crop, scale, normalise = steps
+    if [step for step in crop if step["name"] != "centre-crop"] or not resize.get("antialias", True):
+        sys.exit(f"this example does not know these steps: {steps}")
     image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
     size = [resize["size"], resize["size"]]
     if resize.get("fit") == "shortest":

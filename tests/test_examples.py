@@ -147,16 +147,21 @@ def test_the_python_example_says_what_a_pack_says_of_every_embedding(answer, dty
     assert None in said and len(set(said)) > 2
 
 
-def test_the_python_example_names_a_step_that_it_does_not_know(tmp_path, pictures):
+@pytest.mark.parametrize("change", ["a step", "an option"])
+def test_the_python_example_names_the_steps_that_it_does_not_know(tmp_path, pictures, change):
     from small_bundle import change_manifest, write_small_bundle
 
     def other(manifest: dict) -> None:
-        manifest["modalities"]["rgb"]["preprocessing"]["steps"].insert(2, {"name": "clip", "low": 0.0, "high": 1.0})
+        steps = manifest["modalities"]["rgb"]["preprocessing"]["steps"]
+        if change == "a step":
+            steps.insert(2, {"name": "clip", "low": 0.0, "high": 1.0})
+        else:
+            steps[0]["antialias"] = False
 
     folder = change_manifest(write_small_bundle(tmp_path / "bundle"), other)
     command = [sys.executable, str(EXAMPLES / "label.py"), str(folder), pictures[0]]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
-    assert done.returncode == 1 and "this example does not know the step {'name': 'clip'" in done.stderr
+    assert done.returncode == 1 and "this example does not know these steps: [{'name': 'resize'" in done.stderr
 
 
 def include_folders() -> list[Path]:

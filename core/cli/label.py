@@ -40,7 +40,7 @@ MOST_IN_FLIGHT = 4
 @click.option("--score", type=click.Choice(["probability", "cosine"]), help="What --threshold is of; probability.")
 @click.option("--cool-down", type=FiniteRange(0), help="Seconds after a kept frame in which none is kept; 0.")
 @click.option("--store", type=click.Path(path_type=Path, file_okay=False), help="Folder for kept frames.")
-@click.option("--budget-mb", type=FiniteRange(0, min_open=True), help="Megabytes that kept frames may take.")
+@click.option("--budget-mb", type=FiniteRange(0, 1e12, min_open=True), help="Megabytes that kept frames may take.")
 @click.option("--realtime", is_flag=True, help="Take a video file at its own pace, as a camera gives it.")
 @click.option("--drop", type=click.Choice(["oldest", "newest"]),
               help="Frame that a camera loses when labelling is slower; oldest.")  # fmt: skip

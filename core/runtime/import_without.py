@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import importlib
 import sys
+from threading import RLock
 from typing import Any
 
 TELEMETRY = "openvino_telemetry"
 """What OpenVINO and NNCF report with."""
+_ONE_AT_A_TIME = RLock()
 
 
 def import_without(name: str, absent: str = TELEMETRY) -> Any:
@@ -22,11 +24,12 @@ def import_without(name: str, absent: str = TELEMETRY) -> Any:
     Raises:
         ImportError: if `name` is not installed, or cannot do without `absent`.
     """
-    known, held = absent in sys.modules, sys.modules.get(absent)
-    sys.modules[absent] = None  # type: ignore[assignment]
-    try:
-        return importlib.import_module(name)
-    finally:
-        sys.modules.pop(absent, None)
-        if known:
-            sys.modules[absent] = held  # type: ignore[assignment]
+    with _ONE_AT_A_TIME:
+        known, held = absent in sys.modules, sys.modules.get(absent)
+        sys.modules[absent] = None  # type: ignore[assignment]
+        try:
+            return importlib.import_module(name)
+        finally:
+            sys.modules.pop(absent, None)
+            if known:
+                sys.modules[absent] = held  # type: ignore[assignment]

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 LONGEST_HOURS = 87_600.0
 """Ten years: a longer window would begin before there were dates."""
+MOST_MEGABYTES = 1e12
+"""An exabyte: no disk is larger, and larger numbers have no whole number of bytes."""
 
 Names = Annotated[tuple[str, ...], Field(max_length=1000)]
 Number = Annotated[float, Strict()]  # YAML's `on` and `yes` are no numbers
@@ -38,7 +40,7 @@ class Rule(BaseModel):
         cool_down: seconds after a kept frame in which none is kept.
         quota: frames kept for one label in `quota_hours` at most; None: no limit.
         quota_hours: length of the window of the quota, ten years at most.
-        budget_mb: kept files take so many megabytes (10^6 bytes) at most; None: no limit.
+        budget_mb: kept files take so many megabytes (10^6 bytes) at most, 10^12 of them; None: no limit.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -53,7 +55,7 @@ class Rule(BaseModel):
     cool_down: Annotated[Number, Field(ge=0.0)] = 0.0
     quota: Whole | None = None
     quota_hours: Annotated[Number, Field(gt=0.0, le=LONGEST_HOURS)] = 24.0
-    budget_mb: Annotated[Number, Field(gt=0.0)] | None = None
+    budget_mb: Annotated[Number, Field(gt=0.0, le=MOST_MEGABYTES)] | None = None
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Rule:

@@ -52,7 +52,8 @@ def accelerator(compute: Compute) -> Accelerator:
 
 
 def _warn_of_slow_bf16(made: Accelerator, compute: Compute) -> None:
-    if made.device.type == "cpu" and compute.precision == "bf16" and lacks_bf16():
+    on_cpu = made.device.type == "cpu" and made.is_main_process
+    if on_cpu and compute.precision == "bf16" and lacks_bf16():
         warnings.warn(
             "compute.precision: bf16 saves memory, but this processor has no instructions for it, and a step may take "
             "several times as long as in fp32. For speed use fp32.",

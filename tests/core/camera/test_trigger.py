@@ -139,6 +139,7 @@ def _holds(history: list, on: float, off: float, frames: int) -> bool:
         ({"any": ["rain"], "frames": True}, "frames: must be a valid integer, got True"),
         ({"any": ["rain"], "begin": -0.5}, r"begin \(-0.5\) is no probability, and would hold whatever is seen; say "),
         ({"any": ["rain"], "end": -0.1}, r"end \(-0.1\) is no probability"),
+        ({"any": ["rain"], "budget_mb": 1e303}, "budget_mb: must be less than or equal to 1000000000000, got 1e.303"),
         ({"any": ["rain"], "quota_hours": 1e9}, "quota_hours: must be less than or equal to 87600, got 1000000000.0"),
         ({"any": "rain"}, "any: must be a list of labels, got 'rain'"),
         ({"any": [False]}, "any.0: must be text; put it in quotes, got False"),
