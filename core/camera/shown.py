@@ -23,6 +23,8 @@ LONGEST_GAP = 5.0
 """Seconds that a video file stands still at most where frames are missing; a camera may be lost for an hour."""
 
 _CODECS = {".avi": "MJPG", ".mjpeg": "MJPG"}
+_COUNTED = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".wmv"})
+"""Formats that store how long they are; of others OpenCV guesses it from the bit rate, or knows nothing."""
 _ESCAPE = 27
 
 
@@ -119,11 +121,15 @@ class VideoFile:
         self._draft.replace(self._file)
 
     def _is_whole(self) -> bool:
-        """Whether the draft states all frames; formats that state their length in seconds may be one short."""
+        """Whether the draft states all frames (a length in seconds may be one short), or, without a length, can be read."""
         capture = self._cv2.VideoCapture(str(self._draft))
-        stated = capture.get(self._cv2.CAP_PROP_FRAME_COUNT) if capture.isOpened() else 0
-        capture.release()
-        return bool(stated >= max(1, self._count - 1))
+        try:
+            if self._file.suffix.lower() not in _COUNTED:
+                return bool(capture.isOpened() and capture.read()[0])
+            stated = capture.get(self._cv2.CAP_PROP_FRAME_COUNT) if capture.isOpened() else 0
+            return bool(stated >= max(1, self._count - 1))
+        finally:
+            capture.release()
 
     def _open(self, picture: np.ndarray, frame: Frame) -> None:
         height, width = (side // 2 * 2 for side in picture.shape[:2])  # codecs halve colours

@@ -111,6 +111,36 @@ def test_a_video_that_a_full_disk_cut_off_is_told_and_gone(tmp_path: Path, name:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("ending", [".mpg", ".mpeg", ".mjpeg", ".ts"])
+@pytest.mark.parametrize("frames", [1, 60])
+def test_a_whole_video_stays_where_its_format_states_no_length(tmp_path: Path, ending: str, frames: int) -> None:
+    pytest.importorskip("cv2")
+    video, draw = VideoFile(tmp_path / f"out{ending}", 10.0), np.random.default_rng(0)
+    for number in range(frames):
+        noise = draw.integers(0, 256 if number < 30 else 2, (240, 320, 3), dtype=np.uint8)  # the bit rate is not even
+        try:
+            video.add(noise, frame(number, number / 10))
+        except DataError as error:
+            pytest.skip(str(error))
+    video.close()
+    assert [path.name for path in tmp_path.iterdir()] == [f"out{ending}"]
+    assert read_back(tmp_path / f"out{ending}")
+
+
+def test_a_file_without_a_length_and_without_a_frame_is_told_and_gone(tmp_path: Path) -> None:
+    pytest.importorskip("cv2")
+    video = VideoFile(tmp_path / "out.mpg", 10.0)
+    try:
+        video.add(RED, frame(0, 0.0))
+    except DataError as error:
+        pytest.skip(str(error))
+    video._writer.release()
+    video._draft.write_bytes(b"")
+    with pytest.raises(DataError, match="could not be written to its end"):
+        video.close()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_video_without_frames_leaves_nothing(tmp_path: Path) -> None:
     pytest.importorskip("cv2")
     VideoFile(tmp_path / "out.mp4", 10.0).close()
