@@ -19,7 +19,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, NoReturn, cast
 
 import click
 
@@ -184,9 +184,10 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """Our own warnings are one plain line; all others look as Python prints them."""
+    """Our own warnings are one plain line; all others look as Python prints them. None fails the work that it is about."""
+    from edgefw.cli.output import tell
+
     if issubclass(category, EdgefwWarning):
-        click.echo(f"warning: {message}", err=True)
+        tell(f"warning: {message}")
     else:
-        formatted: Any = warnings.formatwarning(message, category, filename, lineno, line)
-        click.echo(formatted, err=True, nl=False)
+        tell(warnings.formatwarning(message, category, filename, lineno, line).removesuffix("\n"))

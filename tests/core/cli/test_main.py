@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import subprocess
 import sys
 import warnings
@@ -30,6 +32,13 @@ def failing(monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setitem(cli_main.COMMANDS, "fail", ("failing_command:command", "Fail."))
 
     return install
+
+
+class OnFullDisk(io.StringIO):
+    """A text file that takes nothing."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def raising(error: BaseException):
@@ -112,6 +121,30 @@ def test_our_warnings_are_one_line_each(failing, capsys: pytest.CaptureFixture[s
         warnings.simplefilter("always")
         assert cli_main.run(["fail"]) == 0
     assert capsys.readouterr().err == "warning: observer 'x' is switched off.\n"
+
+
+@pytest.mark.parametrize("category", [EdgefwWarning, RuntimeWarning])
+def test_a_warning_that_cannot_be_printed_fails_nothing(failing, monkeypatch, category) -> None:
+    done = []
+
+    def action() -> None:
+        warnings.warn("broken EXIF", category, stacklevel=1)
+        done.append("picture")
+
+    failing(action)
+    monkeypatch.setattr(sys, "stderr", OnFullDisk())
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert cli_main.run(["fail"]) == 0
+    assert done == ["picture"]
+
+
+def test_a_librarys_warning_looks_as_python_prints_it(failing, capsys: pytest.CaptureFixture[str]) -> None:
+    failing(lambda: warnings.warn_explicit("old", UserWarning, "lib.py", 3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert cli_main.run(["fail"]) == 0
+    assert capsys.readouterr().err == "lib.py:3: UserWarning: old\n"
 
 
 def test_python_dash_m_is_the_same_command() -> None:
