@@ -13,6 +13,7 @@ raises `EdgefwError` for what the user can put right.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -130,7 +131,8 @@ def _exit_code(error: Exception) -> int:
     if isinstance(error, click.Abort):
         return _say("Interrupted.", 130)
     if isinstance(error, click.ClickException):
-        error.show()
+        with contextlib.suppress(OSError):  # the code stays where the message finds no room
+            error.show()
         return 2
     if isinstance(error, OSError) and (full := _no_room(error)):
         return _say(f"Error: {full}", 2)
@@ -172,7 +174,9 @@ def _nearest(name: str) -> str:
 
 
 def _say(message: str, code: int) -> int:
-    click.echo(message, err=True)
+    from edgefw.cli.output import tell
+
+    tell(message)
     return code
 
 

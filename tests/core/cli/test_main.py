@@ -171,6 +171,24 @@ def test_a_full_disk_behind_the_output_is_one_message():
     )
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("word", ["--help", "--nonsense"])
+def test_where_both_outputs_are_full_the_exit_code_stays(word):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-m", "edgefw", word], stdout=full, stderr=full, check=False)
+    assert done.returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(GateFailed("no."), 1), (DataError("no."), 2), (click.UsageError("no."), 2), (KeyError("x"), 70)],
+)
+def test_an_error_that_cannot_be_printed_keeps_its_code(failing, monkeypatch, error, code):
+    failing(raising(error))
+    monkeypatch.setattr(sys, "stderr", OnFullDisk())
+    assert cli_main.run(["fail"]) == code
+
+
 def test_a_full_disk_is_no_bug_and_its_file_is_named(monkeypatch, capsys):
     error = OSError(28, "No space left on device", "runs/a/features.bin")
     assert cli_main._exit_code(error) == 2
