@@ -16,16 +16,21 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     Raises:
         BundleError: if it cannot be written, or the place is a folder's; what was there before stays.
     """
-    if not path.name or path.is_dir():
-        raise BundleError(f"{path}: this is a folder. Name a file in it.")
+    try:
+        if not path.name or path.is_dir():
+            raise BundleError(f"{path}: this is a folder. Name a file in it.")
+        _through_draft(path, write)
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be written ({error.strerror or error}).") from error
+
+
+def _through_draft(path: Path, write: Callable[[Path], object]) -> None:
     draft = path.with_name(f".{path.name}.draft")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(draft)
         _make_durable(draft)
         draft.replace(path)
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be written ({error.strerror or error}).") from error
     finally:
         with contextlib.suppress(OSError):
             draft.unlink(missing_ok=True)

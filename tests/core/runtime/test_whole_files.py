@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,21 @@ def test_a_place_that_cannot_be_written_to_is_one_message(tmp_path: Path) -> Non
     (tmp_path / "file").write_text("")
     with pytest.raises(BundleError, match="file/a.json: cannot be written"):
         write_whole(tmp_path / "file" / "a.json", lambda draft: draft.write_text("1"))
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "a" * 252])  # the second one has no room for its draft's name
+def test_a_name_that_is_too_long_is_one_message(tmp_path: Path, name: str) -> None:
+    with pytest.raises(BundleError, match="a: cannot be written"):
+        write_whole(tmp_path / name, lambda draft: draft.write_text("1"))
+    assert names(tmp_path) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="nothing is forbidden to root")
+def test_a_folder_that_may_not_be_looked_into_is_one_message(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o000)
+    try:
+        with pytest.raises(BundleError, match="a.json: cannot be written"):
+            write_whole(closed / "a.json", lambda draft: draft.write_text("1"))
+    finally:
+        closed.chmod(0o700)
