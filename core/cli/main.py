@@ -143,11 +143,11 @@ def _exit_code(error: Exception) -> int:
 
 def _no_room(error: OSError) -> str | None:
     """What to say of a full disk, which is no bug; the file is not known where it is the standard output."""
-    from edgefw.cli.output import FULL, drop_output
+    from edgefw.cli.output import FULL, drop_stuck_output
 
     if error.errno not in FULL:
         return None
-    drop_output()
+    drop_stuck_output()
     place = f"{error.filename}: cannot be written" if error.filename else "the output cannot be written"
     return f"{place} ({error.strerror}). Make room, or send it elsewhere."
 
