@@ -6,7 +6,7 @@ raises `EdgefwError` for what the user can put right.
 
     0    done
     1    a gate was not met
-    2    the input is wrong, or the disk is full: one message, without a traceback
+    2    the input is wrong, or the system says that the disk is full: one message, without a traceback
     70   an internal error: the traceback, and where to report it
     130  interrupted
 """
@@ -94,7 +94,9 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command line (default: this process's) and exit with its code."""
-    sys.exit(run(arguments))
+    code = run(arguments)
+    _drop_unsaid()
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -142,14 +144,17 @@ def _exit_code(error: Exception) -> int:
 
 
 def _no_room(error: OSError) -> str | None:
-    """What to say of a full disk, which is no bug; the file is not known where it is the standard output."""
-    from edgefw.cli.output import FULL, drop_stuck_output
+    """What to say of a full disk, which is no bug. A write names no file; it may have been the standard output's."""
+    from edgefw.cli.output import FULL, drop_stuck
 
     if error.errno not in FULL:
         return None
-    drop_stuck_output()
-    place = f"{error.filename}: cannot be written" if error.filename else "the output cannot be written"
-    return f"{place} ({error.strerror}). Make room, or send it elsewhere."
+    drop_stuck(sys.stdout)
+    name = error.filename2 or error.filename  # what is copied or renamed comes first, where to comes second
+    place = f"{name}:" if name else "a file"
+    return (
+        f"{place} cannot be written because the disk is full ({error.strerror}). Make room, or write to another disk."
+    )
 
 
 def _internal(error: Exception) -> int:
@@ -171,6 +176,13 @@ def _nearest(name: str) -> str:
 
     close = get_close_matches(name.replace("_", "-"), COMMANDS, n=3)
     return f" Did you mean {' or '.join(close)}?" if close else " See `edgefw --help`."
+
+
+def _drop_unsaid() -> None:
+    """Messages that found no room are tried once more, then let go: Python would end with 120 for them."""
+    from edgefw.cli.output import drop_stuck
+
+    drop_stuck(sys.stderr)
 
 
 def _say(message: str, code: int) -> int:

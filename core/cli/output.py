@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import sys
+from typing import TextIO
 
 import click
 
@@ -17,23 +18,20 @@ _NO_FILE = (OSError, ValueError, AttributeError)
 """What a standard output raises that is no file of the system, is closed, or is not there at all (`>&-`)."""
 
 
-def drop_output() -> None:
-    """Let go of what is still to be written, so that the end of the process does not fail for it."""
+def drop_output(output: TextIO | None = None) -> None:
+    """Let go of what is still to be written (default: to standard output), so that the end of the process does not fail for it."""
     with contextlib.suppress(*_NO_FILE):
-        place = sys.stdout.fileno()
+        place = (output or sys.stdout).fileno()
         os.dup2(os.open(os.devnull, os.O_WRONLY), place)
 
 
-def drop_stuck_output() -> bool:
-    """Drop standard output where it takes nothing any more, and only there; whether that was so."""
+def drop_stuck(output: TextIO | None) -> None:
+    """Drop an output where it does not take what waits in it, and only there."""
     try:
-        sys.stdout.flush()
+        with contextlib.suppress(AttributeError, ValueError):  # there is none, or it is closed: nothing waits
+            output.flush()  # type: ignore[union-attr]
     except OSError:
-        drop_output()
-        return True
-    except _NO_FILE:  # nothing is waiting in it
-        return False
-    return False
+        drop_output(output)
 
 
 def tell(text: str) -> None:

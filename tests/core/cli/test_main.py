@@ -167,13 +167,16 @@ def test_a_full_disk_behind_the_output_is_one_message():
         )
     assert done.returncode == 2
     assert done.stderr == (
-        "Error: the output cannot be written (No space left on device). Make room, or send it elsewhere.\n"
+        "Error: a file cannot be written because the disk is full (No space left on device). "
+        "Make room, or write to another disk.\n"
     )
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
-@pytest.mark.parametrize("word", ["--help", "--nonsense"])
-def test_where_both_outputs_are_full_the_exit_code_stays(word):
+@pytest.mark.parametrize("word", ["--help", "--nonsense", "nonsense"])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_where_both_outputs_are_full_the_exit_code_stays(monkeypatch, word, unbuffered):
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     with open("/dev/full", "w") as full:
         done = subprocess.run([sys.executable, "-m", "edgefw", word], stdout=full, stderr=full, check=False)
     assert done.returncode == 2
@@ -189,7 +192,13 @@ def test_an_error_that_cannot_be_printed_keeps_its_code(failing, monkeypatch, er
     assert cli_main.run(["fail"]) == code
 
 
-def test_a_full_disk_is_no_bug_and_its_file_is_named(monkeypatch, capsys):
-    error = OSError(28, "No space left on device", "runs/a/features.bin")
-    assert cli_main._exit_code(error) == 2
-    assert "Error: runs/a/features.bin: cannot be written (No space left on device)." in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("names", "place"),
+    [(("a.bin",), "a.bin:"), (("draft.bin", None, "a.bin"), "a.bin:"), ((), "a file")],
+)
+def test_a_full_disk_is_no_bug_and_its_file_is_named_where_it_is_known(capsys, names, place):
+    assert cli_main._exit_code(OSError(28, "No space left on device", *names)) == 2
+    assert capsys.readouterr().err == (
+        f"Error: {place} cannot be written because the disk is full (No space left on device). "
+        "Make room, or write to another disk.\n"
+    )
