@@ -77,16 +77,21 @@ def test_frames_in_flight_change_nothing_but_the_speed(edgefw, bundle, video, ar
 
 
 def test_frames_in_flight_are_computed_at_the_same_time(edgefw, bundle, video, monkeypatch):
-    together, real = threading.Barrier(3), onnxruntime.InferenceSession.run
+    three, real = threading.Event(), onnxruntime.InferenceSession.run
+    inside: list[int] = []
 
     def wait_for_the_others(session, *arguments):
         if threading.current_thread() is not threading.main_thread():
-            together.wait(30)
+            inside.append(1)
+            if len(inside) >= 3:
+                three.set()
+            three.wait(30)
+            inside.pop()
         return real(session, *arguments)
 
     monkeypatch.setattr(onnxruntime.InferenceSession, "run", wait_for_the_others)
     code, _, err = edgefw("label", bundle, video, "--threads", 3, "--in-flight", 3)
-    assert code == 0 and "30 frames in" in err and not together.broken
+    assert code == 0 and "30 frames in" in err and three.is_set()
     assert "warning" not in err
 
 
