@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from edgefw.errors import BundleError
 from edgefw.runtime.label_pack import LabelPack, read_pack
 
 LOOK_EVERY = 1.0
@@ -50,10 +51,18 @@ class PackFile:
         if mark is None or mark == self._mark:
             return None
         self._mark = mark
-        pack = self._fitting(read_pack(self._path))
+        pack = self._as_wide(self._fitting(read_pack(self._path)))
         if pack.sha256 == self._taken:
             return None
         self._taken = pack.sha256
+        return pack
+
+    def _as_wide(self, pack: LabelPack) -> LabelPack:
+        if pack.width != self.first.width:
+            raise BundleError(
+                f"{self._path}: its vectors are {pack.width} wide, those of the pack in use {self.first.width}. "
+                "Build one for this bundle with `edgefw labels build`."
+            )
         return pack
 
 

@@ -84,6 +84,8 @@ def command(
 
     if sum((labels is not None, pack is not None)) == 2 or (as_json and as_lines):
         raise click.UsageError("--labels excludes --pack, and --json excludes --jsonl.")
+    if "" in sources:
+        raise click.UsageError("a SOURCE is empty ''. Is a variable not set? Name a file, a folder or a pattern.")
     with open_bundle(bundle) as opened:
         options = CameraOptions(**camera, top=top)
         if options.wanted(sources):

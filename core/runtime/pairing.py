@@ -9,6 +9,7 @@ scene that lacks a file is decided elsewhere.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -80,7 +81,7 @@ def _split(text: str) -> tuple[str | None, str]:
 
 
 def _named_files(source: str) -> Iterator[tuple[str, Path]]:
-    folder = Path(source).expanduser()
+    folder = Path(os.path.expanduser(source))
     for file in find_images([source]):
         inside = file.relative_to(folder) if folder.is_dir() else Path(file.name)
         yield inside.with_suffix("").as_posix(), file

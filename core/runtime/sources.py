@@ -45,7 +45,7 @@ def find_images(sources: Sequence[str]) -> Iterator[Path]:
 
 def is_there(source: str) -> bool:
     """Whether a source exists as it is written: a file, a folder, or a pattern that matches an image."""
-    return _exists(Path(source).expanduser()) or (_is_pattern(source) and next(_pattern(source), None) is not None)
+    return _exists(source) or (_is_pattern(source) and next(_pattern(source), None) is not None)
 
 
 def check_sources(sources: Sequence[str]) -> None:
@@ -55,34 +55,34 @@ def check_sources(sources: Sequence[str]) -> None:
         DataError: naming the first one.
     """
     for source in sources:
-        if not _is_pattern(source) and not _exists(Path(source).expanduser()):
-            raise DataError(f"{source}: there is no such file or folder.")
+        if not _is_pattern(source) and not _exists(source):
+            raise DataError(f"{source or repr(source)}: there is no such file or folder.")
         if _is_pattern(source) and next(_pattern(source), None) is None:
             raise DataError(f"{source}: the pattern matches no image.")
 
 
 def _expand(source: str) -> Iterator[Path]:
-    path = Path(source).expanduser()
-    if _exists(path):
+    if _exists(source):
+        path = Path(os.path.expanduser(source))
         return _walk(path) if path.is_dir() else iter((path,))
     if _is_pattern(source):
         return _pattern(source)
-    raise DataError(f"{source}: there is no such file or folder.")
+    raise DataError(f"{source or repr(source)}: there is no such file or folder.")
 
 
-def _exists(path: Path) -> bool:
+def _exists(source: str) -> bool:
     try:
-        return path.exists()
+        return source != "" and Path(os.path.expanduser(source)).exists()
     except (OSError, ValueError):  # names that are too long, or hold a zero byte
         return False
 
 
 def _is_pattern(source: str) -> bool:
-    return glob.has_magic(source) and not _exists(Path(source).expanduser())
+    return glob.has_magic(source) and not _exists(source)
 
 
 def _pattern(source: str) -> Iterator[Path]:
-    for name in sorted(glob.iglob(str(Path(source).expanduser()), recursive=True)):
+    for name in sorted(glob.iglob(str(Path(os.path.expanduser(source))), recursive=True)):
         path = Path(name)
         if path.suffix.lower() in SUFFIXES and path.is_file():
             yield path

@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from edgefw.camera.pack_file import PackFile
+from edgefw.errors import BundleError
 from edgefw.runtime.label_pack import Label, LabelPack, write_pack
 
 
-def pack(*names: str) -> LabelPack:
-    labels = [Label(name=name, vectors=np.eye(4, dtype=np.float32)[at][None]) for at, name in enumerate(names)]
+def pack(*names: str, width: int = 4) -> LabelPack:
+    labels = [Label(name=name, vectors=np.eye(width, dtype=np.float32)[at][None]) for at, name in enumerate(names)]
     return LabelPack(labels=labels, logit_scale=10.0, encoder="e" * 64)
 
 
@@ -38,3 +40,13 @@ def test_the_same_pack_copied_again_changes_nothing(tmp_path: Path):
     watched = PackFile(path, lambda read: read)
     write_pack(pack("red"), path)
     assert watched.look(2.0) is None
+
+
+def test_vectors_of_another_width_are_refused_once_and_the_pack_in_use_stays(tmp_path: Path):
+    path = tmp_path / "pack.json"
+    write_pack(pack("red"), path)
+    watched = PackFile(path, lambda read: read)
+    write_pack(pack("red", width=8), path)
+    with pytest.raises(BundleError, match=r"pack.json: its vectors are 8 wide, those of the pack in use 4\."):
+        watched.look(2.0)
+    assert watched.look(4.0) is None
