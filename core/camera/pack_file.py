@@ -36,7 +36,7 @@ class PackFile:
         self._next = LOOK_EVERY
 
     def look(self, now: float) -> LabelPack | None:
-        """The new pack, if there is one of other content and it fits; None most of the time.
+        """The new pack, if it is another one than that in use, and fits; None most of the time.
 
         Args:
             now: seconds on any clock that begins at 0 and does not fall.
@@ -52,10 +52,11 @@ class PackFile:
             return None
         self._mark = mark
         pack = self._as_wide(self._fitting(read_pack(self._path)))
-        if pack.sha256 == self._taken:
-            return None
+        return None if pack.sha256 == self._taken else pack
+
+    def took(self, pack: LabelPack) -> None:
+        """The pack that `look` gave is in use now; one that was refused is not."""
         self._taken = pack.sha256
-        return pack
 
     def _as_wide(self, pack: LabelPack) -> LabelPack:
         if pack.width != self.first.width:
@@ -66,9 +67,10 @@ class PackFile:
         return pack
 
 
-def _mark(path: Path) -> tuple[int, int, int] | None:
+def _mark(path: Path) -> tuple[int, ...] | None:
+    """What changes with the file, its permissions among it."""
     try:
         state = os.stat(path)
     except OSError:
         return None  # gone for a moment, while another program replaces it
-    return (state.st_size, state.st_mtime_ns, state.st_ino)
+    return (state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino)

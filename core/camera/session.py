@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -44,7 +44,7 @@ class Session:
             that is full or cannot be written.
 
     Raises:
-        BundleError: if the rule names a label that the pack has not, or there is a store and no rule.
+        BundleError: if the rule does not fit the pack, or there is a store and no rule.
     """
 
     def __init__(
@@ -64,13 +64,13 @@ class Session:
         """Go on with another pack: its trigger begins without a memory, save for what the store says of quotas.
 
         Raises:
-            BundleError: if the rule names a label that the pack has not, or the pack brings no rule and one is needed;
-                the former pack stays in use.
+            BundleError: if the rule names a label that the pack has not, could do nothing but keep every frame, or there
+                is none and one is needed; the former pack stays in use.
         """
         rule = self._given or pack.trigger
         if rule is None and self._store is not None:
             raise BundleError(NO_TRIGGER)
-        trigger = None if rule is None else Trigger(rule, pack.names)
+        trigger = None if rule is None else _trigger(rule, pack)
         if self._store is not None and rule is not None:
             self._store.limit(rule.budget_mb)
         self._pack, self._trigger, self._hash, self._counted = pack, trigger, pack.sha256, False
@@ -83,7 +83,7 @@ class Session:
             self._count_stored(self._trigger, frame)
             asked = scores.cosines[0] if self._trigger.rule.score == "cosine" else scores.probabilities[0]
             decision = self._trigger.look(frame.seconds, np.where(scores.beaten[0], np.nan, asked))
-            record |= self._kept(frame, decision, record)
+            record |= self._kept(frame, decision, {**record, "labels": self._with_asked(scores, record["labels"])})
         return record
 
     def _count_stored(self, trigger: Trigger, frame: Frame) -> None:
@@ -100,11 +100,14 @@ class Session:
         order = np.argsort(-np.nan_to_num(probabilities, nan=-1.0), kind="stable")[: self._scores]
         names, said = self._pack.names, self._pack.said(probabilities, given.beaten[0])
         self.labels[said or "unknown"] += 1
-        scores = [
-            {"label": names[at], "score": _number(probabilities[at]), "cosine": _number(cosines[at])}
-            for at in map(int, order)
-        ]
+        scores = [_row(names, given, int(at)) for at in order]
         return {"label": said, "score": scores[0]["score"], "labels": scores}
+
+    def _with_asked(self, given: Scores, told: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        """The best labels, and behind them those that the trigger asks for: why a frame was kept stands in its line."""
+        names, there = self._pack.names, {row["label"] for row in told}
+        asked = self._trigger.rule.named if self._trigger is not None else ()
+        return [*told, *(_row(names, given, names.index(name)) for name in asked if name not in there)]
 
     def _kept(self, frame: Frame, decision: Decision, record: Mapping[str, Any]) -> dict[str, Any]:
         outcome: str = decision.outcome
@@ -119,6 +122,20 @@ class Session:
     def _line(self, decision: Decision, record: Mapping[str, Any]) -> dict[str, Any]:
         told = {key: record[key] for key in ("source", "frame", "seconds", "label", "score", "labels")}
         return {**told, "holding": list(decision.holding), "pack": self._hash, **self._about}
+
+
+def _trigger(rule: Rule, pack: LabelPack) -> Trigger:
+    if rule.score == "probability" and len(pack.labels) + len(pack.negatives) == 1:
+        raise BundleError(
+            f"'{pack.names[0]}' is all that the label pack holds, so its probability is 1 whatever is seen, and every frame "
+            "would be kept. Compare cosines (--score cosine; score: cosine in a trigger), or build the pack with negatives."
+        )
+    return Trigger(rule, pack.names, {label.name: label.threshold for label in pack.labels})
+
+
+def _row(names: Sequence[str], given: Scores, at: int) -> dict[str, Any]:
+    probability, cosine = given.probabilities[0][at], given.cosines[0][at]
+    return {"label": names[at], "score": _number(probability), "cosine": _number(cosine)}
 
 
 def _place(frame: Frame) -> dict[str, Any]:
@@ -144,8 +161,10 @@ def _picture(frame: Frame) -> tuple[bytes, str]:
     return buffer.getvalue(), "jpg"
 
 
-def own_rule(keep: list[str], threshold: float, score: str, cool_down: float, budget_mb: float | None) -> Rule | None:
-    """The rule of a command line: any of some labels, from one threshold on; None when it names no label.
+def own_rule(
+    keep: list[str], threshold: float | None, score: str, cool_down: float, budget_mb: float | None
+) -> Rule | None:
+    """The rule of a command line: any of some labels, from one threshold on or each from its own; None when it names none.
 
     Raises:
         BundleError: if it makes no sense.

@@ -13,7 +13,7 @@ never sees.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -48,14 +48,16 @@ class Trigger:
     Args:
         rule: what is asked for.
         names: the labels whose scores will come, in order.
+        thresholds: of labels that have one of their own, for a rule that states no `begin`.
 
     Raises:
         BundleError: if the rule names a label that is not among them.
     """
 
-    def __init__(self, rule: Rule, names: Sequence[str]) -> None:
+    def __init__(self, rule: Rule, names: Sequence[str], thresholds: Mapping[str, float] | None = None) -> None:
         check_names(rule, names, "trigger")
         self.rule = rule
+        self._begin = rule.begins(thresholds or {})
         self._place = {name: list(names).index(name) for name in rule.named}
         self._streak = dict.fromkeys(rule.named, 0)
         self._holds = dict.fromkeys(rule.named, False)
@@ -93,8 +95,9 @@ class Trigger:
                     self._used[name].append(time)
 
     def _update(self, name: str, score: float) -> None:
-        end = self.rule.begin if self.rule.end is None else self.rule.end
-        self._streak[name] = self._streak[name] + 1 if score >= self.rule.begin else 0
+        begin = self._begin[name]
+        end = begin if self.rule.end is None else self.rule.end
+        self._streak[name] = self._streak[name] + 1 if score >= begin else 0
         if self._holds[name]:
             self._holds[name] = score >= end
         else:

@@ -36,7 +36,7 @@ MOST_IN_FLIGHT = 4
 @click.option("--threads", type=click.IntRange(1, 1024), help="CPU threads; default: as the recipe said.")
 @click.option("--watch", is_flag=True, help="SOURCE is a folder that images are written into: label each as it comes.")
 @click.option("--keep", multiple=True, metavar="LABEL", help="Keep frames in which this label of the pack holds.")
-@click.option("--threshold", type=FiniteRange(-1, 1), help="Score from which a kept label holds; 0.5.")
+@click.option("--threshold", type=FiniteRange(-1, 1), help="Score from which a kept label holds; its own, else 0.5.")
 @click.option("--score", type=click.Choice(["probability", "cosine"]), help="What --threshold is of; probability.")
 @click.option("--cool-down", type=FiniteRange(0), help="Seconds after a kept frame in which none is kept; 0.")
 @click.option("--store", type=click.Path(path_type=Path, file_okay=False), help="Folder for kept frames.")
@@ -136,7 +136,8 @@ def _frames(
     encoders = _encoders(opened, role, chosen.name, threads, options.in_flight or MOST_IN_FLIGHT)
     if len(encoders) < (options.in_flight or 1):
         _tell_fewer(opened, chosen.name, options.in_flight, len(encoders))
-    about = {"bundle": opened.manifest.encoder, "artefact": chosen.name, "modality": role}
+    hashes = {"bundle": opened.sha256, "encoder": opened.manifest.encoder}
+    about = {**hashes, "artefact": chosen.name, "modality": role}
     names = None if pack is not None else _pack(opened, labels, None)
     maps = heat_maps(opened, role, threads) if "heat" in options.show else None
     label_frames(opened, encoders, names, pack, sources, options, about, as_lines, maps)

@@ -94,7 +94,7 @@ def _rule(pack: LabelPack, options: CameraOptions) -> Rule | None:
 
     rule = own_rule(
         list(options.keep),
-        0.5 if options.threshold is None else options.threshold,
+        options.threshold,
         options.score or "probability",
         options.cool_down or 0.0,
         options.budget_mb,
@@ -176,6 +176,7 @@ def _change_pack(session: Session, watched: PackFile, now: float, shown: Viewer 
             session.use(pack)
             if shown is not None:
                 shown.use(pack)
+            watched.took(pack)
             tell(f"new label pack: {len(pack.labels)} labels")
     except BundleError as error:
         tell(f"warning: new label pack refused, the old one stays: {error}")

@@ -41,6 +41,11 @@ class Bundle:
     sums: Mapping[str, str]
 
     @property
+    def sha256(self) -> str:
+        """The hash of the manifest, which names the hash of every compiled file; another export has another one."""
+        return self.sums[MANIFEST]
+
+    @property
     def modalities(self) -> tuple[str, ...]:
         """Names of the sensors, in order."""
         return tuple(self.manifest.modalities)

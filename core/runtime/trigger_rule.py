@@ -20,6 +20,9 @@ LONGEST_HOURS = 87_600.0
 MOST_MEGABYTES = 1e12
 """An exabyte: no disk is larger, and larger numbers have no whole number of bytes."""
 
+DEFAULT_BEGIN = 0.5
+"""Where a label begins to hold of which nothing else is said."""
+
 Names = Annotated[tuple[str, ...], Field(max_length=1000)]
 Number = Annotated[float, Strict()]  # YAML's `on` and `yes` are no numbers
 Whole = Annotated[int, Strict(), Field(ge=1)]
@@ -34,8 +37,9 @@ class Rule(BaseModel):
         all: every one of these holds.
         none: none of these holds.
         score: what is compared: the cosine to the label's text, or its probability among the pack's labels.
-        begin: a label begins to hold when its score reaches this; 0 to 1 for a probability, -1 to 1 for a cosine.
-        end: it ends when its score falls below this; None: at `begin`. (YAML reads "on" and "off" as truth values.)
+        begin: a label begins to hold when its score reaches this; 0 to 1 for a probability, -1 to 1 for a cosine; None: see
+            `begins`.
+        end: it ends when its score falls below this; None: where it began. (YAML reads "on" and "off" as truth values.)
         frames: so many frames in a row must reach `begin` before a label begins to hold.
         cool_down: seconds after a kept frame in which none is kept.
         quota: frames kept for one label in `quota_hours` at most; None: no limit.
@@ -49,7 +53,7 @@ class Rule(BaseModel):
     all: Names = ()
     none: Names = ()
     score: Literal["cosine", "probability"] = "probability"
-    begin: Score = 0.5
+    begin: Score | None = None
     end: Score | None = None
     frames: Whole = 1
     cool_down: Annotated[Number, Field(ge=0.0)] = 0.0
@@ -69,14 +73,28 @@ class Rule(BaseModel):
                 raise ValueError(
                     f"{name} ({value:g}) is no probability, and would hold whatever is seen; say score: cosine"
                 )
-        if self.end is not None and self.end > self.begin:
-            raise ValueError(f"end ({self.end:g}) lies above begin ({self.begin:g}): a label would end as it begins")
+        begin = DEFAULT_BEGIN if self.begin is None else self.begin
+        if self.end is not None and self.end > begin:
+            raise ValueError(f"end ({self.end:g}) lies above begin ({begin:g}): a label would end as it begins")
         return self
 
     @property
     def named(self) -> tuple[str, ...]:
         """Every label of the rule, each once."""
         return tuple(dict.fromkeys((*self.any, *self.all, *self.none)))
+
+    def begins(self, thresholds: Mapping[str, float]) -> dict[str, float]:
+        """Where each label of the rule begins to hold: at `begin`, else at its own threshold, else at 0.5.
+
+        A label's own threshold is a probability, so it counts for none of cosines; nor does it where an `end` is stated.
+
+        Args:
+            thresholds: probability from which a pack says each of its labels; 0 where it has none.
+        """
+        if self.begin is not None:
+            return dict.fromkeys(self.named, self.begin)
+        own = thresholds if self.score == "probability" and self.end is None else {}
+        return {name: own.get(name) or DEFAULT_BEGIN for name in self.named}
 
 
 def parse_rule(values: object, where: str) -> Rule:

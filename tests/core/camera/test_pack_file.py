@@ -31,6 +31,7 @@ def test_a_pack_that_comes_while_the_first_is_read_is_taken_at_the_next_look(tmp
     assert watched.look(0.5) is None
     new = watched.look(1.5)
     assert new is not None and new.names == ("red", "blue")
+    watched.took(new)
     assert watched.look(3.0) is None
 
 
@@ -50,3 +51,33 @@ def test_vectors_of_another_width_are_refused_once_and_the_pack_in_use_stays(tmp
     with pytest.raises(BundleError, match=r"pack.json: its vectors are 8 wide, those of the pack in use 4\."):
         watched.look(2.0)
     assert watched.look(4.0) is None
+
+
+def test_the_pack_in_use_put_back_after_one_that_was_not_taken_changes_nothing(tmp_path: Path):
+    path = tmp_path / "pack.json"
+    write_pack(pack("red"), path)
+    watched = PackFile(path, lambda read: read)
+    write_pack(pack("blue"), path)
+    assert watched.look(2.0) is not None  # the session refuses it, say, and `took` is not called
+    write_pack(pack("red"), path)
+    assert watched.look(4.0) is None
+
+
+def test_a_pack_that_may_be_read_only_later_is_looked_at_again(tmp_path: Path):
+    path = tmp_path / "pack.json"
+    write_pack(pack("red"), path)
+    allowed = False
+
+    def strict(read: LabelPack) -> LabelPack:
+        if read.names == ("blue",) and not allowed:
+            raise BundleError("not yet")
+        return read
+
+    watched = PackFile(path, strict)
+    write_pack(pack("blue"), path)
+    with pytest.raises(BundleError, match="not yet"):
+        watched.look(2.0)
+    allowed = True
+    path.chmod(0o600)
+    new = watched.look(4.0)
+    assert new is not None and new.names == ("blue",)

@@ -111,3 +111,47 @@ def test_a_frame_more_like_a_negative_keeps_nothing(tmp_path: Path, score: str):
     ]
     assert {entry["label"] for one in told for entry in one["labels"]} == {"red", "blue"}
     assert Session(wanted, None, None).look(frame(0), half)["label"] == "red"
+
+
+def thresholds(red: float, blue: float, **trigger: object) -> LabelPack:
+    given = pack(**trigger)
+    return replace(given, labels=[replace(label, threshold=at) for label, at in zip(given.labels, (red, blue))])
+
+
+def test_a_kept_label_begins_at_its_own_threshold_unless_the_rule_says_otherwise():
+    halfway = (RED + BLUE) / np.sqrt(2)  # each label's probability is 0.5
+    for rule, labels, outcome in (
+        (own_rule(["red"], None, "probability", 0.0, None), thresholds(0.4, 0.0), "kept"),
+        (own_rule(["red"], None, "probability", 0.0, None), thresholds(0.6, 0.0), "quiet"),
+        (own_rule(["red"], 0.3, "probability", 0.0, None), thresholds(0.6, 0.0), "kept"),
+        (own_rule(["red"], None, "cosine", 0.0, None), thresholds(0.9, 0.0), "kept"),
+        (None, thresholds(0.6, 0.0, any=["red"]), "quiet"),
+        (None, thresholds(0.6, 0.4, any=["red", "blue"]), "kept"),
+        (None, thresholds(0.6, 0.0, any=["red"], end=0.4), "kept"),
+    ):
+        assert Session(labels, rule, None).look(frame(0), halfway)["trigger"] == outcome
+
+
+def test_a_label_without_a_threshold_begins_at_a_half():
+    rule = own_rule(["red"], None, "probability", 0.0, None)
+    seen = [Session(pack(), rule, None).look(frame(0), one)["trigger"] for one in (RED, BLUE)]
+    assert seen == ["kept", "quiet"]
+
+
+def test_a_stored_line_holds_the_scores_that_the_trigger_asked_for(tmp_path: Path):
+    session = Session(pack(), own_rule(["blue"], -1.0, "cosine", 0.0, None), FrameStore(tmp_path), scores=1)
+    record = session.look(frame(0), RED)
+    assert [row["label"] for row in record["labels"]] == ["red"]
+    stored = read_lines(tmp_path)[0]["labels"]
+    assert [row["label"] for row in stored] == ["red", "blue"]
+    assert stored[1]["cosine"] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_a_probability_that_is_always_1_keeps_no_frames():
+    alone = replace(pack(), labels=pack().labels[:1])
+    rule = own_rule(["red"], 0.3, "probability", 0.0, None)
+    with pytest.raises(BundleError, match="'red' is all that the label pack holds, so its probability is 1 whatever"):
+        Session(alone, rule, None)
+    assert Session(alone, own_rule(["red"], 0.3, "cosine", 0.0, None), None).look(frame(0), BLUE)["trigger"] == "quiet"
+    kept_out = replace(alone, negatives=[Negative(name="blue", vectors=BLUE[None])])
+    assert Session(kept_out, rule, None).look(frame(0), BLUE)["trigger"] == "quiet"
