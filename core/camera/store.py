@@ -2,7 +2,8 @@
 
 A picture is written beside its place, made durable, and renamed; then its line is appended and made durable. Whatever
 moment the power goes, the next start finds pictures that are whole and lines that have their picture: what was between the two
-is removed, which is the frame in flight at most. A full disk, one that is gone, and a used-up budget drop frames and count them;
+is removed, which is the frame in flight at most. Where no line is left, nothing tells such a picture from one whose line was
+taken away, and it stays. A full disk, one that is gone, and a used-up budget drop frames and count them;
 nothing that was stored is touched. Others may take pictures and lines away while frames are stored. One labeller at a time has a
 store.
 """
@@ -230,14 +231,15 @@ def _number_of(name: str) -> int:
 def _put_right(folder: Path, known: Sequence[str]) -> int:
     """Remove unfinished files, and the picture that was in flight: the one after the last line. How many.
 
-    Without a file of lines, or with two pictures or more that lack theirs, it is no remains of a kill: somebody took the
-    lines away, and pictures stay.
+    Numbers go on by one from line to line, so that one is the only picture beyond the last line and has the next number.
+    Anything else is no remains of a kill, but somebody took lines away: pictures stay. Without any line nothing is known.
     """
     names = [path.name for path in folder.iterdir()]
     parts = [name for name in names if name.endswith(_PART) and _OWN.fullmatch(name.removesuffix(_PART))]
     last = max(map(_number_of, known), default=-1)
-    loose = [name for name in names if _OWN.fullmatch(name) and name not in known and _number_of(name) > last]
-    removed = [*parts, *(loose if len(loose) == 1 and LINES in names else [])]
+    beyond = [name for name in names if _OWN.fullmatch(name) and _number_of(name) > last]
+    in_flight = known and len(beyond) == 1 and _number_of(beyond[0]) == last + 1
+    removed = [*parts, *(beyond if in_flight else [])]
     for name in removed:
         (folder / name).unlink()
     return len(removed)

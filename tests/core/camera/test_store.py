@@ -104,6 +104,62 @@ def test_a_single_picture_whose_line_was_taken_away_stays_too(tmp_path: Path):
     assert (again.removed, again.bytes) == (0, 7)
 
 
+def test_a_picture_whose_line_went_home_outlives_starts_that_store_nothing(tmp_path: Path):
+    store = FrameStore(tmp_path / "kept")
+    store.add(b"picture", "jpg", NOON, {})
+    (tmp_path / "kept" / LINES).rename(tmp_path / "sent.jsonl")
+    for _ in range(3):
+        store.close()
+        store = FrameStore(tmp_path / "kept")  # leaves an empty file of lines
+        assert (store.removed, store.bytes) == (0, 7)
+
+
+def test_a_picture_whose_line_went_home_outlives_a_full_disk_and_a_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    store = FrameStore(tmp_path / "kept")
+    store.add(b"picture", "jpg", NOON, {})
+    (tmp_path / "kept" / LINES).rename(tmp_path / "sent.jsonl")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", full)
+        assert store.add(b"next", "jpg", NOON, {}) == "disk full"
+    store.close()
+    assert (tmp_path / "kept" / LINES).read_bytes() == b""
+    again = FrameStore(tmp_path / "kept")
+    assert (again.removed, again.bytes) == (0, 7)
+    again.add(b"next", "jpg", NOON, {})
+    assert read_lines(tmp_path / "kept")[0]["file"].endswith("-000001.jpg")
+
+
+def test_a_picture_beyond_lines_that_were_cut_short_is_not_taken_for_the_one_in_flight(tmp_path: Path):
+    store = FrameStore(tmp_path)
+    for _ in range(3):
+        store.add(b"picture", "jpg", NOON, {})
+    first, second, _ = (tmp_path / LINES).read_text().splitlines(keepends=True)
+    (tmp_path / LINES).write_text(first)
+    (tmp_path / json.loads(second)["file"]).unlink()
+    store.close()
+    assert (FrameStore(tmp_path).removed, len(list(tmp_path.iterdir()))) == (0, 3)
+
+
+def test_of_the_very_first_frame_a_kill_leaves_a_whole_picture_or_nothing(tmp_path: Path):
+    FrameStore(tmp_path).close()
+    (tmp_path / "20260501T120001.000Z-000000.jpg.part").write_bytes(b"half")
+    assert FrameStore(tmp_path).removed == 1
+    (tmp_path / "20260501T120001.000Z-000000.jpg").write_bytes(b"whole, no line")
+    store = FrameStore(tmp_path)
+    assert (store.removed, store.bytes) == (0, 14)
+    store.add(b"next", "jpg", NOON, {})
+    (tmp_path / "20260501T120002.000Z-000002.jpg").write_bytes(b"in flight")
+    store.close()
+    assert FrameStore(tmp_path).removed == 1  # with a line before it, it is known for what it is
+    assert sorted(path.name[-10:] for path in tmp_path.glob("*.jpg")) == ["000000.jpg", "000001.jpg"]
+
+
 def test_lines_that_an_uploader_takes_away_meanwhile_go_on_in_a_new_file(tmp_path: Path):
     store = FrameStore(tmp_path / "kept")
     assert store.add(b"one", "jpg", NOON, {}) == "stored"
@@ -241,7 +297,9 @@ while True:
 
 
 def test_killed_at_random_moments_no_file_is_broken_and_the_frame_in_flight_is_lost_at_most(tmp_path: Path):
-    draw, told = random.Random(0), 0
+    draw, told, store = random.Random(0), 1, FrameStore(tmp_path)
+    store.add(b"before any kill", "jpg", NOON, {})
+    store.close()
     for _ in range(6):
         process = subprocess.Popen([sys.executable, "-c", ENDLESS, str(tmp_path)], stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
