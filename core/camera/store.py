@@ -24,11 +24,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgefw.camera.folder_lock import FolderLock
+from edgefw.camera.image_endings import fitting_ending
 from edgefw.errors import DataError
 
 LINES = "frames.jsonl"
 _PART = ".part"
-_OWN = re.compile(r"\d{8}T\d{6}\.\d{3}Z-\d{6}\.\w+")
+_OWN = re.compile(r"\d{8}T\d{6}\.\d{3}Z-\d{6,}\.\w+")
 """Names that this module gives; other files in the folder are left alone."""
 
 RECOUNT_EVERY = 10.0
@@ -93,7 +94,7 @@ class FrameStore:
 
         Args:
             picture: the encoded image.
-            ending: of its file name, such as "jpg".
+            ending: of its file name, such as "jpg"; what cannot be one gives way to the image's own format.
             time: when the frame was seen, in UTC.
             about: what else the line says; `file`, `time`, `bytes` and `sha256` come first.
 
@@ -101,7 +102,7 @@ class FrameStore:
             "stored", or why nothing was: over the budget, the disk full, or (unplugged, read-only) not writable.
         """
         stamp = time.strftime("%Y%m%dT%H%M%S.") + f"{time.microsecond // 1000:03d}Z"
-        name = f"{stamp}-{self._number:06d}.{ending}"
+        name = f"{stamp}-{self._number:06d}.{fitting_ending(picture, ending)}"
         facts = {"file": name, "time": time.isoformat(), "bytes": len(picture)}
         line = json.dumps({**facts, "sha256": hashlib.sha256(picture).hexdigest(), **about})
         try:

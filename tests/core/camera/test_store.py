@@ -160,6 +160,30 @@ def test_of_the_very_first_frame_a_kill_leaves_a_whole_picture_or_nothing(tmp_pa
     assert sorted(path.name[-10:] for path in tmp_path.glob("*.jpg")) == ["000000.jpg", "000001.jpg"]
 
 
+@pytest.mark.parametrize("ending", ["", "part", "j pg", "jpg~", "a" * 200])
+def test_a_file_without_an_ending_that_can_be_one_is_counted_repaired_and_numbered(tmp_path: Path, ending: str):
+    store = FrameStore(tmp_path, budget_mb=1e-5)
+    assert store.add(b"\xff\xd8\xff picture"[:9], ending, NOON, {}) == "stored"
+    assert store.add(b"12", ending, NOON, {}) == "over budget"
+    store.close()
+    again = FrameStore(tmp_path)
+    assert (again.removed, again.bytes) == (0, 9)
+    again.add(b"12", ending, NOON, {})
+    assert [line["file"][-10:] for line in read_lines(tmp_path)] == ["000000.jpg", "000001.bin"]
+
+
+def test_after_a_million_frames_numbers_go_on(tmp_path: Path):
+    store = FrameStore(tmp_path)
+    store._number = 999_999
+    for _ in range(2):
+        store.add(b"x", "jpg", NOON, {})
+    store.close()
+    again = FrameStore(tmp_path)
+    again.add(b"x", "jpg", NOON, {})
+    assert again.bytes == 3
+    assert [line["file"].split("-")[-1] for line in read_lines(tmp_path)][1:] == ["1000000.jpg", "1000001.jpg"]
+
+
 def test_lines_that_an_uploader_takes_away_meanwhile_go_on_in_a_new_file(tmp_path: Path):
     store = FrameStore(tmp_path / "kept")
     assert store.add(b"one", "jpg", NOON, {}) == "stored"

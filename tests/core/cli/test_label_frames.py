@@ -250,6 +250,15 @@ def test_an_output_on_a_full_disk_ends_no_labeller_that_stores_frames(bundle, vi
     assert len(read_lines(tmp_path / "kept")) == 2 * 20
 
 
+def test_a_picture_without_an_ending_is_stored_by_its_format(edgefw, bundle, tmp_path):
+    Image.new("RGB", (24, 24), (200, 0, 0)).save(tmp_path / "photo", format="PNG")
+    keep = ("--keep", "red", "--score", "cosine", "--threshold", 0.1, "--store", tmp_path / "kept")
+    assert edgefw("label", bundle, tmp_path / "photo", *keep)[0] == 0
+    (line,) = read_lines(tmp_path / "kept")
+    assert line["file"].endswith("Z-000000.png")
+    assert (tmp_path / "kept" / line["file"]).read_bytes() == (tmp_path / "photo").read_bytes()
+
+
 def test_what_does_not_go_together_is_refused(edgefw, bundle, video, tmp_path):
     for option in (("--threshold", 0.3), ("--frames", 2), ("--realtime",), ("--drop", "newest"), ("--in-flight", 2)):
         assert f"{option[0]} is for frames" in refusal(edgefw("label", bundle, tmp_path, *option))
