@@ -14,7 +14,7 @@ import numpy as np
 from edgefw.camera.drawing import enlarged, side_by_side, with_heat, with_lines
 from edgefw.camera.frames import Frame
 from edgefw.camera.shown import Shown
-from edgefw.errors import BundleError
+from edgefw.errors import BundleError, DataError
 from edgefw.runtime.heat import Cells, HeatMaps
 from edgefw.runtime.label_pack import LabelPack
 
@@ -65,6 +65,10 @@ class Viewer:
         pack: the labels in use.
         labels: so many labels are written on a frame, the best first.
         heat: the maps to draw, or None.
+        warn: is told the first time that a place takes no picture, and frames go on; None: that is an error.
+
+    Attributes:
+        lost: pictures that a place did not take.
     """
 
     def __init__(
@@ -74,8 +78,10 @@ class Viewer:
         pack: LabelPack,
         labels: int = 0,
         heat: HeatLayer | None = None,
+        warn: Callable[[str], object] | None = None,
     ) -> None:
         self._places, self._picture, self._labels, self._heat = places, picture, labels, heat
+        self._warn, self.lost = warn, 0
         self.use(pack)
 
     def check(self, pack: LabelPack) -> None:
@@ -100,7 +106,7 @@ class Viewer:
         """Draw and show; what a record of the frame says more: `heat`, and the file as `shown`.
 
         Raises:
-            DataError: if a picture cannot be written.
+            DataError: if a picture cannot be written, and nobody is to be warned instead.
         """
         picture = enlarged(self._picture(frame.values))
         panels: list[tuple[np.ndarray, str]] = [(picture, "")]
@@ -110,8 +116,19 @@ class Viewer:
         texts = [[caption] if caption else [] for _, caption in panels]
         texts[0] += lines(record, self._labels)
         drawn = side_by_side([with_lines(panel, text) for (panel, _), text in zip(panels, texts)])
-        files = [file for file in [place.add(drawn, frame) for place in self._places] if file is not None]
+        files = [file for file in [self._put(place, drawn, frame) for place in self._places] if file is not None]
         return {**more, **({"shown": files[0]} if files else {})}
+
+    def _put(self, place: Shown, drawn: np.ndarray, frame: Frame) -> str | None:
+        try:
+            return place.add(drawn, frame)
+        except DataError as error:
+            if self._warn is None:
+                raise
+            if not self.lost:
+                self._warn(str(error))
+            self.lost += 1
+            return None
 
     def close(self) -> None:
         """Finish what pictures went into."""

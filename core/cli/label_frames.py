@@ -79,7 +79,8 @@ def label_frames(
         with asks_to_stop(pipeline.stop):
             lines = FrameLines(as_lines, options.top or 1, stored=store is not None)
             done = lines.print(_records(pipeline, session, watched, options.frames, shown))
-            _tell(done, time.monotonic() - began, pipeline, session, source, lines.lost)
+            lost = {"not printed": lines.lost, "not drawn": 0 if shown is None else shown.lost}
+            _tell(done, time.monotonic() - began, pipeline, session, source, lost)
 
 
 def _encoded(encoder: Encoder, images: np.ndarray) -> np.ndarray:
@@ -182,7 +183,9 @@ def _change_pack(session: Session, watched: PackFile, now: float, shown: Viewer 
         tell(f"warning: new label pack refused, the old one stays: {error}")
 
 
-def _tell(done: int, seconds: float, pipeline: Pipeline, session: Session, source: FrameSource, lost: int = 0) -> None:
+def _tell(
+    done: int, seconds: float, pipeline: Pipeline, session: Session, source: FrameSource, lost: Mapping[str, int]
+) -> None:
     """The summary, on stderr.
 
     Raises:
@@ -191,7 +194,7 @@ def _tell(done: int, seconds: float, pipeline: Pipeline, session: Session, sourc
     from edgefw.camera.watched_folder import WatchedFolder
     from edgefw.errors import DataError
 
-    notes = {"dropped": pipeline.dropped, **source.notes(), "read that hangs": int(pipeline.hangs), "not printed": lost}
+    notes = {"dropped": pipeline.dropped, **source.notes(), "read that hangs": int(pipeline.hangs), **lost}
     counted = ", ".join(f"{name} {count}" for name, count in notes.items() if count or name == "dropped")
     if not done and not pipeline.stopped and not isinstance(source, WatchedFolder):
         raise DataError(f"no frame could be labelled ({counted}).")

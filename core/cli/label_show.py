@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgefw.cli.output import tell
+
 if TYPE_CHECKING:
     from edgefw.camera.frames import FrameSource
     from edgefw.camera.shown import Shown
@@ -61,7 +63,7 @@ def viewer(
     maps: HeatMaps | None,
     stop: Callable[[], object],
 ) -> Viewer | None:
-    """What draws frames; None where nothing is to be shown.
+    """What draws frames; None where nothing is to be shown. Where frames are stored, a place that is full ends nothing.
 
     Raises:
         EdgefwError: if a label has no map, or a place cannot be opened.
@@ -74,7 +76,12 @@ def viewer(
     if heat is not None:
         heat.check(pack)
     labels = (options.top or LABELS) if "labels" in options.show or heat is None else 0
-    return Viewer(_places(options, source, stop), sensor.picture, pack, labels, heat)
+    warn = None if options.store is None else _warn
+    return Viewer(_places(options, source, stop), sensor.picture, pack, labels, heat, warn)
+
+
+def _warn(why: str) -> None:
+    tell(f"warning: {why} Frames are stored as before.")
 
 
 def _places(options: CameraOptions, source: FrameSource, stop: Callable[[], object]) -> list[Shown]:

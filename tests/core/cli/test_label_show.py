@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgefw.camera import shown
+from edgefw.camera.store import read_lines
 from edgefw.camera.viewer import lines
 
 RED, BLUE = (200, 30, 30), (30, 40, 210)
@@ -143,6 +145,32 @@ def test_the_trigger_is_written_too(edgefw, bundle, pictures, tmp_path):
         "red 0.25",
         "trigger: kept",
     ]
+
+
+def test_a_full_disk_below_the_drawings_ends_no_labeller_that_stores_frames(
+    edgefw, bundle, video, tmp_path, monkeypatch
+):
+    real, tries = shown.write_file, []
+
+    def full_for_a_while(target, write):
+        tries.append(target)
+        if len(tries) <= 3:
+            raise OSError(28, "No space left on device")
+        real(target, write)
+
+    monkeypatch.setattr(shown, "write_file", full_for_a_while)
+    keep = ("--keep", "red", "--store", tmp_path / "kept")
+    show = ("--show", "labels", "--out", tmp_path / "drawn")
+    code, out, err = edgefw("label", bundle, video, "--jsonl", *keep, *show)
+    assert code == 0
+    assert ["shown" in json.loads(line) for line in out.splitlines()] == [False] * 3 + [True] * 7
+    assert len(read_lines(tmp_path / "kept")) == 5 and len(list((tmp_path / "drawn").iterdir())) == 7
+    assert err.count("warning: --out") == 1
+    assert "cannot be written (No space left on device). Frames are stored as before." in " ".join(err.split())
+    assert "dropped 0, not drawn 3\n" in err
+    tries.clear()
+    message = refusal(edgefw("label", bundle, video, *show))
+    assert "000000-drive.jpg: cannot be written (No space left on device)." in message and len(tries) == 1
 
 
 def test_without_a_display_a_window_is_one_message(edgefw, bundle, video, monkeypatch):
