@@ -6,9 +6,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import click
-
 from edgefw.cli.output import drop_output, tell
+from edgefw.cli.whole_lines import WholeLines
 from edgefw.errors import DataError
 
 
@@ -19,15 +18,17 @@ class FrameLines:
         as_lines: every record as a line of JSON.
         top: labels that stand in a line.
         stored: whether frames are stored too; then they go on being stored when nothing more can be printed.
-
-    Attributes:
-        lost: records that could not be printed.
     """
 
     def __init__(self, as_lines: bool, top: int, stored: bool) -> None:
         self._as_lines, self._top, self._stored = as_lines, top, stored
         self._before = ("", "")
-        self.lost = 0
+        self._out, self._failures = WholeLines(), 0
+
+    @property
+    def lost(self) -> int:
+        """Records that could not be printed, also not later."""
+        return self._failures - self._out.finished
 
     def print(self, records: Iterator[dict[str, Any]]) -> int:
         """Print all of them, or until the reader has gone away; how many there were.
@@ -40,12 +41,13 @@ class FrameLines:
             for record in records:
                 count += 1
                 self._say(record)
+            self._out.finish()
         except BrokenPipeError:
             # Ctrl-C reaches every program of a pipe, and the reader may be gone first: the totals are told all the same.
             drop_output()
         finally:
             records.close()  # type: ignore[attr-defined]
-        if self.lost:
+        if self._failures:
             drop_output()
         return count
 
@@ -54,9 +56,9 @@ class FrameLines:
         changed, self._before = now != self._before, now
         try:
             if self._as_lines:
-                click.echo(json.dumps(record))  # ASCII: a file name may be no text
+                self._out.write(json.dumps(record))  # ASCII: a file name may be no text
             elif changed:
-                click.echo(_line(record, self._top))
+                self._out.write(_line(record, self._top))
         except BrokenPipeError:
             raise
         except OSError as error:
@@ -67,9 +69,9 @@ class FrameLines:
         if not self._stored:
             drop_output()
             raise DataError(f"{why}. Send the output elsewhere, or keep frames with --store.") from error
-        if not self.lost:
+        if not self._failures:
             tell(f"warning: {why}; frames are stored as before.")
-        self.lost += 1
+        self._failures += 1
 
 
 def _line(record: Mapping[str, Any], top: int) -> str:

@@ -250,6 +250,27 @@ def test_an_output_on_a_full_disk_ends_no_labeller_that_stores_frames(bundle, vi
     assert len(read_lines(tmp_path / "kept")) == 2 * 20
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_lines_of_text_on_a_full_disk_are_counted_too(bundle, video, tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "edgefw",
+        "label",
+        str(bundle),
+        str(video),
+        "--keep",
+        "red",
+        "--store",
+        str(tmp_path),
+    ]
+    with open("/dev/full", "w") as full:
+        told = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert told.returncode == 0 and told.stderr.count("warning:") == 1
+    assert "dropped 0, not printed 3\n" in told.stderr  # what is seen changes three times
+    assert len(read_lines(tmp_path)) == 20
+
+
 def test_a_picture_without_an_ending_is_stored_by_its_format(edgefw, bundle, tmp_path):
     Image.new("RGB", (24, 24), (200, 0, 0)).save(tmp_path / "photo", format="PNG")
     keep = ("--keep", "red", "--score", "cosine", "--threshold", 0.1, "--store", tmp_path / "kept")
