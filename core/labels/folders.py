@@ -6,6 +6,7 @@ and names; it decodes nothing.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,12 +51,12 @@ def parse_data(texts: Sequence[str], modalities: Sequence[str], names: Sequence[
     """`DIR` (the first modality) or `MODALITY=DIR`, each existing folder once.
 
     Raises:
-        DataError: if there is no such folder or modality, or a modality is given twice.
+        DataError: if a folder's name is empty, there is no such folder or modality, or a modality is given twice.
     """
     folders: list[LabelledFolder] = []
     for text in texts:
         role, path = _split(text, modalities)
-        if not path.is_dir():
+        if not os.path.isdir(path):
             raise DataError(f"{text}: there is no folder {path}.")
         if any(known.modality == role for known in folders):
             raise DataError(f"{text}: modality '{role}' is given twice.")
@@ -65,11 +66,13 @@ def parse_data(texts: Sequence[str], modalities: Sequence[str], names: Sequence[
 
 def _split(text: str, modalities: Sequence[str]) -> tuple[str, Path]:
     role, equals, rest = text.partition("=")
-    if equals and not Path(text).exists():
-        if role not in modalities:
-            raise DataError(f"{text}: no modality '{role}'. The bundle has: {', '.join(modalities)}.")
-        return role, Path(rest).expanduser()
-    return modalities[0], Path(text).expanduser()
+    if not equals or os.path.exists(text):
+        role, rest = modalities[0], text
+    elif role not in modalities:
+        raise DataError(f"{text}: no modality '{role}'. The bundle has: {', '.join(modalities)}.")
+    if not rest:  # would be the current folder
+        raise DataError(f"{text or 'a folder'}: its name is empty ''. Is a variable not set? Name a folder of images.")
+    return role, Path(os.path.expanduser(rest))
 
 
 def plain_name(name: str) -> str:

@@ -38,6 +38,9 @@ def test_a_folder_with_an_equals_sign_in_its_name_is_a_folder(tmp_path):
     ("texts", "message"),
     [
         (["absent"], "^absent: there is no folder absent"),
+        (["~nobody-of-this-name/x"], "^~nobody-of-this-name/x: there is no folder ~nobody"),
+        ([""], "^a folder: its name is empty ''. Is a variable not set"),
+        (["rgb="], "^rgb=: its name is empty ''"),
         (["sonar=x"], "^sonar=x: no modality 'sonar'"),
         ([".", "rgb=."], "^rgb=.: modality 'rgb' is given twice"),
     ],
