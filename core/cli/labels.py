@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgefw.cli.finite import FiniteRange
-from edgefw.cli.labels_refine import refine, thresholds
+from edgefw.cli.labels_data import chosen_pack, say_left_out, truth_option
+from edgefw.cli.labels_refine import refine
+from edgefw.cli.labels_thresholds import thresholds
 
 if TYPE_CHECKING:
     from edgefw.labels.prompt_list import PromptList
@@ -160,9 +162,7 @@ def show(pack: Path, as_json: bool) -> None:
 @click.argument("data", nargs=-1, required=True, metavar="[MODALITY=]DIR...")
 @click.option("--pack", type=click.Path(path_type=Path), help="A label pack to use instead of the bundle's own.")
 @click.option("--artefact", help="Compiled file to run; default: the best on the machine that verified.")
-@click.option(
-    "--truth", type=click.Path(path_type=Path), help="CSV of image,labels where an image shows several labels."
-)
+@truth_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
 def evaluate(
     bundle: Path, data: Sequence[str], pack: Path | None, artefact: str | None, truth: Path | None, as_json: bool
@@ -176,10 +176,9 @@ def evaluate(
     from edgefw.labels.label_set_evaluation import evaluate_label_sets
     from edgefw.labels.pack_evaluation import evaluate_pack
     from edgefw.runtime.bundle import open_bundle
-    from edgefw.runtime.label_pack import read_pack
 
     with open_bundle(bundle) as opened:
-        read = opened.label_pack() if pack is None else opened.fitting(read_pack(pack), str(pack))
+        read = chosen_pack(opened, pack)
         folders = parse_data(data, opened.modalities, read.names)
         if truth is not None:
             rows = [evaluate_label_sets(opened, folder, truth, read, artefact) for folder in folders]
@@ -206,8 +205,7 @@ def _print_aucs(row: Mapping[str, Any]) -> None:
     click.echo(f"{row['modality']}: mean AUC {mean}  (n = {row['n']})")
     for name, value in row["auc"].items():
         click.echo(f"  {name:<32}{'-' if value is None else f'{value:.4f}':>8}  {row['images'][name]:>7} images")
-    if row["not_in_pack"]:
-        click.echo(f"not in the pack: {', '.join(row['not_in_pack'])}", err=True)
+    say_left_out(row["not_in_pack"])
 
 
 command.add_command(refine)

@@ -1,4 +1,4 @@
-"""`edgefw labels refine|thresholds`: fit a label pack to a few labelled images, without retraining the encoder."""
+"""`edgefw labels refine`: fit a label pack to a few labelled images, without retraining the encoder."""
 
 from __future__ import annotations
 
@@ -8,19 +8,27 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgefw.cli.finite import FiniteRange
+from edgefw.cli.labels_data import chosen_pack
 
 if TYPE_CHECKING:
     from edgefw.labels.examples import Examples
-    from edgefw.labels.thresholds import Threshold
-    from edgefw.runtime.bundle import Bundle
     from edgefw.runtime.label_pack import LabelPack
+
+
+def _no_truth(context: click.Context, option: click.Parameter, value: str | None) -> None:
+    """Means of images that show several labels are means of all of them: refused, and not left to click's "no such option"."""
+    if value is not None:
+        raise click.UsageError(
+            "refine takes no --truth: it is for images of one label each, in folders named after labels. Where images show "
+            "several, `labels eval` and `labels thresholds` take it; see docs/label-packs.md."
+        )
 
 
 @click.command("refine")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("data", metavar="[MODALITY=]DIR")
 @click.option("--pack", type=click.Path(path_type=Path), help="A label pack to refine instead of the bundle's own.")
+@click.option("--truth", hidden=True, expose_value=False, callback=_no_truth)
 @click.option("--by", type=click.Choice(["prototype", "logistic"]), default="prototype", show_default=True,
               help="Vectors moved towards the examples, or a logistic head.")  # fmt: skip
 @click.option("--each", type=click.IntRange(min=1), help="Examples of each label at most; default: all.")
@@ -52,7 +60,7 @@ def refine(
     from edgefw.runtime.label_pack import write_pack
 
     with open_bundle(bundle) as opened:
-        read = _pack(opened, pack)
+        read = chosen_pack(opened, pack)
         (folder,) = parse_data([data], opened.modalities, read.names)
         examples = embed_folder(opened, folder, artefact, each, seed)
     refined, chosen, before, after = _refined(read, examples, by, seed)
@@ -71,62 +79,6 @@ def refine(
         click.echo(json.dumps(document, indent=2, ensure_ascii=False))
         return
     _say_refined(document, read)
-
-
-@click.command("thresholds")
-@click.argument("bundle", type=click.Path(path_type=Path))
-@click.argument("data", metavar="[MODALITY=]DIR")
-@click.option("--pack", type=click.Path(path_type=Path), help="A label pack to use instead of the bundle's own.")
-@click.option("--precision", type=FiniteRange(0, 1), help="Share of what is said that must be right.")
-@click.option("--recall", type=FiniteRange(0, 1), help="Share of a label's images of which it must be said.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Where the pack is written.")
-@click.option("--dtype", type=click.Choice(["int8", "float16", "float32"]), default="int8", show_default=True,
-              help="Storage type of the vectors.")  # fmt: skip
-@click.option("--artefact", help="Compiled file to run; default: the best on the machine that verified.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def thresholds(
-    bundle: Path,
-    data: str,
-    pack: Path | None,
-    precision: float | None,
-    recall: float | None,
-    out: Path,
-    dtype: str,
-    artefact: str | None,
-    as_json: bool,
-) -> None:
-    """Set each label's threshold for a wanted precision or recall on validation images, DIR/<label>/image.png.
-
-    Images in folders that are named after no label count as wrong whatever is said of them.
-    """
-    from edgefw.labels.examples import embed_folder
-    from edgefw.labels.folders import parse_data
-    from edgefw.labels.thresholds import choose, with_thresholds
-    from edgefw.runtime.bundle import open_bundle
-    from edgefw.runtime.label_pack import LabelPack, write_pack
-
-    if (precision is None) == (recall is None):
-        raise click.UsageError("give either --precision 0.95 or --recall 0.9.")
-    with open_bundle(bundle) as opened:
-        read = _pack(opened, pack)
-        (folder,) = parse_data([data], opened.modalities, read.names)
-        examples = embed_folder(opened, folder, artefact, strangers=True)
-    stored = LabelPack.from_json(read.to_json(dtype), str(out))  # type: ignore[arg-type]
-    found = choose(
-        stored,
-        stored.scores(examples.embeddings.astype("float32")),
-        examples.labels,
-        "recall" if precision is None else "precision",
-        recall if precision is None else precision,  # type: ignore[arg-type]
-    )
-    write_pack(with_thresholds(read, found), out, dtype)  # type: ignore[arg-type]
-    _say_thresholds(found, out, as_json)
-
-
-def _pack(opened: Bundle, pack: Path | None) -> LabelPack:
-    from edgefw.runtime.label_pack import read_pack
-
-    return opened.label_pack() if pack is None else opened.fitting(read_pack(pack), str(pack))
 
 
 def _refined(
@@ -173,18 +125,3 @@ def _say_refined(document: dict[str, Any], old: LabelPack) -> None:
             "warning: thresholds and trigger stay, and were set for other scores: see `edgefw labels thresholds`.",
             err=True,
         )
-
-
-def _say_thresholds(found: list[Threshold], out: Path, as_json: bool) -> None:
-    if as_json:
-        rows = [{key: value for key, value in vars(one).items()} for one in found]
-        click.echo(json.dumps({"out": str(out), "labels": rows}, indent=2, ensure_ascii=False))
-    else:
-        click.echo(f"{'label':<32}{'threshold':>10}{'precision':>11}{'recall':>8}{'images':>8}")
-        for one in found:
-            told = ["-" if value is None else f"{100 * value:.1f} %" for value in (one.precision, one.recall)]
-            click.echo(f"{one.label:<32}{one.value:>10.3f}{told[0]:>11}{told[1]:>8}{one.n:>8}")
-    for one in found:
-        if not one.met:
-            why = "no image of it, its threshold stays" if not one.n else f"not to be reached, threshold {one.value:g}"
-            click.echo(f"warning: {one.label}: {why}", err=True)

@@ -12,11 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgefw.errors import DataError
 from edgefw.evaluation import auc_of_present
-from edgefw.labels.examples import embed_files
-from edgefw.labels.folders import plain_name
-from edgefw.labels.label_sets import read_label_sets
+from edgefw.labels.shown_labels import embed_shown, shown_labels
 
 if TYPE_CHECKING:
     from edgefw.labels.folders import LabelledFolder
@@ -40,34 +37,19 @@ def evaluate_label_sets(
     Raises:
         DataError: if the table names no image of the folder or no label of the pack, or no image can be read.
     """
-    sets = _below(read_label_sets(file), folder, file)
-    plain = [plain_name(name) for name in pack.names]
-    named = set[str]().union(*sets.values())
-    if not named & set(plain):
-        raise DataError(f"{file}: holds none of the pack's labels ({', '.join(pack.names[:5])}, ...).")
-    paths, embeddings, unreadable = embed_files(bundle, folder.modality, list(sets), artefact, registry)
-    if not paths:
-        raise DataError(f"{folder.folder}: none of {unreadable} images can be read.")
-    present = np.array([[name in sets[path] for name in plain] for path in paths])
+    shown = shown_labels(folder, file)
+    embeddings, present, unreadable = embed_shown(bundle, shown, artefact, registry)
     values = auc_of_present(pack.cosines(embeddings.astype(np.float32)), present)
     return {
         "artefact": bundle.artefact(artefact, folder.modality).name,
         "modality": folder.modality,
-        "n": len(paths),
+        "n": len(present),
         "unreadable": unreadable,
         "macro_auc": float(np.nanmean(values)) if not np.isnan(values).all() else None,
         "auc": _by_name(pack.names, values),
         "images": {name: int(count) for name, count in zip(pack.names, present.sum(axis=0))},
-        "not_in_pack": sorted(named - set(plain)),
+        "not_in_pack": shown.not_in_pack,
     }
-
-
-def _below(sets: dict[Path, frozenset[str]], folder: LabelledFolder, file: Path) -> dict[Path, frozenset[str]]:
-    place = folder.folder.resolve()
-    found = {path: names for path, names in sets.items() if path.resolve().is_relative_to(place)}
-    if not found:
-        raise DataError(f"{file}: names no image below {folder.folder}; its first one is {next(iter(sets))}.")
-    return found
 
 
 def _by_name(names: Sequence[str], values: np.ndarray) -> dict[str, float | None]:

@@ -7,7 +7,10 @@ images that label k is the best of, unbeaten, the surest j are taken:
 
 For a wanted precision the largest such j is taken, which says the label as often as it may; for a wanted recall the
 smallest, which errs least. The threshold lies half-way between the last image that is taken and the next one, 0 where
-all are. Images of no label count as wrong. It measures; whether a hundred images are enough for a promise, the user knows.
+all are. Images of no label count as wrong.
+
+Where images show several labels, each is asked alone (`choose_alone`), as a camera's trigger asks: it holds in an image if
+no negative beats it and its probability reaches the threshold, be it the best one or not. It measures; whether a hundred images are enough for a promise, the user knows.
 """
 
 from __future__ import annotations
@@ -54,23 +57,43 @@ def choose(pack: LabelPack, scores: Scores, labels: np.ndarray, aim: Aim, wanted
         aim: what must be reached.
         wanted: 0..1.
     """
-    probabilities, best = scores.probabilities, scores.probabilities.argmax(axis=1)
-    found = []
-    for at, label in enumerate(pack.labels):
-        said, n = (best == at) & ~scores.beaten[:, at], int((labels == at).sum())
-        if not n:
-            found.append(
-                Threshold(label=label.name, value=label.threshold, n=0, precision=None, recall=None, met=False)
-            )
-            continue
-        found.append(_of_one(label.name, probabilities[said, at], labels[said] == at, n, aim, wanted))
-    return found
+    columns = np.arange(len(pack.labels))
+    best = scores.probabilities.argmax(axis=1)[:, None] == columns
+    return _of_all(pack, scores, best, labels[:, None] == columns, aim, wanted)
+
+
+def choose_alone(pack: LabelPack, scores: Scores, present: np.ndarray, aim: Aim, wanted: float) -> list[Threshold]:
+    """A threshold for each label of the pack, one against the rest: whatever else is in an image.
+
+    Args:
+        pack: in whose order the columns stand.
+        scores: of the images by that pack.
+        present: (N, K) bool, whether the image shows the label.
+        aim: what must be reached.
+        wanted: 0..1.
+    """
+    return _of_all(pack, scores, np.ones(present.shape, bool), present, aim, wanted)
 
 
 def with_thresholds(pack: LabelPack, found: list[Threshold]) -> LabelPack:
     """The pack with these thresholds."""
     labels = [replace(label, threshold=one.value) for label, one in zip(pack.labels, found, strict=True)]
     return replace(pack, labels=labels)
+
+
+def _of_all(
+    pack: LabelPack, scores: Scores, asked: np.ndarray, present: np.ndarray, aim: Aim, wanted: float
+) -> list[Threshold]:
+    """`asked` (N, K) bool: where the label is said once its probability suffices, and nothing beats it."""
+    found = []
+    for at, label in enumerate(pack.labels):
+        said, n = asked[:, at] & ~scores.beaten[:, at], int(present[:, at].sum())
+        if n:
+            found.append(_of_one(label.name, scores.probabilities[said, at], present[said, at], n, aim, wanted))
+        else:
+            kept = Threshold(label=label.name, value=label.threshold, n=0, precision=None, recall=None, met=False)
+            found.append(kept)
+    return found
 
 
 def _of_one(name: str, scores: np.ndarray, right: np.ndarray, n: int, aim: Aim, wanted: float) -> Threshold:
