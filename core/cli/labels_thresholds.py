@@ -106,7 +106,7 @@ def _say_thresholds(found: list[Threshold], out: Path, as_json: bool) -> None:
         click.echo(f"{'label':<32}{'threshold':>10}{'precision':>11}{'recall':>8}{'images':>8}")
         for one in found:
             told = ["-" if value is None else f"{100 * value:.1f} %" for value in (one.precision, one.recall)]
-            click.echo(f"{one.label:<32}{one.value:>10.3f}{told[0]:>11}{told[1]:>8}{one.n:>8}")
+            click.echo(f"{one.label:<32}{one.value:>10.6f}{told[0]:>11}{told[1]:>8}{one.n:>8}")
     for one in found:
         if not one.met:
             why = "no image of it, its threshold stays" if not one.n else f"not to be reached, threshold {one.value:g}"
