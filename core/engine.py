@@ -105,7 +105,7 @@ def run(
 def cache_folder(folder: RunFolder) -> Path:
     """Where a run keeps what may be made again; made if it is missing."""
     named = os.environ.get(CACHE)
-    cache = Path(named).expanduser().absolute() if named else folder.path / "cache"
+    cache = Path(os.path.expanduser(named)).absolute() if named else folder.path / "cache"
     cache.mkdir(parents=True, exist_ok=True)
     return cache
 

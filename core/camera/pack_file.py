@@ -73,4 +73,4 @@ def _mark(path: Path) -> tuple[int, ...] | None:
         state = os.stat(path)
     except OSError:
         return None  # gone for a moment, while another program replaces it
-    return (state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino)
+    return (state.st_size, state.st_mtime_ns, state.st_ino, state.st_mode, state.st_uid, state.st_gid)

@@ -20,7 +20,7 @@ from edgefw.camera.trigger import Decision, Trigger
 from edgefw.errors import BundleError
 from edgefw.runtime.label_pack import LabelPack
 from edgefw.runtime.pack_scores import Scores
-from edgefw.runtime.trigger_rule import Rule, parse_rule
+from edgefw.runtime.trigger_rule import DEFAULT_BEGIN, Rule, parse_rule
 
 JPEG_QUALITY = 90
 MOST_SCORES = 5
@@ -64,13 +64,13 @@ class Session:
         """Go on with another pack: its trigger begins without a memory, save for what the store says of quotas.
 
         Raises:
-            BundleError: if the rule names a label that the pack has not, could do nothing but keep every frame, or there
-                is none and one is needed; the former pack stays in use.
+            BundleError: if the rule names a label that the pack has not, or there is none and one is needed; the former
+                pack stays in use.
         """
         rule = self._given or pack.trigger
         if rule is None and self._store is not None:
             raise BundleError(NO_TRIGGER)
-        trigger = None if rule is None else _trigger(rule, pack)
+        trigger = None if rule is None else Trigger(rule, pack.names, thresholds_of(pack))
         if self._store is not None and rule is not None:
             self._store.limit(rule.budget_mb)
         self._pack, self._trigger, self._hash, self._counted = pack, trigger, pack.sha256, False
@@ -96,7 +96,7 @@ class Session:
             trigger.count((moment - began).total_seconds(), holding)
 
     def _said(self, given: Scores) -> dict[str, Any]:
-        cosines, probabilities = given.cosines[0], given.probabilities[0]
+        probabilities = given.probabilities[0]
         order = np.argsort(-np.nan_to_num(probabilities, nan=-1.0), kind="stable")[: self._scores]
         names, said = self._pack.names, self._pack.said(probabilities, given.beaten[0])
         self.labels[said or "unknown"] += 1
@@ -124,13 +124,9 @@ class Session:
         return {**told, "holding": list(decision.holding), "pack": self._hash, **self._about}
 
 
-def _trigger(rule: Rule, pack: LabelPack) -> Trigger:
-    if rule.score == "probability" and len(pack.labels) + len(pack.negatives) == 1:
-        raise BundleError(
-            f"'{pack.names[0]}' is all that the label pack holds, so its probability is 1 whatever is seen, and every frame "
-            "would be kept. Compare cosines (--score cosine; score: cosine in a trigger), or build the pack with negatives."
-        )
-    return Trigger(rule, pack.names, {label.name: label.threshold for label in pack.labels})
+def thresholds_of(pack: LabelPack) -> dict[str, float]:
+    """Each label's own threshold, 0 where it has none."""
+    return {label.name: label.threshold for label in pack.labels}
 
 
 def _row(names: Sequence[str], given: Scores, at: int) -> dict[str, Any]:
@@ -166,10 +162,13 @@ def own_rule(
 ) -> Rule | None:
     """The rule of a command line: any of some labels, from one threshold on or each from its own; None when it names none.
 
+    Without a threshold a label begins at its own where probabilities are asked for, and at 0.5 of cosines.
+
     Raises:
         BundleError: if it makes no sense.
     """
     if not keep:
         return None
-    values = {"any": tuple(keep), "begin": threshold, "score": score, "cool_down": cool_down, "budget_mb": budget_mb}
+    begin = ("own" if score == "probability" else DEFAULT_BEGIN) if threshold is None else threshold
+    values = {"any": tuple(keep), "begin": begin, "score": score, "cool_down": cool_down, "budget_mb": budget_mb}
     return parse_rule(values, "--keep")

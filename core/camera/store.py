@@ -35,7 +35,7 @@ _OWN = re.compile(r"\d{8}T\d{6}\.\d{3}Z-\d{6,}\.\w+")
 RECOUNT_EVERY = 10.0
 """Seconds after which a used-up budget is counted again: an uploader may have taken pictures away."""
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 Stored = Literal["stored", "over budget", "disk full", "not writable"]
 
@@ -110,7 +110,7 @@ class FrameStore:
                 return "over budget"
             self._write(self.folder / name, picture, line)
         except OSError as error:
-            return "disk full" if error.errno in _FULL else "not writable"
+            return "disk full" if error.errno in FULL else "not writable"
         self._number += 1
         self.bytes += len(picture)
         return "stored"

@@ -48,7 +48,7 @@ class Trigger:
     Args:
         rule: what is asked for.
         names: the labels whose scores will come, in order.
-        thresholds: of labels that have one of their own, for a rule that states no `begin`.
+        thresholds: of labels that have one of their own, for a rule that begins at them.
 
     Raises:
         BundleError: if the rule names a label that is not among them.

@@ -14,6 +14,7 @@ import numpy as np
 from edgefw.camera.drawing import enlarged, side_by_side, with_heat, with_lines
 from edgefw.camera.frames import Frame
 from edgefw.camera.shown import Shown
+from edgefw.camera.store import FULL
 from edgefw.errors import BundleError, DataError
 from edgefw.runtime.heat import Cells, HeatMaps
 from edgefw.runtime.label_pack import LabelPack
@@ -65,7 +66,7 @@ class Viewer:
         pack: the labels in use.
         labels: so many labels are written on a frame, the best first.
         heat: the maps to draw, or None.
-        warn: is told the first time that a place takes no picture, and frames go on; None: that is an error.
+        warn: is told the first time that a place has no room, and frames go on; None: that is an error.
 
     Attributes:
         lost: pictures that a place did not take.
@@ -106,7 +107,7 @@ class Viewer:
         """Draw and show; what a record of the frame says more: `heat`, and the file as `shown`.
 
         Raises:
-            DataError: if a picture cannot be written, and nobody is to be warned instead.
+            DataError: if a picture cannot be written, save where there is no room and somebody is warned of it.
         """
         picture = enlarged(self._picture(frame.values))
         panels: list[tuple[np.ndarray, str]] = [(picture, "")]
@@ -123,7 +124,7 @@ class Viewer:
         try:
             return place.add(drawn, frame)
         except DataError as error:
-            if self._warn is None:
+            if self._warn is None or getattr(error.__cause__, "errno", None) not in FULL:
                 raise
             if not self.lost:
                 self._warn(str(error))

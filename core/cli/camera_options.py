@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,5 +94,5 @@ class CameraOptions:
 
 
 def _reaches(source: str, store: Path) -> bool:
-    folder = Path(source).expanduser()
+    folder = Path(os.path.expanduser(source))
     return folder.is_dir() and store.absolute().is_relative_to(folder.absolute())

@@ -22,7 +22,7 @@ class FrameLines:
 
     def __init__(self, as_lines: bool, top: int, stored: bool) -> None:
         self._as_lines, self._top, self._stored = as_lines, top, stored
-        self._before = ("", "")
+        self._before, self._owed = ("", ""), False
         self._out, self._failures = WholeLines(), 0
 
     @property
@@ -53,25 +53,27 @@ class FrameLines:
 
     def _say(self, record: Mapping[str, Any]) -> None:
         now = (record["label"] or "unknown", record.get("trigger", ""))
-        changed, self._before = now != self._before, now
+        changed, self._before = self._as_lines or now != self._before, now
         try:
             if self._as_lines:
                 self._out.write(json.dumps(record))  # ASCII: a file name may be no text
-            elif changed:
+            elif changed or self._owed:
                 self._out.write(_line(record, self._top))
+            self._owed = False
         except BrokenPipeError:
             raise
         except OSError as error:
-            self._failed(error)
+            self._owed = not self._out.begun  # what is seen now is said as soon as there is room
+            self._failed(error, counts=changed)
 
-    def _failed(self, error: OSError) -> None:
+    def _failed(self, error: OSError, counts: bool) -> None:
         why = f"what is seen cannot be printed ({error.strerror or error})"
         if not self._stored:
             drop_output()
             raise DataError(f"{why}. Send the output elsewhere, or keep frames with --store.") from error
         if not self._failures:
             tell(f"warning: {why}; frames are stored as before.")
-        self._failures += 1
+        self._failures += counts
 
 
 def _line(record: Mapping[str, Any], top: int) -> str:

@@ -78,7 +78,7 @@ def label_frames(
         began = time.monotonic()
         with asks_to_stop(pipeline.stop):
             lines = FrameLines(as_lines, options.top or 1, stored=store is not None)
-            done = lines.print(_records(pipeline, session, watched, options.frames, shown))
+            done = lines.print(_records(pipeline, session, watched, options.frames, shown, rule))
             lost = {"not printed": lines.lost, "not drawn": 0 if shown is None else shown.lost}
             _tell(done, time.monotonic() - began, pipeline, session, source, lost)
 
@@ -91,7 +91,7 @@ def _encoded(encoder: Encoder, images: np.ndarray) -> np.ndarray:
 def _rule(pack: LabelPack, options: CameraOptions) -> Rule | None:
     """The rule of the command line, checked against the pack; None where the pack's own applies."""
     from edgefw.camera.session import NO_TRIGGER, own_rule
-    from edgefw.runtime.trigger_rule import check_names
+    from edgefw.runtime.trigger_rule import check_names, keeps_everything
 
     rule = own_rule(
         list(options.keep),
@@ -104,7 +104,19 @@ def _rule(pack: LabelPack, options: CameraOptions) -> Rule | None:
         raise click.UsageError(f"--store: {NO_TRIGGER}")
     if rule is not None:
         check_names(rule, pack.names, "trigger")
+        if why := keeps_everything(rule, pack.names, len(pack.negatives)):
+            raise click.UsageError(f"--keep: {why}")
+    _warn_of_everything(pack, rule)
     return rule
+
+
+def _warn_of_everything(pack: LabelPack, rule: Rule | None) -> None:
+    """A pack's own trigger, or a new pack, that keeps every frame is told; a camera in the field goes on."""
+    from edgefw.runtime.trigger_rule import keeps_everything
+
+    asked = rule or pack.trigger
+    if asked is not None and (why := keeps_everything(asked, pack.names, len(pack.negatives))):
+        tell(f"warning: {why}")
 
 
 def _store(folder: Path | None) -> FrameStore | None:
@@ -149,7 +161,12 @@ def _waiting(source: FrameSource, options: CameraOptions) -> FrameSource:
 
 
 def _records(
-    pipeline: Pipeline, session: Session, watched: PackFile | None, most: int | None, shown: Viewer | None
+    pipeline: Pipeline,
+    session: Session,
+    watched: PackFile | None,
+    most: int | None,
+    shown: Viewer | None,
+    rule: Rule | None,
 ) -> Iterator[dict[str, Any]]:
     """What is said of each frame; a new pack takes effect between two of them."""
     frames = pipeline.run()
@@ -157,7 +174,7 @@ def _records(
     try:
         for number, (frame, embedding) in enumerate(frames, 1):
             if watched is not None:
-                _change_pack(session, watched, time.monotonic() - began, shown)
+                _change_pack(session, watched, time.monotonic() - began, shown, rule)
             record = session.look(frame, embedding)
             yield record if shown is None else record | shown.show(frame, record)
             if number == most:
@@ -166,7 +183,7 @@ def _records(
         frames.close()  # type: ignore[attr-defined]
 
 
-def _change_pack(session: Session, watched: PackFile, now: float, shown: Viewer | None) -> None:
+def _change_pack(session: Session, watched: PackFile, now: float, shown: Viewer | None, rule: Rule | None) -> None:
     from edgefw.errors import BundleError
 
     try:
@@ -179,6 +196,7 @@ def _change_pack(session: Session, watched: PackFile, now: float, shown: Viewer 
                 shown.use(pack)
             watched.took(pack)
             tell(f"new label pack: {len(pack.labels)} labels")
+            _warn_of_everything(pack, rule)
     except BundleError as error:
         tell(f"warning: new label pack refused, the old one stays: {error}")
 

@@ -103,11 +103,22 @@ def _say_thresholds(found: list[Threshold], out: Path, as_json: bool) -> None:
         rows = [{key: value for key, value in vars(one).items()} for one in found]
         click.echo(json.dumps({"out": str(out), "labels": rows}, indent=2, ensure_ascii=False))
     else:
-        click.echo(f"{'label':<32}{'threshold':>10}{'precision':>11}{'recall':>8}{'images':>8}")
+        click.echo(f"{'label':<32}{'threshold':>12}{'precision':>11}{'recall':>8}{'images':>8}")
         for one in found:
             told = ["-" if value is None else f"{100 * value:.1f} %" for value in (one.precision, one.recall)]
-            click.echo(f"{one.label:<32}{one.value:>10.6f}{told[0]:>11}{told[1]:>8}{one.n:>8}")
+            click.echo(f"{one.label:<32}{_shown(one.value):>12}{told[0]:>11}{told[1]:>8}{one.n:>8}")
     for one in found:
         if not one.met:
-            why = "no image of it, its threshold stays" if not one.n else f"not to be reached, threshold {one.value:g}"
+            why = (
+                "no image of it, its threshold stays"
+                if not one.n
+                else f"not to be reached, threshold {_shown(one.value)}"
+            )
             click.echo(f"warning: {one.label}: {why}", err=True)
+
+
+def _shown(value: float) -> str:
+    """Six digits that count: with many labels a probability is small."""
+    from edgefw.labels.thresholds import EVERY
+
+    return f"{value:.6g}" if value > EVERY else "0"

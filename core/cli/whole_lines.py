@@ -24,7 +24,13 @@ class WholeLines:
 
     def __init__(self) -> None:
         self._rest = b""
+        self._encoder: codecs.IncrementalEncoder | None = None
         self.finished = 0
+
+    @property
+    def begun(self) -> bool:
+        """Whether a line was cut off, and waits to be finished."""
+        return bool(self._rest)
 
     def write(self, line: str) -> None:
         """Write a line.
@@ -37,7 +43,7 @@ class WholeLines:
             click.echo(line)
             return
         self._finish(raw)
-        data = _encoded(line + os.linesep)
+        data = self._encoded(line + os.linesep)
         self._rest = data
         try:
             self._go_on(raw)
@@ -55,6 +61,11 @@ class WholeLines:
         if self._rest:
             self._go_on(raw)
             self.finished += 1
+
+    def _encoded(self, text: str) -> bytes:
+        """One stream, so that a mark of the byte order stands before the first line alone."""
+        self._encoder = self._encoder or _encoder()
+        return self._encoder.encode(text)
 
     def _go_on(self, raw: io.RawIOBase) -> None:
         while self._rest:
@@ -74,7 +85,7 @@ def _raw_output() -> io.RawIOBase | None:
     return raw
 
 
-def _encoded(text: str) -> bytes:
-    """In the encoding of standard output, in UTF-8 where that is ASCII (as `click` does); what it lacks is spelled out."""
+def _encoder() -> codecs.IncrementalEncoder:
+    """Of standard output, UTF-8 where that is ASCII (as `click` does); characters that it lacks are spelled out."""
     encoding = codecs.lookup(sys.stdout.encoding).name
-    return text.encode("utf-8" if encoding == "ascii" else encoding, "backslashreplace")
+    return codecs.getincrementalencoder("utf-8" if encoding == "ascii" else encoding)("backslashreplace")

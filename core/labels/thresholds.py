@@ -6,8 +6,8 @@ images that label k is the best of, unbeaten, the surest j are taken:
     precision_j = right among the j / j              recall_j = right among the j / all images of label k
 
 For a wanted precision the largest such j is taken, which says the label as often as it may; for a wanted recall the
-smallest, which errs least. The threshold lies half-way between the last image that is taken and the next one, 0 where
-all are. Images of no label count as wrong.
+smallest, which errs least. The threshold lies half-way between the last image that is taken and the next one, at `EVERY`
+where all are. Images of no label count as wrong.
 
 Where images show several labels, each is asked alone (`choose_alone`), as a camera's trigger asks: it holds in an image if
 no negative beats it and its probability reaches the threshold, be it the best one or not. It measures; whether a hundred images are enough for a promise, the user knows.
@@ -24,6 +24,8 @@ from edgefw.runtime.label_pack import LabelPack
 from edgefw.runtime.pack_scores import Scores
 
 Aim = Literal["precision", "recall"]
+EVERY = 1e-300
+"""A threshold that every probability reaches; 0 in a pack means that a label has none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +34,7 @@ class Threshold:
 
     Attributes:
         label: its name.
-        value: the threshold, 0..1.
+        value: the threshold, above 0 to 1; of a label without images what it was.
         n: validation images of the label.
         precision: of what is said, on these images; None where the label is not said.
         recall: of the label's images; None without any.
@@ -102,7 +104,7 @@ def _of_one(name: str, scores: np.ndarray, right: np.ndarray, n: int, aim: Aim, 
     ends = [j for j in range(1, len(scores) + 1) if j == len(scores) or scores[j] < scores[j - 1]]  # ties go together
     fits = [j for j in ends if hits[j - 1] / (j if aim == "precision" else n) >= wanted]
     if not fits:  # never said, or said whenever it can be
-        value, taken = (1.0, int((scores >= 1.0).sum())) if aim == "precision" else (0.0, len(scores))
+        value, taken = (1.0, int((scores >= 1.0).sum())) if aim == "precision" else (EVERY, len(scores))
     else:
         taken = max(fits) if aim == "precision" else min(fits)
         value = _between(scores, taken)
@@ -119,6 +121,6 @@ def _of_one(name: str, scores: np.ndarray, right: np.ndarray, n: int, aim: Aim, 
 
 def _between(scores: np.ndarray, taken: int) -> float:
     if taken == len(scores):
-        return 0.0
+        return EVERY
     middle = (scores[taken - 1] + scores[taken]) / 2
     return float(middle if middle > scores[taken] else scores[taken - 1])

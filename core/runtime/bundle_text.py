@@ -17,7 +17,12 @@ def document(bundle: Bundle) -> dict[str, Any]:
 def describe(bundle: Bundle) -> list[str]:
     """Lines for a person."""
     manifest = bundle.manifest
-    lines = [f"bundle   {bundle.source}", f"sha256   {bundle.sha256}", f"encoder  {manifest.encoder}", f"made by  edgefw {manifest.edgefw}"]
+    lines = [
+        f"bundle   {bundle.source}",
+        f"sha256   {bundle.sha256}",
+        f"encoder  {manifest.encoder}",
+        f"made by  edgefw {manifest.edgefw}",
+    ]
     lines += ["", "artefacts"]
     wide = max(30, *(len(entry.name) for entry in manifest.artefacts))
     for entry in manifest.artefacts:

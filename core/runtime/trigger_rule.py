@@ -37,7 +37,7 @@ class Rule(BaseModel):
         all: every one of these holds.
         none: none of these holds.
         score: what is compared: the cosine to the label's text, or its probability among the pack's labels.
-        begin: a label begins to hold when its score reaches this; 0 to 1 for a probability, -1 to 1 for a cosine; None: see
+        begin: a label begins to hold when its score reaches this; 0 to 1 for a probability, -1 to 1 for a cosine; "own": see
             `begins`.
         end: it ends when its score falls below this; None: where it began. (YAML reads "on" and "off" as truth values.)
         frames: so many frames in a row must reach `begin` before a label begins to hold.
@@ -53,7 +53,7 @@ class Rule(BaseModel):
     all: Names = ()
     none: Names = ()
     score: Literal["cosine", "probability"] = "probability"
-    begin: Score | None = None
+    begin: Score | Literal["own"] = DEFAULT_BEGIN
     end: Score | None = None
     frames: Whole = 1
     cool_down: Annotated[Number, Field(ge=0.0)] = 0.0
@@ -68,14 +68,15 @@ class Rule(BaseModel):
         both = sorted({*self.any, *self.all} & set(self.none))
         if both:
             raise ValueError(f"{', '.join(both)}: asked for and forbidden at once")
+        if self.begin == "own" and (self.score == "cosine" or self.end is not None):
+            raise ValueError("begin: own is of probabilities, and each label ends where it begins; state a number")
         for name, value in (("begin", self.begin), ("end", self.end)):
-            if self.score == "probability" and value is not None and value < 0:
+            if not isinstance(value, str) and self.score == "probability" and value is not None and value < 0:
                 raise ValueError(
                     f"{name} ({value:g}) is no probability, and would hold whatever is seen; say score: cosine"
                 )
-        begin = DEFAULT_BEGIN if self.begin is None else self.begin
-        if self.end is not None and self.end > begin:
-            raise ValueError(f"end ({self.end:g}) lies above begin ({begin:g}): a label would end as it begins")
+        if self.begin != "own" and self.end is not None and self.end > self.begin:
+            raise ValueError(f"end ({self.end:g}) lies above begin ({self.begin:g}): a label would end as it begins")
         return self
 
     @property
@@ -84,17 +85,14 @@ class Rule(BaseModel):
         return tuple(dict.fromkeys((*self.any, *self.all, *self.none)))
 
     def begins(self, thresholds: Mapping[str, float]) -> dict[str, float]:
-        """Where each label of the rule begins to hold: at `begin`, else at its own threshold, else at 0.5.
-
-        A label's own threshold is a probability, so it counts for none of cosines; nor does it where an `end` is stated.
+        """Where each label of the rule begins to hold: at `begin`, or at its own threshold, and at 0.5 without one.
 
         Args:
             thresholds: probability from which a pack says each of its labels; 0 where it has none.
         """
-        if self.begin is not None:
+        if self.begin != "own":
             return dict.fromkeys(self.named, self.begin)
-        own = thresholds if self.score == "probability" and self.end is None else {}
-        return {name: own.get(name) or DEFAULT_BEGIN for name in self.named}
+        return {name: thresholds.get(name) or DEFAULT_BEGIN for name in self.named}
 
 
 def parse_rule(values: object, where: str) -> Rule:
@@ -120,7 +118,8 @@ def _worded(detail: ErrorDetails) -> str:
         return detail["msg"].removeprefix("Value error, ")
     known = {"tuple_type": "must be a list of labels", "string_type": "must be text; put it in quotes"}
     said = known.get(detail["type"], detail["msg"].replace("Input should be", "must be"))
-    return f"{'.'.join(map(str, detail['loc']))}: {said}, got {_shown(detail['input'])}"
+    place = detail["loc"][:1] if detail["loc"][0] == "begin" else detail["loc"]  # the rest says which of its two forms
+    return f"{'.'.join(map(str, place))}: {said}, got {_shown(detail['input'])}"
 
 
 def _shown(value: object) -> str:
@@ -140,3 +139,18 @@ def check_names(rule: Rule, names: Sequence[str], where: str) -> None:
         raise BundleError(
             f"{where}: the trigger names '{missing[0]}', which is no label of the pack. It has: {listed}."
         )
+
+
+def keeps_everything(rule: Rule, names: Sequence[str], negatives: int) -> str | None:
+    """Why a rule of probabilities would keep every frame, where it would: its label is all that the pack holds.
+
+    Args:
+        names: labels of the pack.
+        negatives: how many of them the pack has.
+    """
+    if rule.score == "cosine" or len(names) > 1 or negatives or rule.none:
+        return None
+    return (
+        f"'{names[0]}' is all that the label pack holds, so its probability is 1 whatever is seen, and every frame would be "
+        "kept. Compare cosines (--score cosine; score: cosine in a trigger), or build the pack with negatives."
+    )

@@ -125,9 +125,9 @@ def test_a_kept_label_begins_at_its_own_threshold_unless_the_rule_says_otherwise
         (own_rule(["red"], None, "probability", 0.0, None), thresholds(0.6, 0.0), "quiet"),
         (own_rule(["red"], 0.3, "probability", 0.0, None), thresholds(0.6, 0.0), "kept"),
         (own_rule(["red"], None, "cosine", 0.0, None), thresholds(0.9, 0.0), "kept"),
-        (None, thresholds(0.6, 0.0, any=["red"]), "quiet"),
-        (None, thresholds(0.6, 0.4, any=["red", "blue"]), "kept"),
-        (None, thresholds(0.6, 0.0, any=["red"], end=0.4), "kept"),
+        (None, thresholds(0.6, 0.0, any=["red"], begin="own"), "quiet"),
+        (None, thresholds(0.6, 0.4, any=["red", "blue"], begin="own"), "kept"),
+        (None, thresholds(0.6, 0.0, any=["red"]), "kept"),
     ):
         assert Session(labels, rule, None).look(frame(0), halfway)["trigger"] == outcome
 
@@ -145,13 +145,3 @@ def test_a_stored_line_holds_the_scores_that_the_trigger_asked_for(tmp_path: Pat
     stored = read_lines(tmp_path)[0]["labels"]
     assert [row["label"] for row in stored] == ["red", "blue"]
     assert stored[1]["cosine"] == pytest.approx(0.0, abs=1e-6)
-
-
-def test_a_probability_that_is_always_1_keeps_no_frames():
-    alone = replace(pack(), labels=pack().labels[:1])
-    rule = own_rule(["red"], 0.3, "probability", 0.0, None)
-    with pytest.raises(BundleError, match="'red' is all that the label pack holds, so its probability is 1 whatever"):
-        Session(alone, rule, None)
-    assert Session(alone, own_rule(["red"], 0.3, "cosine", 0.0, None), None).look(frame(0), BLUE)["trigger"] == "quiet"
-    kept_out = replace(alone, negatives=[Negative(name="blue", vectors=BLUE[None])])
-    assert Session(kept_out, rule, None).look(frame(0), BLUE)["trigger"] == "quiet"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from edgefw.camera.trigger import Trigger
 from edgefw.errors import BundleError
-from edgefw.runtime.trigger_rule import Rule, parse_rule
+from edgefw.runtime.trigger_rule import Rule, keeps_everything, parse_rule
 
 NAMES = ("road works", "rain", "night")
 
@@ -170,3 +170,16 @@ def test_a_label_that_the_pack_has_not_is_named():
         BundleError, match="names 'snow', which is no label of the pack. It has: road works, rain, night"
     ):
         Trigger(Rule(any=("snow",)), NAMES)
+
+
+def test_where_a_rule_of_probabilities_would_keep_everything():
+    one, other = Rule(any=("rain",)), Rule(any=("rain",), score="cosine", begin=0.2)
+    assert "'rain' is all that the label pack holds" in (keeps_everything(one, ["rain"], 0) or "")
+    assert [keeps_everything(other, ["rain"], 0), keeps_everything(one, ["rain"], 1)] == [None, None]
+    assert keeps_everything(one, ["rain", "night"], 0) is None
+
+
+@pytest.mark.parametrize("more", [{"score": "cosine"}, {"end": 0.3}])
+def test_labels_that_begin_at_their_own_thresholds_take_no_cosine_and_no_end(more):
+    with pytest.raises(BundleError, match="begin: own is of probabilities, and each label ends where it begins"):
+        parse_rule({"any": ["rain"], "begin": "own", **more}, "t.yaml")

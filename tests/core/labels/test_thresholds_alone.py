@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import precision_recall_curve
 
+from edgefw.camera.session import thresholds_of
 from edgefw.camera.trigger import Trigger
-from edgefw.labels.thresholds import choose, choose_alone
+from edgefw.labels.thresholds import EVERY, choose, choose_alone, with_thresholds
 from edgefw.runtime.label_pack import Label, LabelPack
 from edgefw.runtime.pack_scores import Scores
 from edgefw.runtime.trigger_rule import Rule
@@ -72,7 +73,7 @@ def test_no_other_threshold_is_better(seed, n, wanted, aim):
             assert (one.precision, one.recall) == found[edge]
             np.testing.assert_array_equal(said >= one.value, said >= edge)
         else:
-            assert one.value == (1.0 if aim == "precision" else 0.0)
+            assert one.value == (1.0 if aim == "precision" else EVERY)
 
 
 def test_a_road_is_found_beside_the_car_that_is_the_best_label():
@@ -84,12 +85,15 @@ def test_a_road_is_found_beside_the_car_that_is_the_best_label():
     assert choose(pack(2), scores, np.array([0, 0, 1, 1]), "precision", 1.0)[0].recall == 0.0
 
 
-@pytest.mark.parametrize("aim", ["precision", "recall"])
-def test_a_trigger_that_asks_for_a_label_keeps_what_was_promised(aim):
-    scores, present = drawn(3, beaten=0.1)
-    given_pack = pack(4)
-    for at, one in enumerate(choose_alone(given_pack, scores, present, aim, 0.7)):
-        trigger = Trigger(Rule(any=(one.label,), begin=one.value), given_pack.names)
+@pytest.mark.parametrize(("aim", "wanted"), [("precision", 0.7), ("precision", 0.1), ("recall", 0.7), ("recall", 1.0)])
+def test_a_trigger_that_begins_at_the_packs_thresholds_keeps_what_was_promised(aim, wanted):
+    """A precision of 0.1 takes every image of some labels: a threshold of 0 would mean that they have none."""
+    scores, present = drawn(3, beaten=0.1 if wanted == 0.7 else 0.0)
+    found = choose_alone(pack(4), scores, present, aim, wanted)
+    chosen = with_thresholds(pack(4), found)
+    assert wanted != 0.1 or any(one.value == EVERY for one in found)
+    for at, one in enumerate(found):
+        trigger = Trigger(Rule(any=(one.label,), begin="own"), chosen.names, thresholds_of(chosen))
         shown = np.where(scores.beaten, np.nan, scores.probabilities)
         kept = np.array([trigger.look(float(row), values).kept for row, values in enumerate(shown)])
         right = (kept & present[:, at]).sum()

@@ -70,3 +70,10 @@ def test_a_trigger_that_was_changed_by_hand_is_found_out(pack, tmp_path):
     path.write_text(path.read_text().replace('"rain"\n', '"night"\n'))
     with pytest.raises(BundleError, match="the label pack is damaged"):
         read_pack(path)
+
+
+def test_one_that_would_keep_every_frame_is_refused(pack, tmp_path):
+    (tmp_path / "t.yaml").write_text("any: [rain]")
+    alone = LabelPack(labels=pack.labels[:1], logit_scale=10.0, encoder="a" * 64)
+    with pytest.raises(BundleError, match="t.yaml: 'rain' is all that the label pack holds, so its probability is 1"):
+        with_trigger(alone, tmp_path / "t.yaml")
