@@ -11,8 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edgefw.errors import BundleError
+from edgefw.runtime.contents import SUMS, inside
 
-SUMS = "SHA256SUMS"
+__all__ = ["SUMS", "check_sums", "read_sums", "sha256_of", "write_sums"]
+
 _LINE = re.compile(r"([0-9a-f]{64})  ([^\n]+)")
 
 
@@ -40,7 +42,7 @@ def read_sums(folder: Path) -> dict[str, str]:
     """Relative name -> SHA-256 (hex).
 
     Raises:
-        BundleError: if the list is missing or damaged.
+        BundleError: if the list is missing or damaged, or a name leads out of the folder.
     """
     path = folder / SUMS
     try:
@@ -52,10 +54,17 @@ def read_sums(folder: Path) -> dict[str, str]:
         match = _LINE.fullmatch(line)
         if match is None or match[2] in sums:
             raise BundleError(f"{path}: damaged at '{line[:40]}'. Copy the bundle again.")
-        sums[match[2]] = match[1]
+        sums[_inside(match[2], path)] = match[1]
     if not sums or not text.endswith("\n"):
         raise BundleError(f"{path}: damaged or empty. Copy the bundle again.")
     return sums
+
+
+def _inside(name: str, path: Path) -> str:
+    try:
+        return inside(name)
+    except ValueError as error:
+        raise BundleError(f"{path}: lists {name[:80]!r}; a name {error}. Do not use this bundle.") from error
 
 
 def check_sums(folder: Path, sums: Mapping[str, str]) -> None:

@@ -5,28 +5,19 @@ It knows the format and checks types and paths; opening files and comparing hash
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from edgefw.contracts.scheme import together
 from edgefw.errors import BundleError
+from edgefw.runtime.contents import inside
 from edgefw.runtime.pack_document import Sha256, first_problem
 
 FORMAT = 1
 
 
-def _inside(text: str) -> str:
-    """A path that stays inside the bundle on every system."""
-    path = PurePosixPath(text)
-    drive = len(text) > 1 and text[1] == ":"
-    if not text or path.is_absolute() or ".." in path.parts or "\\" in text or "\0" in text or drive:
-        raise ValueError("must be a relative path inside the bundle, with forward slashes")
-    return text
-
-
-Relative = Annotated[str, AfterValidator(_inside)]
+Relative = Annotated[str, AfterValidator(inside)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._+-]*$")]
 
 

@@ -1,5 +1,6 @@
 """Bundles: what is written is what is read, and whatever is damaged is found before it is used."""
 
+import hashlib
 import json
 import random
 import shutil
@@ -114,6 +115,17 @@ def test_an_archive_cannot_write_outside(tmp_path):
         zipped.writestr("../outside.txt", "x")
     assert "leads out of the bundle" in refused(archive)
     assert not (tmp_path / "outside.txt").exists()
+
+
+@pytest.mark.parametrize("name", ["../payload", "/etc/hostname", "C:/payload", "a\\..\\payload", "./labels.json"])
+def test_a_list_of_hashes_that_names_what_lies_outside_is_refused(copy, tmp_path, name):
+    (tmp_path / "payload").write_text("x")
+    with (copy / SUMS).open("a") as file:
+        file.write(f"{hashlib.sha256(b'x').hexdigest()}  {name}\n")
+    assert "a name must be a relative path inside the bundle" in refused(copy)
+    with pytest.raises(BundleError, match="must be a relative path inside the bundle"):
+        pack(copy, tmp_path / "b.edgefw")
+    assert not (tmp_path / "b.edgefw").exists()
 
 
 def test_things_that_are_no_bundles_give_one_message(tmp_path, bundle):
