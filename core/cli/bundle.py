@@ -33,22 +33,20 @@ def show(bundle: Path, as_json: bool) -> None:
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("folder", type=click.Path(path_type=Path))
 def extract(bundle: Path, folder: Path) -> None:
-    """Write BUNDLE as a plain FOLDER, which must not exist or be empty."""
+    """Write BUNDLE as a plain FOLDER, which must not exist or be empty; it is there whole or not at all."""
     import shutil
 
-    from edgefw.errors import BundleError
     from edgefw.runtime.bundle import open_bundle
     from edgefw.runtime.hashes import SUMS
+    from edgefw.runtime.whole_folders import write_whole_folder
+
+    def copy(draft: Path) -> None:
+        for name in [*opened.sums, SUMS]:
+            (draft / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(opened.folder / name, draft / name)
 
     with open_bundle(bundle) as opened:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise BundleError(f"{folder}: exists and is not an empty folder. Choose another one.")
-        try:
-            for name in [*opened.sums, SUMS]:
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(opened.folder / name, folder / name)
-        except OSError as error:
-            raise BundleError(f"{folder}: cannot be written ({error.strerror or error}).") from error
+        write_whole_folder(folder, copy)
     click.echo(f"Extracted {len(opened.sums) + 1} files to {folder}", err=True)
 
 
