@@ -6,29 +6,28 @@
     labels.json          the label pack
     SHA256SUMS           covers all of them
 
-It knows files and hashes. What decodes an image or runs a file is found by `edgefw.runtime.opening`.
+Anything else that lies there is refused. It knows files and hashes. What decodes an image or runs a file is found by
+`edgefw.runtime.opening`.
 """
 
 from __future__ import annotations
 
-import json
+import os
 import tempfile
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgefw.errors import BundleError
+from edgefw.runtime.archive import extract, write_archive
+from edgefw.runtime.contents import LARGEST, MANIFEST
 from edgefw.runtime.hashes import SUMS, check_sums, read_sums
-from edgefw.runtime.label_pack import LabelPack, no_constant, read_pack
-from edgefw.runtime.manifest import ArtefactEntry, Manifest, MapEntry, parse_manifest
+from edgefw.runtime.label_pack import LabelPack, read_pack
+from edgefw.runtime.manifest import ArtefactEntry, Manifest, MapEntry, load_manifest
 from edgefw.runtime.whole_files import write_whole
 
-MANIFEST = "manifest.json"
-SUFFIX = ".edgefw"
-_LARGEST_MANIFEST = 16 * 2**20
-_LARGEST_TOTAL = 8 * 2**30
+__all__ = ["MANIFEST", "Bundle", "open_bundle", "pack", "read_bundle"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,81 +143,67 @@ def open_bundle(path: Path) -> Iterator[Bundle]:
 
 
 def read_bundle(folder: Path, source: Path) -> Bundle:
-    """A bundle folder with all hashes checked; messages call it `source`."""
+    """A bundle folder with all hashes checked; messages call it `source`.
+
+    Raises:
+        BundleError: if it is no bundle, or damaged, or holds a file that its manifest does not name.
+    """
     if not (folder / MANIFEST).is_file():
         raise BundleError(f"{source}: no bundle (there is no {MANIFEST}).")
     sums = read_sums(folder)
     if MANIFEST not in sums:
         raise BundleError(f"{source}: {SUMS} does not list {MANIFEST}. Copy the bundle again.")
-    check_sums(folder, sums)
+    check_sums(folder, {MANIFEST: sums[MANIFEST]})
     manifest = _manifest(folder / MANIFEST)
-    listed = {entry.file: entry for entry in manifest.files}
+    _check_contents(folder, sums, manifest, source)
+    check_sums(folder, sums)
     for part in (manifest.labels, manifest.reference):
         if part is not None and part not in sums:
             raise BundleError(f"{source}: {SUMS} does not list {part}.")
-    for name, entry in listed.items():
-        if sums.get(name) != entry.sha256:
-            raise BundleError(f"{source}: manifest and {SUMS} disagree about {name}. Copy the bundle again.")
+    for entry in manifest.files:
+        if sums.get(entry.file) != entry.sha256:
+            raise BundleError(f"{source}: manifest and {SUMS} disagree about {entry.file}. Copy the bundle again.")
+        if (size := (folder / entry.file).stat().st_size) != entry.bytes:
+            raise BundleError(f"{source}: {entry.file} has {size} bytes; the manifest says {entry.bytes}.")
     return Bundle(source=source, folder=folder, manifest=manifest, sums=sums)
 
 
-def extract(archive: Path, folder: Path) -> None:
-    """Unpack an `.edgefw` file into an existing, empty folder.
-
-    Raises:
-        BundleError: if it is damaged, holds a path that leads out of the folder, or is absurdly large.
-    """
-    try:
-        with zipfile.ZipFile(archive) as zipped:
-            members = zipped.infolist()
-            if sum(member.file_size for member in members) > _LARGEST_TOTAL:
-                raise BundleError(f"{archive}: holds more than {_LARGEST_TOTAL // 2**30} GiB.")
-            for member in members:
-                _check_member(member.filename, archive, folder)
-            zipped.extractall(folder)
-    except BundleError:
-        raise
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
-        raise BundleError(f"{archive}: no bundle, or a damaged one ({error}).") from error
-    except OSError as error:
-        raise BundleError(f"{archive}: cannot be unpacked ({error.strerror or error}).") from error
-    except Exception as error:
-        raise BundleError(f"{archive}: damaged ({error}).") from error
-
-
 def pack(folder: Path, archive: Path) -> None:
-    """Write a bundle folder as one `.edgefw` file; equal bundles give equal bytes.
+    """Write a bundle folder as one `.edgefw` file, compiled files as they are; equal bundles give equal bytes.
 
     Raises:
         BundleError: if the folder is no bundle, or the file cannot be written.
     """
     bundle = read_bundle(folder, folder)
-    write_whole(archive, lambda draft: _zip(folder, sorted([*bundle.sums, SUMS]), draft))
-
-
-def _zip(folder: Path, names: Sequence[str], archive: Path) -> None:
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zipped:
-        for name in names:
-            info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
-            info.external_attr = 0o644 << 16
-            info.compress_type = zipfile.ZIP_DEFLATED
-            zipped.writestr(info, (folder / name).read_bytes())
-
-
-def _check_member(name: str, archive: Path, folder: Path) -> None:
-    target = (folder / name).resolve()
-    if not target.is_relative_to(folder.resolve()) or "\\" in name:
-        raise BundleError(f"{archive}: holds the path '{name}', which leads out of the bundle. Do not use it.")
+    names, compiled = sorted([*bundle.sums, SUMS]), {entry.file for entry in bundle.manifest.files}
+    write_whole(archive, lambda draft: write_archive(folder, names, compiled, draft))
 
 
 def _manifest(path: Path) -> Manifest:
-    if path.stat().st_size > _LARGEST_MANIFEST:
+    if path.stat().st_size > LARGEST[MANIFEST]:
         raise BundleError(f"{path}: {path.stat().st_size} bytes is too large for a manifest.")
     try:
-        document = json.loads(path.read_text(encoding="utf-8"), parse_constant=no_constant)
-    except (OSError, ValueError, RecursionError) as error:
-        raise BundleError(f"{path}: cannot be read ({error}).") from error
-    return parse_manifest(document, str(path))
+        return load_manifest(path.read_bytes(), str(path))
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read ({error.strerror or error}).") from error
+
+
+def _check_contents(folder: Path, sums: Mapping[str, str], manifest: Manifest, source: Path) -> None:
+    known = manifest.contents
+    for name in (*sums, *_lying(folder)):
+        if name not in known:
+            raise BundleError(
+                f"{source}: holds {name[:80]!r}, which its manifest does not name. If it is yours, put it elsewhere; if not, do "
+                "not use this bundle."
+            )
+
+
+def _lying(folder: Path) -> Iterator[str]:
+    """Names of the files there; hidden ones, which systems and editors leave, are none of a bundle's."""
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        within = Path(place).relative_to(folder)
+        yield from ((within / name).as_posix() for name in sorted(files) if not name.startswith("."))
 
 
 def _names(entries: Sequence[ArtefactEntry]) -> str:

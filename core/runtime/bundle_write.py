@@ -13,14 +13,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edgefw.errors import BundleError
-from edgefw.runtime.bundle import MANIFEST
+from edgefw.runtime.contents import LABELS, MANIFEST, REFERENCE
 from edgefw.runtime.hashes import sha256_of, write_sums
 from edgefw.runtime.label_pack import Dtype, LabelPack, write_pack
 from edgefw.runtime.manifest import Manifest
 from edgefw.runtime.reference import Reference, write_reference
 
-LABELS = "labels.json"
-REFERENCE = "reference.json"
+__all__ = ["LABELS", "REFERENCE", "write_bundle"]
 
 
 def write_bundle(

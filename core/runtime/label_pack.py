@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from edgefw.errors import BundleError
+from edgefw.runtime import contents
 from edgefw.runtime.pack_document import COMPACT, PackDocument, parse_document
 from edgefw.runtime.pack_labels import Label, Negative, check_entries
 from edgefw.runtime.pack_scores import Scores
@@ -33,7 +34,7 @@ __all__ = ["Dtype", "Label", "LabelPack", "Negative", "no_constant", "read_pack"
 WITH_TRIGGER = 2
 READABLE = (1, WITH_TRIGGER, COMPACT)
 """Format 2 brought the trigger, 3 negatives and int8 vectors; a pack is written as the oldest that can hold it."""
-LARGEST = 256 * 2**20
+LARGEST = contents.LARGEST[contents.LABELS]
 """A file beyond so many bytes is no label pack."""
 
 

@@ -5,17 +5,18 @@ It knows the format and checks types and paths; opening files and comparing hash
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from edgefw.contracts.scheme import together
 from edgefw.errors import BundleError
-from edgefw.runtime.contents import inside
+from edgefw.runtime.contents import LABELS, LARGEST, REFERENCE, inside
+from edgefw.runtime.label_pack import no_constant
 from edgefw.runtime.pack_document import Sha256, first_problem
 
 FORMAT = 1
-
 
 Relative = Annotated[str, AfterValidator(inside)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._+-]*$")]
@@ -127,6 +128,13 @@ class Manifest(_Part):
         """All compiled files, those of maps and those with the preprocessing inside last."""
         return (*self.artefacts, *(entry.artefact for entry in self.maps), *self.folded)
 
+    @property
+    def contents(self) -> dict[str, int]:
+        """Every file that the bundle may hold -> the most bytes that it may have."""
+        stated = {entry.file: entry.bytes for entry in self.files}
+        named = {self.labels: LARGEST[LABELS], self.reference: LARGEST[REFERENCE]}
+        return {**stated, **{name: size for name, size in named.items() if name is not None}, **LARGEST}
+
     @model_validator(mode="after")
     def _names_fit(self) -> Manifest:
         names = [artefact.name for artefact in self.artefacts]
@@ -149,6 +157,19 @@ class Manifest(_Part):
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
         return self.model_dump(mode="json", exclude={name for name in ("maps", "folded") if not getattr(self, name)})
+
+
+def load_manifest(data: bytes, where: str) -> Manifest:
+    """The manifest in the bytes of its file.
+
+    Raises:
+        BundleError: if they are no JSON, or naming the first thing that is wrong.
+    """
+    try:
+        document = json.loads(data.decode("utf-8"), parse_constant=no_constant)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{where}: cannot be read ({error}).") from error
+    return parse_manifest(document, where)
 
 
 def parse_manifest(document: Any, where: str) -> Manifest:

@@ -21,11 +21,12 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgefw.errors import BundleError
+from edgefw.runtime import contents
 from edgefw.runtime.label_pack import no_constant
 from edgefw.runtime.pack_document import first_problem
 from edgefw.runtime.probes import ProbeSpec
 
-LARGEST = 64 * 2**20
+LARGEST = contents.LARGEST[contents.REFERENCE]
 """A file beyond so many bytes is no reference."""
 
 

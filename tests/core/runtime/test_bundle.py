@@ -2,9 +2,9 @@
 
 import hashlib
 import json
+import pickle
 import random
 import shutil
-import zipfile
 
 import pytest
 from hypothesis import given, settings
@@ -109,14 +109,6 @@ def test_a_flipped_bit_of_an_archive_is_found_or_changes_nothing(bundle, tmp_pat
     assert found > 100
 
 
-def test_an_archive_cannot_write_outside(tmp_path):
-    archive = tmp_path / "evil.edgefw"
-    with zipfile.ZipFile(archive, "w") as zipped:
-        zipped.writestr("../outside.txt", "x")
-    assert "leads out of the bundle" in refused(archive)
-    assert not (tmp_path / "outside.txt").exists()
-
-
 @pytest.mark.parametrize("name", ["../payload", "/etc/hostname", "C:/payload", "a\\..\\payload", "./labels.json"])
 def test_a_list_of_hashes_that_names_what_lies_outside_is_refused(copy, tmp_path, name):
     (tmp_path / "payload").write_text("x")
@@ -126,6 +118,31 @@ def test_a_list_of_hashes_that_names_what_lies_outside_is_refused(copy, tmp_path
     with pytest.raises(BundleError, match="must be a relative path inside the bundle"):
         pack(copy, tmp_path / "b.edgefw")
     assert not (tmp_path / "b.edgefw").exists()
+
+
+@pytest.mark.parametrize("listed", [True, False])
+@pytest.mark.parametrize("name", ["evil.pkl", "artefacts/onnxruntime-fp32/model.onnx.data", "out.json"])
+def test_a_file_that_the_manifest_does_not_name_is_refused(copy, name, listed):
+    (copy / name).write_bytes(pickle.dumps("boom"))
+    if listed:
+        write_sums(copy)
+    assert f"copy: holds '{name}', which its manifest does not name. If it is yours, put it elsewhere" in refused(copy)
+
+
+def test_hidden_files_that_a_system_left_are_not_looked_at(copy):
+    (copy / ".DS_Store").write_bytes(b"x")
+    (copy / ".git").mkdir()
+    (copy / ".git" / "config").write_bytes(b"x")
+    with open_bundle(copy):
+        pass
+    write_sums(copy)
+    assert "holds '.DS_Store', which its manifest does not name" in refused(copy)
+
+
+def test_a_size_that_the_manifest_states_wrongly_is_told(copy, small_bundle):
+    small_bundle.change_manifest(copy, lambda manifest: manifest["artefacts"][0].update(bytes=7))
+    assert "artefacts/onnxruntime-fp32/model.onnx has " in refused(copy)
+    assert " bytes; the manifest says 7." in refused(copy)
 
 
 def test_things_that_are_no_bundles_give_one_message(tmp_path, bundle):
