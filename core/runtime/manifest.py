@@ -14,9 +14,8 @@ from edgefw.contracts.scheme import together
 from edgefw.errors import BundleError
 from edgefw.runtime.contents import LABELS, LARGEST, REFERENCE, inside
 from edgefw.runtime.label_pack import no_constant
+from edgefw.runtime.manifest_formats import in_newest_format
 from edgefw.runtime.pack_document import Sha256, first_problem
-
-FORMAT = 1
 
 Relative = Annotated[str, AfterValidator(inside)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._+-]*$")]
@@ -91,7 +90,7 @@ class TeacherEntry(_Part):
 
 
 class Manifest(_Part):
-    """A whole manifest.
+    """A whole manifest; another key is another format, see `edgefw.runtime.manifest_formats`.
 
     Attributes:
         format: of this file.
@@ -173,16 +172,15 @@ def load_manifest(data: bytes, where: str) -> Manifest:
 
 
 def parse_manifest(document: Any, where: str) -> Manifest:
-    """The manifest with its types checked.
+    """The manifest with its types checked, of any format that is read; it becomes the newest.
 
     Raises:
         BundleError: naming the first thing that is wrong.
     """
     if not isinstance(document, dict) or "artefacts" not in document:
         raise BundleError(f"{where}: no manifest of a bundle.")
-    if document.get("format") != FORMAT:
-        raise BundleError(f"{where}: bundle format {document.get('format')!r}; this edgefw reads format {FORMAT}.")
+    newest = in_newest_format(document, where)
     try:
-        return Manifest.model_validate(document)
+        return Manifest.model_validate(newest)
     except ValidationError as error:
         raise BundleError(f"{where}: {first_problem(error)}") from error

@@ -14,7 +14,8 @@ from edgefw.portable_paths import portable
 from edgefw.runtime.bundle_write import LABELS, REFERENCE
 from edgefw.runtime.bundle_write import write_bundle as write_folder
 from edgefw.runtime.label_pack import Label, LabelPack
-from edgefw.runtime.manifest import FORMAT, Manifest
+from edgefw.runtime.manifest import Manifest
+from edgefw.runtime.manifest_formats import FORMAT
 from edgefw.runtime.reference import read_reference
 from edgefw.stages.held_out import label_names
 from edgefw.stages.probing import REFERENCE as VERIFIED

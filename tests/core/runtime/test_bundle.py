@@ -229,7 +229,7 @@ def test_a_file_that_is_not_the_described_one_is_never_shipped(tmp_path, small_b
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        (("format",), 9, "bundle format 9; this edgefw reads format 1"),
+        (("format",), 9, "made by a newer edgefw (bundle format 9); this one reads 1 and 2. Upgrade: pip install"),
         (("encoder",), "xyz", "encoder: "),
         (("default",), "nothing", "default 'nothing' is none of the artefacts"),
         (("artefacts", 0, "file"), "../model.onnx", "must be a relative path inside the bundle"),
