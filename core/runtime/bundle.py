@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,8 +155,9 @@ def read_bundle(folder: Path, source: Path) -> Bundle:
         raise BundleError(f"{source}: {SUMS} does not list {MANIFEST}. Copy the bundle again.")
     check_sums(folder, {MANIFEST: sums[MANIFEST]})
     manifest = _manifest(folder / MANIFEST)
-    _check_contents(folder, sums, manifest, source)
+    _check_named(sums, manifest, source)
     check_sums(folder, sums)
+    _check_named(_lying(folder), manifest, source)
     for part in (manifest.labels, manifest.reference):
         if part is not None and part not in sums:
             raise BundleError(f"{source}: {SUMS} does not list {part}.")
@@ -188,9 +189,9 @@ def _manifest(path: Path) -> Manifest:
         raise BundleError(f"{path}: cannot be read ({error.strerror or error}).") from error
 
 
-def _check_contents(folder: Path, sums: Mapping[str, str], manifest: Manifest, source: Path) -> None:
+def _check_named(names: Iterable[str], manifest: Manifest, source: Path) -> None:
     known = manifest.contents
-    for name in (*sums, *_lying(folder)):
+    for name in names:
         if name not in known:
             raise BundleError(
                 f"{source}: holds {name[:80]!r}, which its manifest does not name. If it is yours, put it elsewhere; if not, do "
