@@ -7,6 +7,7 @@ What a plugin author needs is here, loaded on first use so that `import edgefw` 
     TechniqueConfig     base of a technique's options
     NoOptions           a config without options
     BuildContext        what a build function is given
+    Inner               a technique that the options of another one name
     Kind                the kinds of technique
     API_VERSION         the plugin API of this edgefw
 """
@@ -20,13 +21,14 @@ if TYPE_CHECKING:
     from edgefw.registry.config import NoOptions, TechniqueConfig
     from edgefw.registry.kinds import Kind
     from edgefw.registry.specs import hookimpl
-    from edgefw.registry.technique import API_VERSION, BuildContext, Technique
+    from edgefw.registry.technique import API_VERSION, BuildContext, Inner, Technique
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "API_VERSION": "edgefw.registry.technique",
     "BuildContext": "edgefw.registry.technique",
+    "Inner": "edgefw.registry.technique",
     "Kind": "edgefw.registry.kinds",
     "NoOptions": "edgefw.registry.config",
     "Technique": "edgefw.registry.technique",
@@ -34,7 +36,7 @@ _HOMES = {
     "hookimpl": "edgefw.registry.specs",
 }
 
-__all__ = ["API_VERSION", "BuildContext", "Kind", "NoOptions", "Technique", "TechniqueConfig", "hookimpl"]
+__all__ = ["API_VERSION", "BuildContext", "Inner", "Kind", "NoOptions", "Technique", "TechniqueConfig", "hookimpl"]
 
 
 def __getattr__(name: str) -> Any:

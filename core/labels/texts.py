@@ -19,6 +19,7 @@ from edgefw.labels.prompt_list import PromptLabel, PromptList
 from edgefw.portable_paths import resolved
 from edgefw.recipe.chosen import Chosen
 from edgefw.recipe.compose import build
+from edgefw.recipe.inner import inner_techniques
 from edgefw.registry.kinds import Kind
 from edgefw.registry.loading import Registry
 from edgefw.registry.requirements import install_command, is_importable
@@ -123,7 +124,8 @@ def build_teacher(bundle: Bundle, entry: TeacherEntry, registry: Registry) -> Te
     except ValidationError as error:
         raise BundleError(f"{place} '{entry.technique}': {first_problem(error)}") from error
     context = BuildContext(path=place, base=Path.cwd(), modalities=bundle.modalities)
-    teacher: Teacher = build(Chosen(Kind.TEACHER, technique, config, place), context)
+    inner = inner_techniques(technique, config, place, registry)
+    teacher: Teacher = build(Chosen(Kind.TEACHER, technique, config, place, inner=inner), context)
     if entry.fingerprint and teacher.spec.fingerprint != entry.fingerprint:
         raise BundleError(
             f"{place} '{entry.technique}': its weights are not those the bundle was made with (fingerprint "

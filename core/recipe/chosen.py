@@ -19,13 +19,20 @@ from edgefw.registry.technique import Technique
 
 @dataclass(frozen=True)
 class Chosen:
-    """A technique that a recipe names, with its validated options and its key path (`train[0].losses[1]`)."""
+    """A technique that a recipe names, with its validated options and its key path (`train[0].losses[1]`).
+
+    Attributes:
+        inner: the techniques that its options name, in order.
+        must: full words that its place demands of it.
+    """
 
     kind: Kind
     technique: Technique[Any, Any]
     config: TechniqueConfig
     path: str
     keys: Path = ()
+    inner: tuple[Chosen, ...] = ()
+    must: frozenset[str] = frozenset()
 
     @property
     def provides(self) -> frozenset[str]:
@@ -36,6 +43,10 @@ class Chosen:
     def needs(self) -> frozenset[str]:
         """Full words that this config needs."""
         return self.technique.needed(self.config)
+
+    def all(self) -> list[Chosen]:
+        """This one, and those inside it."""
+        return [self, *(found for each in self.inner for found in each.all())]
 
 
 @dataclass(frozen=True)
@@ -75,11 +86,11 @@ class Composition:
     quantizers: tuple[Chosen, ...] = field(default=())
 
     def all(self) -> list[Chosen]:
-        """Every chosen technique, in the order of the recipe."""
+        """Every chosen technique, in the order of the recipe; those inside another one's options follow it."""
         chosen = [self.dataset, *self.modalities.values(), self.teacher, self.student, self.head]
         for phase in self.phases:
             chosen += [phase.scheme, phase.views, phase.sampler]
             for loss in phase.losses:
                 chosen += [loss.loss, *([loss.projector] if loss.projector else [])]
             chosen += [phase.quantizer] if phase.quantizer else []
-        return [*chosen, *self.backends, *self.quantizers]
+        return [found for each in (*chosen, *self.backends, *self.quantizers) for found in each.all()]

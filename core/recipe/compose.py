@@ -110,7 +110,17 @@ class _Chooser:
         except ValidationError as error:
             self.problems += problems_in(error, technique.config, piece.options, keys)
             config = _NOTHING
-        return Chosen(kind, technique, config, path, keys)
+        return Chosen(kind, technique, config, path, keys, self._inner(technique, config, keys))
+
+    def _inner(self, technique: Technique[Any, Any], config: TechniqueConfig, keys: Path) -> tuple[Chosen, ...]:
+        found = technique.inner(config) if technique.inner and config is not _NOTHING else ()
+        return tuple(
+            replace(
+                self._choose(each.kind, Piece(name=each.name, **each.options), (*keys, *each.keys)),
+                must=frozenset(f"{each.kind}.{word}" for word in each.must),
+            )
+            for each in found
+        )
 
     def _refuse(self) -> None:
         if not self.problems:
@@ -130,15 +140,16 @@ def _never(config: TechniqueConfig, context: BuildContext) -> None:
 
 
 def build(chosen: Chosen, context: BuildContext) -> Any:
-    """Make the piece; every error of it starts with the piece's key path.
+    """Make the piece, after those inside it; every error of it starts with the piece's key path.
 
     Raises:
         MissingDependency: if a package of `requires` is not installed; the message holds the install command.
         EdgefwError: what the technique's own build function raises; RecipeError for a file it cannot use.
     """
     check_requirements(chosen)
+    inner = tuple(build(each, context) for each in chosen.inner)
     try:
-        return chosen.technique.build(chosen.config, replace(context, path=chosen.path))
+        return chosen.technique.build(chosen.config, replace(context, path=chosen.path, inner=inner))
     except EdgefwError as error:
         if str(error).startswith(chosen.path):
             raise

@@ -63,12 +63,24 @@ def _problems(composition: Composition, registry: Registry) -> Iterator[Problem]
     outer = _run_scope(composition)
     for chosen in (composition.dataset, *composition.modalities.values(), composition.teacher, composition.student):
         yield from _unmet(chosen, outer, registry)
+    yield from _inner(composition, outer, registry)
     yield from _misplaced_projector(composition.head, "head", registry)
     yield from _unmet(composition.head, outer, registry)
     yield from _sections(composition)
     for index, phase in enumerate(composition.phases):
         yield from _phase(phase, _phase_scope(phase, index, outer), composition, registry)
     yield from _export(composition, outer, registry)
+
+
+def _inner(composition: Composition, outer: Scope, registry: Registry) -> Iterator[Problem]:
+    """Techniques inside another one's options: what they need, and what their place demands."""
+    for chosen in (found for each in composition.all() for found in each.inner):
+        missing = sorted(chosen.must - chosen.provides)
+        if missing:
+            fitting = _fitting(chosen.kind, registry, None, missing[0].split(".")[1])
+            text = f"this place needs {', '.join(missing)}; {_provided(chosen)}. {fitting}"
+            yield Problem((*chosen.keys, "name"), text)
+        yield from _unmet(chosen, outer, registry)
 
 
 def _run_scope(composition: Composition) -> Scope:

@@ -7,7 +7,7 @@ neither pydantic nor torch, so that listing and refusing plugins stays fast.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from edgefw.contracts.student import StudentSpec
     from edgefw.contracts.teacher import TeacherSpec
     from edgefw.registry.config import TechniqueConfig
+    from edgefw.registry.kinds import Kind
 
 API_VERSION = 1
 """The plugin API that this edgefw offers; `Technique.api` says what an author wrote for."""
@@ -40,6 +41,7 @@ class BuildContext:
         teacher: the teacher's numbers, once it is built; None while the teacher itself is built or without one.
         student: the student's numbers, once it is built.
         modalities: names of the recipe's modalities, in order.
+        inner: pieces of the techniques that the options name, built, in the order of `Technique.inner`.
         say: tells the user, in one line, of work that takes a while; silent where nobody listens.
     """
 
@@ -50,11 +52,31 @@ class BuildContext:
     teacher: TeacherSpec | None = None
     student: StudentSpec | None = None
     modalities: tuple[str, ...] = ()
+    inner: tuple[Any, ...] = ()
     say: Callable[[str], None] = silent
 
     def resolve(self, path: str | Path) -> Path:
         """An absolute path; relative ones start from the recipe's folder, `~` is the home folder."""
         return (self.base / os.path.expanduser(path)).absolute()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inner:
+    """A technique that the options of another one name.
+
+    Attributes:
+        keys: where it stands below them: ("members", 0).
+        kind: what it is.
+        name: which one.
+        options: its own options, as plain values.
+        must: words of its kind that it must provide.
+    """
+
+    keys: tuple[str | int, ...]
+    kind: Kind
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    must: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +92,7 @@ class Technique(Generic[ConfigT, BuiltT]):
         needs: full words ("teacher.tokens") that another chosen piece must provide.
         provides_for: what one config provides, where that is less than `provides` (a ResNet has no tokens).
         needs_for: what one config needs, where that depends on it.
+        inner: the techniques that a config names; they are found, checked and built first, see `BuildContext.inner`.
         requires: import names that must be importable before `build`.
         install: shown when one of them is missing: `pip install "edgefw[train]"`.
         paper: arXiv id, DOI or citation of the source; empty for plumbing.
@@ -84,6 +107,7 @@ class Technique(Generic[ConfigT, BuiltT]):
     needs: frozenset[str] = frozenset()
     provides_for: Callable[[ConfigT], frozenset[str]] | None = None
     needs_for: Callable[[ConfigT], frozenset[str]] | None = None
+    inner: Callable[[ConfigT], Sequence[Inner]] | None = None
     requires: tuple[str, ...] = ()
     install: str = ""
     paper: str = ""

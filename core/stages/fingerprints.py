@@ -29,7 +29,10 @@ def digest(value: Any) -> str:
 
 
 def piece(chosen: Chosen, base: Path) -> dict[str, Any]:
-    """A technique by name, module and options, with the state of every file or folder an option names."""
+    """A technique by name, module and options, with the state of every file or folder an option names.
+
+    Techniques inside its options stand under `inner`, where there are any.
+    """
     options = chosen.config.model_dump(mode="json")
     files = {text: file_state(base / os.path.expanduser(text)) for text in sorted(set(_texts(options)))}
     return {
@@ -37,6 +40,7 @@ def piece(chosen: Chosen, base: Path) -> dict[str, Any]:
         "module": chosen.technique.build.__module__,
         "options": options,
         "files": {text: state for text, state in files.items() if state is not None},
+        **({"inner": [piece(each, base) for each in chosen.inner]} if chosen.inner else {}),
     }
 
 

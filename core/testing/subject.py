@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -94,12 +94,21 @@ class Subject:
     def build(self) -> Any:
         """The piece, made anew; every random number generator starts from the same state each time."""
         seed_everything()
-        return self.technique.build(self.config, self.context())
+        return _built(self.technique, self.config, self.context(), self.registry)
 
     @cached_property
     def piece(self) -> Any:
         """The piece, made once: for checks that do not change it."""
         return self.build()
+
+
+def _built(technique: Technique[Any, Any], config: Any, context: BuildContext, registry: Registry) -> Any:
+    """The piece, after those that its options name."""
+    pieces = []
+    for inner in technique.inner(config) if technique.inner else ():
+        found = registry.load(inner.kind, inner.name)
+        pieces.append(_built(found, found.config.model_validate(dict(inner.options)), context, registry))
+    return technique.build(config, replace(context, inner=tuple(pieces)))
 
 
 def seed_everything() -> None:

@@ -71,6 +71,16 @@ class Pair(edgefw.TechniqueConfig):
             raise ValueError(f"low ({self.low}) must not be above high ({self.high}).")
         return self
 
+class Choir(edgefw.TechniqueConfig):
+    voices: list[dict] = Field(description="teachers by name")
+
+def voices(config):
+    return [
+        edgefw.Inner(keys=("voices", at), kind=edgefw.Kind.TEACHER, name=voice["name"], must=frozenset({"text"}),
+                     options={key: value for key, value in voice.items() if key != "name"})
+        for at, voice in enumerate(config.voices)
+    ]
+
 def piece(config, context):
     return (config, context)
 
@@ -90,6 +100,9 @@ OFFERS = {
         offer("oracle", "embedding text"),
         offer("seer", "embedding text tokens qkv"),
         offer("mute", "embedding"),
+        offer("choir", "embedding text", config=Choir, inner=voices),
+        offer("soloist", "embedding text", config=Sized),
+        offer("follower", "embedding text", "run.pairs"),
     ],
     "students": [
         offer("pupil", "pooled map", config=Sized),

@@ -218,3 +218,50 @@ def test_a_missing_package_is_told_with_the_install_command(composed) -> None:
     )
     with pytest.raises(MissingDependency, match="a_package_that_nobody_has"):
         build(composed("data.name=undeclared").dataset, BuildContext())
+
+
+def choir(*voices: str) -> str:
+    return f"teacher={{name: choir, voices: [{', '.join(voices)}]}}"
+
+
+def test_techniques_inside_options_follow_the_one_that_names_them_and_are_built_first(composed) -> None:
+    composition = composed(choir("{name: soloist, size: 4}", "{name: choir, voices: [{name: oracle}]}"))
+    paths = [chosen.path for chosen in composition.all() if chosen.path.startswith("teacher")]
+    assert paths == ["teacher", "teacher.voices[0]", "teacher.voices[1]", "teacher.voices[1].voices[0]"]
+    config, context = build(composition.teacher, BuildContext(seed=3))
+    assert context.path == "teacher" and len(context.inner) == len(config.voices) == 2
+    options, within = context.inner[0]
+    assert (options.size, within.path, within.seed, within.inner) == (4, "teacher.voices[0]", 3, ())
+    assert context.inner[1][1].inner[0][1].path == "teacher.voices[1].voices[0]"
+
+
+@pytest.mark.parametrize(
+    ("voices", "kind", "fragment"),
+    [
+        (
+            ["{name: oracle}", "{name: mute}"],
+            CapabilityError,
+            "teacher.voices[1].name: this place needs teacher.text; teacher 'mute' provides embedding. Teachers that fit: ",
+        ),
+        (
+            ["{name: oracel}"],
+            PluginNotFound,
+            "teacher.voices[0].name: no teacher called 'oracel' is installed. Did you mean oracle?",
+        ),
+        (
+            ["{name: choir, voices: [{name: soloist, size: 99}]}"],
+            RecipeError,
+            "teacher.voices[0].voices[0].size: must be at most 64, got 99. (command line)",
+        ),
+        (["{name: soloist, sise: 9}"], RecipeError, "teacher.voices[0].sise: unknown key. Did you mean 'size'?"),
+    ],
+)
+def test_a_wrong_technique_inside_options_is_told_with_its_place(composed, voices, kind, fragment) -> None:
+    assert fragment in refusal(composed, choir(*voices), kind=kind)
+
+
+def test_what_a_technique_inside_options_needs_is_matched(composed) -> None:
+    single = ["modalities={rgb: {name: photo}}", "train.0.scheme.name=alone"]
+    assert composed(choir("{name: follower}"))
+    message = refusal(composed, choir("{name: follower}"), *single)
+    assert "teacher.voices[0]: teacher 'follower' needs run.pairs; the recipe has one modality, rgb." in message

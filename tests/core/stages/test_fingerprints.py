@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -102,3 +103,15 @@ def test_a_shard_counts_by_place_and_stamp(tmp_path: Path) -> None:
 def test_a_file_that_vanished_is_a_state_too(tmp_path: Path) -> None:
     gone = Sample(id="1", images={"rgb": FileReference(tmp_path / "gone.png")})
     assert data_state(Listed(gone), "train") == data_state(Listed(gone), "train") != data_state(Listed(), "train")
+
+
+def test_techniques_inside_options_count_with_their_files(tmp_path: Path) -> None:
+    def outer(*inner: Chosen) -> str:
+        return digest(piece(replace(chosen(), inner=inner), tmp_path))
+
+    (tmp_path / "w.bin").write_bytes(b"one")
+    (tmp_path / "v.bin").write_bytes(b"one")
+    before = outer(chosen(weights="v.bin"))
+    assert before != outer() and before != outer(chosen(weights="other.bin"))
+    (tmp_path / "v.bin").write_bytes(b"two")
+    assert outer(chosen(weights="v.bin")) != before
