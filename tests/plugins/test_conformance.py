@@ -130,6 +130,18 @@ def conse(root: Path) -> dict[str, Any]:
     return {"model": "test_resnet", "weights": "none", "size": 48, "text": "encoder"}
 
 
+def ensemble(root: Path) -> dict[str, Any]:
+    """A CLIP of open_clip and a ConSE teacher, of two sizes."""
+    for name in ("clip", "conse"):
+        (root / name).mkdir(exist_ok=True)
+    clip_options, conse_options = openclip(root / "clip"), conse(root / "conse")
+    members = [
+        {"name": "openclip", "weight": 2.0, **clip_options},
+        {"name": "timm-conse", **conse_options, "text": "conse/encoder"},
+    ]
+    return {"members": members}
+
+
 def tokenizer(folder: Path, length: int) -> None:
     """Write a tokenizer of three words with an end token, as a transformers folder."""
     import transformers
@@ -144,6 +156,7 @@ def tokenizer(folder: Path, length: int) -> None:
 
 
 OPTIONS: list[tuple[str, Options]] = [
+    ("teacher/ensemble", ensemble),
     ("teacher/openclip", openclip),
     ("teacher/transformers", clip),
     ("teacher/timm-conse", conse),
@@ -199,7 +212,7 @@ OPTIONS: list[tuple[str, Options]] = [
     ("dataset/sample", {"train": 4, "val": 2, "test": 2, "size": 24, "sensors": ["rgb", "depth", "thermal"]}),
 ]
 NEEDS_OPTIONS = {
-    "teacher/openclip", "teacher/transformers", "teacher/timm-conse", "student/timm", "student/dat", "scheme/mutual",
+    "teacher/ensemble", "teacher/openclip", "teacher/transformers", "teacher/timm-conse", "student/timm", "student/dat", "scheme/mutual",
     "scheme/single-modality", "modality/multispectral", "dataset/folder", "dataset/csv", "dataset/huggingface",
     "dataset/paired-folder", "dataset/webdataset", "dataset/sample", "backend/openvino", "backend/tensorrt",
 }  # fmt: skip

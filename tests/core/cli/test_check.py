@@ -229,3 +229,36 @@ def test_a_phase_that_selects_needs_a_validation_split(recipe: Path, refusal) ->
     for file in (recipe.parent / "data" / "val").rglob("*.png"):
         file.unlink()
     assert "train[0].select.by: 'loss' needs a validation split" in refusal()
+
+
+ENSEMBLE = "teacher={name: ensemble, members: [{name: tiny-colours}, {name: tiny-colours, weight: 3}]}"
+
+
+def test_the_members_of_an_ensemble_are_pieces_of_the_plan(plan) -> None:
+    found = plan(ENSEMBLE)
+    rows = {row["path"]: row for row in found["pieces"] if row["path"].startswith("teacher")}
+    assert list(rows) == ["teacher", "teacher.members[0]", "teacher.members[1]"]
+    assert rows["teacher"]["distribution"] == "edgefw" and rows["teacher.members[1]"]["distribution"] == "edgefw-tiny"
+    assert rows["teacher"]["provides"] == ["embedding", "text"]
+    assert found["teacher"]["width"] == 16 and tuple(found["teacher"]["image_size"]) == (8, 8)
+    assert found["student"]["head"]["out"] == 16
+
+
+@pytest.mark.parametrize(
+    ("teacher", "words"),
+    [
+        ("{name: ensemble, members: [{name: tiny-colours}]}", "teacher.members: must be at least 2 items long"),
+        ("{name: ensemble, members: [{name: tiny-colours}, {weight: 2}]}", "teacher.members[1].name: is required"),
+        (
+            "{name: ensemble, members: [{name: tiny-colours}, {name: tiny-colours, weight: 0}]}",
+            "teacher.members[1].weight: must be greater than 0.0, got 0.",
+        ),
+        (
+            "{name: ensemble, members: [{name: tiny-colours}, {name: tiny-colours, size: 3}]}",
+            "teacher.members[1].size: unknown key. Allowed: none.",
+        ),
+    ],
+)
+def test_a_wrong_ensemble_is_refused_with_one_message(recipe, capsys, teacher: str, words: str) -> None:
+    assert run(["check", str(recipe), f"teacher={teacher}"]) == 2
+    assert words in capsys.readouterr().err
