@@ -43,6 +43,32 @@ def knn_top1(
     return float(np.concatenate(right).mean())
 
 
+def leave_one_out_top1(rows: np.ndarray, labels: np.ndarray, k: int = 20, temperature: float = 0.07) -> float:
+    """Fraction of rows that the vote of their k nearest other rows labels rightly, 0..1.
+
+    Args:
+        rows: (N, D) embeddings; normalised here.
+        labels: (N,) int; rows below 0 are left out, and no row is asked about whose label no other row has.
+        k, temperature: as in `knn_top1`.
+
+    Memory is O(1024 N), time O(N^2 D).
+    """
+    if k < 1 or temperature <= 0:
+        raise ValueError(f"k must be at least 1 and temperature above 0, got {k} and {temperature}")
+    known = np.asarray(labels) >= 0
+    units, truth = unit_rows(rows[known]), np.asarray(labels)[known]
+    asked = np.bincount(truth)[truth] > 1 if len(truth) else np.zeros(0, bool)
+    if not asked.any():
+        return float("nan")
+    right = np.zeros(len(truth), bool)
+    for at in range(0, len(truth), _ROWS):
+        cosines = units[at : at + _ROWS] @ units.T
+        own = np.arange(len(cosines))
+        cosines[own, at + own] = -np.inf
+        right[at : at + _ROWS] = _vote(cosines, truth, min(k, len(truth) - 1), temperature) == truth[at : at + _ROWS]
+    return float(right[asked].mean())
+
+
 def _vote(cosines: np.ndarray, labels: np.ndarray, k: int, temperature: float) -> np.ndarray:
     nearest = np.argpartition(-cosines, k - 1, axis=1)[:, :k]
     near = np.take_along_axis(cosines, nearest, axis=1)

@@ -19,6 +19,10 @@ METRIC_NAMES = {
     "teacher_agreement": "top-1 agreement with the teacher",
     "cosine": "cosine to the teacher",
     "knn_top1": "nearest-neighbour top-1",
+    "text_to_image_r1": "text to image, R@1",
+    "text_to_image_r5": "text to image, R@5",
+    "image_to_text_r1": "image to text, R@1",
+    "image_to_text_r5": "image to text, R@5",
     "ece": "expected calibration error",
 }
 _MAIN = ("top1", "balanced_top1", "agreement", "teacher_agreement", "cosine")

@@ -1,4 +1,4 @@
-"""What models say about held-out samples, kept as one number per sample and question, not as embeddings.
+"""What models say about held-out samples, kept as one number per sample and question; embeddings of some, for search.
 
 Arrays are aligned with the samples; a sample that lacks a modality stays at -1 or NaN. It knows arrays; it runs nothing.
 """
@@ -6,11 +6,13 @@ Arrays are aligned with the samples; a sample that lacks a modality stays at -1 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
 from edgefw.evaluation import predictions, zero_shot_scores
 from edgefw.evaluation.comparison import relative_errors, row_cosines
+from edgefw.stages.searched import KeptEmbeddings, searched_rows
 
 MOST_SCORES = 4_000_000
 """Up to so many numbers, the scores of a model are kept, for metrics that need all of them."""
@@ -28,6 +30,11 @@ class Questions:
         """Whether scores are kept whole."""
         return self.text is not None and len(self.labels) * len(self.text) <= MOST_SCORES
 
+    @cached_property
+    def searched(self) -> np.ndarray:
+        """Positions of the samples whose embeddings are kept."""
+        return searched_rows(self.labels)
+
 
 @dataclass
 class Answers:
@@ -41,6 +48,7 @@ class Answers:
         teacher_cosine: (N,) to the teacher's embedding of the scene's photograph.
         scores: (N, K) float32 cosines, NaN where it was not asked; None where there are too many.
         seen: (N,) bool, where it was asked.
+        kept: embeddings of the samples that are searched.
     """
 
     questions: Questions
@@ -51,11 +59,13 @@ class Answers:
     teacher_cosine: np.ndarray = field(init=False)
     scores: np.ndarray | None = field(init=False)
     seen: np.ndarray = field(init=False)
+    kept: KeptEmbeddings = field(init=False)
 
     def __post_init__(self) -> None:
         count = len(self.questions.labels)
         self.prediction = np.full(count, -1, dtype=np.int64)
         self.seen = np.zeros(count, dtype=bool)
+        self.kept = KeptEmbeddings(self.questions.searched, count)
         self.margin, self.cosine, self.error, self.teacher_cosine = (np.full(count, np.nan) for _ in range(4))
         text, keeps = self.questions.text, self.questions.keeps_scores
         self.scores = np.full((count, len(text)), np.nan, np.float32) if text is not None and keeps else None
@@ -78,6 +88,7 @@ class Answers:
             target: (B,) the right label's index, -1 if unknown; for the margin.
         """
         self.seen[rows] = True
+        self.kept.add(rows, embeddings)
         if source is not None:
             self.cosine[rows] = row_cosines(embeddings, source)
             self.error[rows] = relative_errors(embeddings, source)

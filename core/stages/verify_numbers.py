@@ -22,6 +22,7 @@ from edgefw.evaluation.budget import Measured
 from edgefw.evaluation.comparison import summary
 from edgefw.runtime.benchmark import slower_notes
 from edgefw.stages.answers import Answers
+from edgefw.stages.searched import search_metrics
 
 Gathering = Mapping[tuple[str, str], Answers]
 FLOAT = "fp32"
@@ -61,6 +62,7 @@ def _metrics(
             scores, right = own.scores[truth >= 0], truth[truth >= 0]
             values["auc"] = (auc_one_vs_rest(scores, right), known)
             values["ece"] = (expected_calibration_error(softmax(scores, logit_scale), right), known)
+    values |= search_metrics(own)
     if teacher is not None and not is_teacher:
         both = own.seen & teacher.seen
         if own.questions.text is not None and both.any():

@@ -8,9 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import LeaveOneOut, cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
 
-from edgefw.evaluation import auc_of_present, auc_one_vs_rest, auc_per_class, knn_top1, retrieval_recall, softmax
+from edgefw.evaluation import (
+    auc_of_present,
+    auc_one_vs_rest,
+    auc_per_class,
+    knn_top1,
+    leave_one_out_top1,
+    retrieval_recall,
+    softmax,
+)
 from edgefw.evaluation.ranking import average_ranks
 from edgefw.evaluation.similarity import unit_rows, zero_shot_scores
 
@@ -107,6 +116,35 @@ def test_neighbours_equal_scikit_learn(k: int) -> None:
     model = KNeighborsClassifier(k, weights=lambda d: np.exp((1 - d) / 0.07), metric="cosine", algorithm="brute")
     expected = model.fit(bank, bank_labels).score(queries, labels)
     assert knn_top1(bank, bank_labels, queries, labels, k) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("k", [1, 5, 200])
+def test_leaving_one_out_equals_scikit_learn(k: int) -> None:
+    generator = np.random.default_rng(k)
+    labels = generator.integers(-1, 4, 60)
+    rows = generator.normal(size=(4, 6))[labels] + generator.normal(size=(60, 6))
+    kept, truth = rows[labels >= 0], labels[labels >= 0]
+    own = min(k, len(truth) - 1)
+    model = KNeighborsClassifier(own, weights=lambda d: np.exp((1 - d) / 0.07), metric="cosine", algorithm="brute")
+    right = cross_val_predict(model, kept, truth, cv=LeaveOneOut()) == truth
+    assert leave_one_out_top1(rows, labels, k) == pytest.approx(right.mean())
+
+
+def test_leaving_one_out_across_blocks_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(3)
+    labels = generator.integers(0, 4, 50)
+    rows = generator.normal(size=(4, 6))[labels] + generator.normal(size=(50, 6))
+    whole = leave_one_out_top1(rows, labels, 5)
+    monkeypatch.setattr("edgefw.evaluation.neighbours._ROWS", 7)
+    assert leave_one_out_top1(rows, labels, 5) == whole
+
+
+def test_a_row_without_a_fellow_is_a_neighbour_and_not_asked() -> None:
+    rows = np.array([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0]])
+    assert leave_one_out_top1(rows, np.array([0, 0, 1]), 1) == 1.0
+    assert np.isnan(leave_one_out_top1(rows, np.array([0, 1, 2])))
+    with pytest.raises(ValueError, match="k must be at least 1"):
+        leave_one_out_top1(rows, np.array([0, 0, 1]), 0)
 
 
 def test_neighbours_without_labels_give_no_number() -> None:
