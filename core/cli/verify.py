@@ -102,6 +102,9 @@ def _bundle(
 
 
 def _print(result: Mapping[str, Any]) -> None:
+    from edgefw.evaluation import drop_text
+    from edgefw.evaluation.budget import interval_text
+
     evaluation = [row for row in result["evaluation"] if row["metric"] == "top1"]
     wide = max([32, *(len(row["name"]) for row in (*result["artefacts"], *result["unjudged"]))])
     for row in evaluation:
@@ -111,6 +114,7 @@ def _print(result: Mapping[str, Any]) -> None:
         click.echo(
             f"{artefact['name']:<{wide}} cosine {artefact['cosine_mean']:.4f} (min {artefact['cosine_min']:.4f})"
             + (f", agreement {100 * agreed:.1f} %" if agreed is not None else "")
+            + (f", drop {lost}" if (lost := drop_text(artefact.get("drop"))) else "")
             + f", {artefact['latency_ms_p50']:.2f} ms{_beside_float(artefact)}, {artefact['bytes'] / 1e6:.2f} MB{_work(artefact)}"
         )
     for row in (row for row in result.get("folded") or [] if "why" not in row):
@@ -121,7 +125,8 @@ def _print(result: Mapping[str, Any]) -> None:
         click.echo(f"{row['name']:<{wide}} not judged: {row['why']}")
     for row in result["budget"]:
         mark = "ok  " if row["ok"] else "FAIL"
-        said = row.get("why") or f"{row['check']} {row['value']:.4g} (budget {row['limit']:.4g})"
+        beside = f"; {text}" if (text := interval_text(row)) else ""
+        said = row.get("why") or f"{row['check']} {row['value']:.4g} (budget {row['limit']:.4g}{beside})"
         click.echo(f"{mark} {row['artefact']}: {said}")
     for row in result.get("blame") or []:
         click.echo(f"layers of {row['artefact']}: {_blamed(row)}")

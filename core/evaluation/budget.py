@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 LIMITS = (
@@ -36,15 +36,20 @@ class Measured:
         quantised: whether it was made from a float artefact of the same run.
         values: limit name -> value measured in the same unit (points, cosine, fraction, ratio of times,
             milliseconds, 10^6 bytes, relative error, rows); None where it could not be measured, or does not apply.
+        intervals: limit name -> ends of the value's 95 % interval, where it has one. The value is judged, not they.
     """
 
     name: str
     quantised: bool
     values: Mapping[str, float | None]
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 def checks(measured: Sequence[Measured], limits: Mapping[str, float | None]) -> list[dict[str, Any]]:
-    """One row per artefact and limit that applies: artefact, check, limit, value, ok. A value of NaN is never ok."""
+    """One row per artefact and limit that applies: artefact, check, limit, value, ok, and `interval` where there is one.
+
+    A value of NaN is never ok.
+    """
     some_quantised = any(entry.quantised for entry in measured)
     rows = []
     for entry in measured:
@@ -52,7 +57,9 @@ def checks(measured: Sequence[Measured], limits: Mapping[str, float | None]) -> 
             limit, value = limits.get(check), entry.values.get(check)
             if limit is None or value is None or (check in COSTS and some_quantised and not entry.quantised):
                 continue
-            row = {"artefact": entry.name, "check": check, "limit": limit, "value": value}
+            row: dict[str, Any] = {"artefact": entry.name, "check": check, "limit": limit, "value": value}
+            if check in entry.intervals:
+                row["interval"] = list(entry.intervals[check])
             rows.append({**row, "ok": keeps(check, limit, value)})
     return rows
 
@@ -110,7 +117,21 @@ def sentence(row: Mapping[str, Any]) -> str:
     """A row that does not keep its limit, in words."""
     if row["check"] == RUNS:
         return f"{row['artefact']}: does not run: {row['why']}"
-    return f"{row['artefact']}: {row['check']} is {row['value']:.4g}, the budget is {row['limit']:.4g}"
+    beside = f" ({text})" if (text := interval_text(row)) else ""
+    return f"{row['artefact']}: {row['check']} is {row['value']:.4g}{beside}, the budget is {row['limit']:.4g}"
+
+
+def interval_text(row: Mapping[str, Any]) -> str:
+    """A row's interval: `95 %: -0.5 to 4.5, holds 0 and the limit`; empty for a row without one.
+
+    One that holds 0 does not show that anything is lost; one that holds the limit, that other samples could turn the verdict.
+    """
+    if not row.get("interval"):
+        return ""
+    low, high = row["interval"]
+    marks = (("0", 0.0), ("the limit", row["limit"]))
+    held = " and ".join(name for name, mark in marks if low < high and low <= mark <= high)
+    return f"95 %: {low:.1f} to {high:.1f}" + (f", holds {held}" if held else "")
 
 
 def missing(unjudged: Sequence[Mapping[str, Any]]) -> str:

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from edgefw.evaluation import drop_text
+from edgefw.evaluation.budget import interval_text
 from edgefw.reporting.figure_accuracy import accuracy_figure
 from edgefw.reporting.figure_confusion import confusion_figure, worst_pairs
 from edgefw.reporting.figure_cost import cost_figure
@@ -130,7 +132,7 @@ def budget(run: RunData) -> Part:
                 "artefact": check.get("artefact"),
                 "check": _CHECKS.get(str(check.get("check")), str(check.get("check")).replace("_", " ")),
                 "limit": plain(check.get("limit")),
-                "value": plain(check.get("value")),
+                "value": plain(check.get("value")) + (f" ({text})" if (text := interval_text(check)) else ""),
                 "ok": bool(check.get("ok")),
             }
             for check in checks
@@ -208,6 +210,7 @@ def _table_row(row: ModelRow, modalities: Sequence[str], metric: str, best: str)
         "slowdown": slowdown_text(row),
         "size": megabytes(row.number("bytes")),
         "agreement": percent(row.number("top1_agreement")),
+        "drop": drop_text(row.artefact.get("drop")) or plain(None),
         "cosine": plain(None) if cosine is None else f"{cosine:.4f}",
         "int8": int8_text(row),
         "kept_budget": row.kept_budget,

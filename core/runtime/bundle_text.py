@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from edgefw.evaluation import drop_text
 from edgefw.runtime.bundle import Bundle
 from edgefw.runtime.manifest import ArtefactEntry
 
@@ -102,6 +103,8 @@ def _quality(entry: ArtefactEntry) -> Iterator[str]:
     accuracy = quality.get("top1") or {}
     if accuracy:
         yield "top-1 " + ", ".join(f"{role} {100 * value:.1f} %" for role, value in accuracy.items())
+    if lost := drop_text(quality.get("drop")):
+        yield f"drop {lost}"
 
 
 def _apart(entry: ArtefactEntry) -> str:

@@ -36,6 +36,7 @@ _MEASURED = (
     "cosine_min",
     "relative_error_max",
     "top1_agreement",
+    "drop",
 )
 
 

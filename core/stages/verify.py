@@ -29,7 +29,7 @@ from edgefw.stages.probing import REFERENCE, probe
 from edgefw.stages.trained import load_student
 from edgefw.stages.verify_cost import costs
 from edgefw.stages.verify_models import STUDENT, TEACHER, Gathered, Pass, batch_errors
-from edgefw.stages.verify_numbers import cost_notes, distances, drop_points, evaluation_rows, measured, not_finite
+from edgefw.stages.verify_numbers import cost_notes, distances, drop, evaluation_rows, measured, not_finite
 from edgefw.stages.verify_pictures import disagreements
 
 if TYPE_CHECKING:
@@ -71,10 +71,8 @@ def run(context: StageContext) -> dict[str, Any]:
     answers = {key: own for key, own in gathered.answers.items() if key[0] not in opened.broken}
     evaluation = evaluation_rows(answers, held.labels, eye, context.pieces.teacher.spec.logit_scale)
     limits = budget_limits(context)
-    numbers = [
-        measured(record, _drop(evaluation, record), not_finite(answers, record, probed.not_finite))
-        for record in records
-    ]
+    records = [{**record, "drop": _lost(answers, held, eye, record)} for record in records]
+    numbers = [measured(record, not_finite(answers, record, probed.not_finite)) for record in records]
     budget = [*(broken(name, why) for name, why in opened.broken.items()), *checks(numbers, limits)]
     inside = folded.verified(context, opened, held)
     budget += folded.budget(inside, limits)
@@ -147,10 +145,14 @@ def _preferred(numbers: Sequence[Measured], artefacts: Sequence[OpenArtefact]) -
     return [entry for entry in numbers if entry.name in single] or list(numbers)
 
 
-def _drop(evaluation: Sequence[Mapping[str, Any]], record: Mapping[str, Any]) -> float | None:
-    """Points lost against the float artefact; of a float artefact, or where that one is not judged, the student."""
-    judged = {row["model"] for row in evaluation}
-    return drop_points(evaluation, record["name"], record["source"] if record["source"] in judged else STUDENT)
+def _lost(
+    answers: Mapping[tuple[str, str], Answers], held: HeldOut, eye: tuple[str, str], record: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """What is lost against the float artefact; of a float artefact, or where that one is not judged, the student."""
+    judged = {model for model, _ in answers}
+    source = record["source"] if record["source"] in judged else STUDENT
+    found = drop(answers, held.labels, eye, record["name"], source)
+    return found.to_json() if found else None
 
 
 def _budget_notes(

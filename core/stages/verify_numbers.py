@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 
 from edgefw.evaluation import (
+    Drop,
     agreement,
     auc_one_vs_rest,
     balanced_top1,
     expected_calibration_error,
     softmax,
     top1,
+    worst_drop,
 )
 from edgefw.evaluation.budget import Measured
 from edgefw.evaluation.comparison import summary
@@ -101,22 +103,36 @@ def _worst(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def drop_points(evaluation: Sequence[Mapping[str, Any]], name: str, source: str, min_rows: int = 1) -> float | None:
+def drop(answers: Gathering, labels: np.ndarray, teacher: tuple[str, str], name: str, source: str) -> Drop | None:
     """Points of the main metric (top-1; without labels, agreement with the teacher) lost against the source model.
 
-    The largest loss over the modalities both were measured on; negative where the artefact is better; None if there is
-    nothing to compare.
+    Of the modality that loses most, sample by sample where both were asked; None if there is nothing to compare.
+
+    Args:
+        answers: of every model on every modality it was shown.
+        labels: (N,) true labels, -1 without one.
+        teacher: key of the teacher's answers on photographs.
+        name: the artefact.
+        source: the model that it is held against.
     """
-    for metric in ("top1", "agreement"):
-        values = {
-            (row["model"], row["modality"]): row["value"]
-            for row in evaluation
-            if row["metric"] == metric and row["n"] >= min_rows
-        }
-        shared = [modality for model, modality in values if model == name and (source, modality) in values]
-        if shared:
-            return float(max(100 * (values[source, modality] - values[name, modality]) for modality in shared))
+    roles = [role for model, role in answers if model == name and (source, role) in answers]
+    pairs = {role: (answers[source, role], answers[name, role]) for role in roles}
+    asked = {role: pair for role, pair in pairs.items() if pair[1].questions.text is not None}
+    truths = {"top1": (labels, labels >= 0)}
+    if own := answers.get(teacher):
+        truths["agreement"] = (own.prediction, own.seen)
+    for metric, (truth, known) in truths.items():
+        found = worst_drop(metric, {role: _right(pair, truth, known) for role, pair in asked.items()})
+        if found is not None:
+            return found
     return None
+
+
+def _right(pair: tuple[Answers, Answers], truth: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Whether two models were right about the samples that both saw and whose truth is known; what is no answer never is."""
+    rows = known & pair[0].seen & pair[1].seen
+    one, other = ((own.prediction[rows] == truth[rows]) & (own.prediction[rows] >= 0) for own in pair)
+    return one, other
 
 
 def not_finite(answers: Gathering, record: Mapping[str, Any], drawn: Mapping[str, int]) -> int:
@@ -125,18 +141,19 @@ def not_finite(answers: Gathering, record: Mapping[str, Any], drawn: Mapping[str
     return drawn.get(record["name"], 0) + sum(int(np.isnan(own.cosine[own.seen]).sum()) for own in asked)
 
 
-def measured(record: Mapping[str, Any], drop: float | None, bad: int) -> Measured:
+def measured(record: Mapping[str, Any], bad: int) -> Measured:
     """What the budget is held against, from an artefact's finished record.
 
     A float file is a translation: how far it is from the network on the worst sample is judged, where a quantised
     file has its mean cosine.
     """
     exact = record["precision"] == FLOAT and record["int8_share"] is None
+    lost = record["drop"] or {"points": None, "low": None}
     return Measured(
         name=str(record["name"]),
         quantised=record["source"] is not None,
         values={
-            "max_drop": drop,
+            "max_drop": lost["points"],
             "min_cosine": record["cosine_mean"],
             "min_agreement": record["top1_agreement"],
             "max_slowdown": record["slowdown"],
@@ -146,6 +163,7 @@ def measured(record: Mapping[str, Any], drop: float | None, bad: int) -> Measure
             "max_batch_error": record["batch_relative_error"],
             "max_not_finite": float(bad),
         },
+        intervals={} if lost["low"] is None else {"max_drop": (lost["low"], lost["high"])},
     )
 
 

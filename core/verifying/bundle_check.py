@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgefw.errors import BundleError
-from edgefw.evaluation import agreement
 from edgefw.evaluation.budget import ALWAYS, Measured, best, broken, checks, not_judged
-from edgefw.evaluation.comparison import summary
 from edgefw.runtime.benchmark import slowdown, slower_notes, time_interleaved
 from edgefw.runtime.opening import Opener
+from edgefw.verifying.bundle_numbers import distance, lost, measured
 from edgefw.verifying.reference_check import failing, own_reference, reference_rows
 from edgefw.verifying.sheets import Sheet, evaluation_rows, fill, folder_groups, reference_of
 
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from edgefw.runtime.manifest import ArtefactEntry
 
 _LISTED = 20
-_WORST = {"cosine_mean": min, "cosine_p1": min, "cosine_min": min, "top1_agreement": min}
-_WORST |= {"relative_error_mean": max, "relative_error_max": max}
 
 
 def verify_bundle(
@@ -73,7 +70,7 @@ def verify_bundle(
     sheets = [fill(opener, group, entries, runners, pack, batch) for group in groups]
     evaluation = [row for sheet in sheets for row in evaluation_rows(sheet, pack)]
     records = _records(entries, runners, sheets, seconds, bundle.manifest.budget.get("max_slowdown"))
-    numbers = [_measured(record, evaluation) for record in records]
+    numbers = [measured(row) for row in records]
     limits = {**bundle.manifest.budget, **ALWAYS}
     reference = own_reference(bundle)
     rows = [broken(name, why) for name, why in failed.items()]
@@ -152,7 +149,8 @@ def _records(
                 for sheet in sheets
                 if name in sheet.columns
             ),
-            **_distance(name, reference_of(entry, entries).name, sheets),
+            **distance(name, reference_of(entry, entries).name, sheets),
+            "drop": own.to_json() if (own := lost(name, reference_of(entry, entries).name, sheets)) else None,
             "warnings": slower_notes(ratios[name], latency[name].p50_ms, latency[sources[name]].p50_ms)
             if sources[name] in latency
             else [],
@@ -191,45 +189,6 @@ def _was_quantised(entry: ArtefactEntry, entries: Mapping[str, ArtefactEntry]) -
     """Whether there is, or was, a float file to compare with; where a student trained with rounding, all files have its precision."""
     others = {other.precision for other in entries.values() if other.backend == entry.backend}
     return entry.source is not None or (entry.precision.startswith("int8") and len(others) > 1)
-
-
-def _distance(name: str, source: str, sheets: Sequence[Sheet]) -> dict[str, Any]:
-    """The worst modality's numbers, and each modality's under its name."""
-    each: dict[str, dict[str, Any]] = {}
-    for sheet in sheets:
-        if name in sheet.columns:
-            own, other = sheet.columns[name], sheet.columns[source]
-            each[sheet.role] = summary(np.concatenate(own.cosine), np.concatenate(own.error))
-            if own.prediction:
-                agreed = agreement(np.concatenate(own.prediction), np.concatenate(other.prediction))
-                each[sheet.role]["top1_agreement"] = agreed
-    worst = {}
-    for key, worse in _WORST.items():
-        values = [row[key] for row in each.values() if row.get(key) is not None]
-        worst[key] = worse(values) if values else None
-    return {**worst, "modalities": each}
-
-
-def _measured(record: Mapping[str, Any], evaluation: Sequence[Mapping[str, Any]]) -> Measured:
-    found = {(row["model"], row["modality"]): row["value"] for row in evaluation if row["metric"] == "top1"}
-    drops = [
-        100 * (found[record["reference"], role] - value)
-        for (model, role), value in found.items()
-        if model == record["name"] and (record["reference"], role) in found
-    ]
-    return Measured(
-        name=record["name"],
-        quantised=record["reference"] != record["name"],
-        values={
-            "max_drop": max(drops) if drops else None,
-            "min_cosine": record["cosine_mean"],
-            "min_agreement": record["top1_agreement"],
-            "max_slowdown": record["slowdown"],
-            "max_ms": record["latency_ms_p50"],
-            "max_mb": record["bytes"] / 1e6,
-            "max_not_finite": float(record["not_finite"]),
-        },
-    )
 
 
 def _preferred(numbers: Sequence[Measured], entries: Mapping[str, ArtefactEntry]) -> list[Measured]:

@@ -285,6 +285,18 @@ def test_verify_prints_the_time_beside_float_without_a_limit_on_it(edgefw, bundl
     assert slower == (ratio > 1.05) or ratio == 1.05
 
 
+def test_verify_prints_what_is_lost_with_its_interval(edgefw, tmp_path, small_bundle, pictures):
+    folder = small_bundle.write_small_bundle(tmp_path / "b", budget={"max_drop": 10.0})
+    code, out, _ = edgefw("verify", folder, "--data", pictures)
+    assert code == 0
+    assert [line.count(", drop 0.0 points (0.0 to 0.0), ") for line in out.splitlines() if " ms" in line] == [1, 1]
+    assert out.count("max_drop 0 (budget 10; 95 %: 0.0 to 0.0)") == 2
+    document = json.loads(edgefw("verify", folder, "--data", pictures, "--json")[1])
+    assert document["artefacts"][1]["drop"] == {
+        "points": 0.0, "low": 0.0, "high": 0.0, "metric": "top1", "modality": "rgb", "n": 12,
+    }  # fmt: skip
+
+
 def test_verify_exits_with_1_when_a_budget_is_not_met(edgefw, tmp_path, small_bundle, pictures):
     folder = small_bundle.write_small_bundle(tmp_path / "b", budget={"min_cosine": 1.0, "max_mb": 0.0001})
     code, out, err = edgefw("verify", folder, "--data", pictures)

@@ -23,6 +23,7 @@ from edgefw.labels.texts import pack_from_names
 from edgefw.recipe.read import read_recipe
 from edgefw.registry.loading import Registry
 from edgefw.runtime.bundle import open_bundle
+from edgefw.runtime.bundle_text import describe
 from edgefw.runtime.hashes import sha256_of
 from edgefw.runtime.label_pack import read_pack
 from edgefw.runtime.labelling import Encoder, label_images
@@ -162,6 +163,31 @@ def test_budget_rows_follow_from_the_numbers(run):
     assert rows["onnxruntime-int8-static", "max_drop"]["value"] == pytest.approx(drop)
     assert rows["onnxruntime-int8-static", "min_cosine"]["value"] == verify["artefacts"][1]["cosine_mean"]
     assert verify["best"] in ("onnxruntime-fp32", "onnxruntime-int8-static")
+
+
+def test_the_drop_is_that_of_the_stored_answers_pair_by_pair(run):
+    """Record, row of the budget, bundle and report: the worst sensor, and a bootstrap over samples written out."""
+    record = result(run, "verify")["artefacts"][1]
+    stored, found = np.load(run / "verify/predictions.npz"), {}
+    for role in ("rgb", "depth"):
+        one, other = (stored[f"onnxruntime-{name}/{role}"] for name in ("fp32", "int8-static"))
+        asked = one >= 0
+        right = [(own[asked] == stored["labels"][asked]).astype(float) for own in (one, other)]
+        found[role] = 100 * (right[0] - right[1])
+    drop = record["drop"]
+    assert drop["points"] == pytest.approx(max(values.mean() for values in found.values()))
+    lost = found[drop["modality"]]
+    draws = np.random.default_rng(0).integers(0, len(lost), (1000, len(lost)))
+    ends = np.percentile(lost[draws].mean(axis=1), [2.5, 97.5])
+    assert (drop["low"], drop["high"]) == pytest.approx(tuple(ends), abs=1e-9)
+    assert (drop["metric"], drop["n"]) == ("top1", len(lost))
+    rows = {(row["artefact"], row["check"]): row for row in result(run, "verify")["budget"]}
+    assert rows[record["name"], "max_drop"]["interval"] == [drop["low"], drop["high"]]
+    text = f"{drop['points']:.1f} points ({drop['low']:.1f} to {drop['high']:.1f})"
+    with open_bundle(run) as opened:
+        assert opened.artefact(record["name"]).quality["drop"] == drop
+        assert f"      drop {text}" in describe(opened)
+    assert f'<td class="n">{text}</td>' in (run / "report.html").read_text()
 
 
 @pytest.mark.slow
