@@ -65,8 +65,8 @@ def write_archive(folder: Path, names: Sequence[str], stored: Collection[str], a
 
 def _checked(zipped: zipfile.ZipFile, archive: Path) -> list[zipfile.ZipInfo]:
     """The members to unpack."""
-    members = zipped.infolist()
-    _check_names(members, archive)
+    _check_names(zipped.infolist(), archive)
+    members = [member for member in zipped.infolist() if not _hidden(member.filename)]
     files = {member.filename: member for member in members if not member.is_dir()}
     if MANIFEST not in files:
         raise BundleError(f"{archive}: no bundle (there is no {MANIFEST}).")
@@ -78,6 +78,11 @@ def _checked(zipped: zipfile.ZipFile, archive: Path) -> list[zipfile.ZipInfo]:
         _check_size(member, largest[name], archive)
     _check_total(sum(member.file_size for member in files.values()), archive)
     return list(files.values())
+
+
+def _hidden(name: str) -> bool:
+    """What systems leave in a zip that was made by hand; it is not unpacked."""
+    return name.startswith("__MACOSX/") or any(part.startswith(".") for part in name.split("/"))
 
 
 def _check_names(members: Sequence[zipfile.ZipInfo], archive: Path) -> None:

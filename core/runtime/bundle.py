@@ -12,7 +12,6 @@ Anything else that lies there is refused. It knows files and hashes. What decode
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -157,7 +156,7 @@ def read_bundle(folder: Path, source: Path) -> Bundle:
     manifest = _manifest(folder / MANIFEST)
     _check_named(sums, manifest, source)
     check_sums(folder, sums)
-    _check_named(_lying(folder), manifest, source)
+    _check_named(_beside_artefacts(folder, manifest), manifest, source)
     for part in (manifest.labels, manifest.reference):
         if part is not None and part not in sums:
             raise BundleError(f"{source}: {SUMS} does not list {part}.")
@@ -199,12 +198,14 @@ def _check_named(names: Iterable[str], manifest: Manifest, source: Path) -> None
             )
 
 
-def _lying(folder: Path) -> Iterator[str]:
-    """Names of the files there; hidden ones, which systems and editors leave, are none of a bundle's."""
-    for place, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        within = Path(place).relative_to(folder)
-        yield from ((within / name).as_posix() for name in sorted(files) if not name.startswith("."))
+def _beside_artefacts(folder: Path, manifest: Manifest) -> Iterator[str]:
+    """Names of the files beside compiled ones, which a runtime may read on its own (an ONNX file names its weights).
+
+    Hidden ones are left by systems and editors; nothing else in the folder is ever read.
+    """
+    for place in sorted({Path(entry.file).parent for entry in manifest.files}):
+        names = sorted(path.name for path in (folder / place).iterdir() if place.parts and not path.is_dir())
+        yield from ((place / name).as_posix() for name in names if not name.startswith("."))
 
 
 def _names(entries: Sequence[ArtefactEntry]) -> str:

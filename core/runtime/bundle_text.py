@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from edgefw.evaluation import drop_text
 from edgefw.runtime.bundle import Bundle
 from edgefw.runtime.manifest import ArtefactEntry
 
@@ -103,8 +102,9 @@ def _quality(entry: ArtefactEntry) -> Iterator[str]:
     accuracy = quality.get("top1") or {}
     if accuracy:
         yield "top-1 " + ", ".join(f"{role} {100 * value:.1f} %" for role, value in accuracy.items())
-    if lost := drop_text(quality.get("drop")):
-        yield f"drop {lost}"
+    if lost := quality.get("drop"):
+        interval = "" if lost["low"] is None else f" ({lost['low']:.1f} to {lost['high']:.1f})"
+        yield f"drop {lost['points']:.1f} points{interval}"
 
 
 def _apart(entry: ArtefactEntry) -> str:

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from edgefw.contracts.scheme import together
 from edgefw.errors import BundleError
-from edgefw.runtime.contents import LABELS, LARGEST, REFERENCE, inside
+from edgefw.runtime.contents import LABELS, LARGEST, MANIFEST, REFERENCE, SUMS, inside
 from edgefw.runtime.label_pack import no_constant
 from edgefw.runtime.manifest_formats import in_newest_format
 from edgefw.runtime.pack_document import Sha256, first_problem
@@ -132,7 +132,8 @@ class Manifest(_Part):
         """Every file that the bundle may hold -> the most bytes that it may have."""
         stated = {entry.file: entry.bytes for entry in self.files}
         named = {self.labels: LARGEST[LABELS], self.reference: LARGEST[REFERENCE]}
-        return {**stated, **{name: size for name, size in named.items() if name is not None}, **LARGEST}
+        parts = {name: size for name, size in named.items() if name is not None}
+        return {MANIFEST: LARGEST[MANIFEST], SUMS: LARGEST[SUMS], **parts, **stated}
 
     @model_validator(mode="after")
     def _names_fit(self) -> Manifest:

@@ -22,6 +22,7 @@ from edgefw.stages.probing import REFERENCE as VERIFIED
 from edgefw.stages.verify import budget_limits
 
 if TYPE_CHECKING:
+    from edgefw.recipe.chosen import Chosen
     from edgefw.stages.context import StageContext
 
 FOLDER = "bundle"
@@ -117,7 +118,7 @@ def _entry(record: Mapping[str, Any], folder: str) -> dict[str, Any]:
 
 
 def _quality(measured: Mapping[str, Any], accuracy: Mapping[str, float], samples: int) -> dict[str, Any]:
-    return {**{key: measured[key] for key in _MEASURED}, "top1": dict(accuracy), "samples": samples}
+    return {**{key: measured.get(key) for key in _MEASURED}, "top1": dict(accuracy), "samples": samples}
 
 
 def _modalities(context: StageContext) -> dict[str, Any]:
@@ -139,10 +140,21 @@ def _teacher(context: StageContext) -> dict[str, Any] | None:
     template = context.recipe.config.evaluate.template
     return {
         "technique": chosen.technique.name,
-        "options": portable(chosen.config.model_dump(mode="json"), context.recipe.base),
+        "options": portable_options(chosen, context.recipe.base),
         "fingerprint": context.pieces.teacher.spec.fingerprint,
         "templates": [template] if isinstance(template, str) else list(template),
     }
+
+
+def portable_options(chosen: Chosen, base: Path) -> dict[str, Any]:
+    """Options that find their files from anywhere; the names of techniques in them are no files, whatever lies there."""
+    options: dict[str, Any] = portable(chosen.config.model_dump(mode="json"), base)
+    for inner in chosen.technique.inner(chosen.config) if chosen.technique.inner else ():
+        place: Any = options
+        for key in inner.keys:
+            place = place[key]
+        place["name"] = inner.name
+    return options
 
 
 def _provenance(context: StageContext) -> dict[str, Any]:

@@ -34,7 +34,9 @@ def distance(name: str, source: str, sheets: Sequence[Sheet]) -> dict[str, Any]:
 
 
 def lost(name: str, source: str, sheets: Sequence[Sheet]) -> Drop | None:
-    """Points of top-1 that an artefact loses against another; None without labelled images."""
+    """Points of top-1 that an artefact loses against another; None against itself, and without labelled images."""
+    if name == source:
+        return None
     right = {}
     for sheet in sheets:
         if name in sheet.columns and sheet.columns[name].prediction:

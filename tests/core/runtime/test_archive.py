@@ -118,6 +118,14 @@ def test_a_named_file_as_a_link_is_refused(packed: Path, tmp_path: Path, mode: i
     assert f"holds '{FP32}' as a link" in refused(written(tmp_path / "b.edgefw", parts), tmp_path)
 
 
+def test_what_a_system_leaves_in_a_zip_made_by_hand_is_not_unpacked(packed: Path, tmp_path: Path) -> None:
+    extra = [member("__MACOSX/._labels.json"), member(".DS_Store"), member("artefacts/.DS_Store")]
+    (tmp_path / "out").mkdir()
+    extract(written(tmp_path / "b.edgefw", [*members(packed), *extra]), tmp_path / "out")
+    found = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert found == {info.filename for info, _ in members(packed)}
+
+
 def changed(packed: Path, target: Path, name: str, change: Callable[[bytes], bytes]) -> Path:
     return written(
         target, [member(i.filename, change(data) if i.filename == name else data) for i, data in members(packed)]

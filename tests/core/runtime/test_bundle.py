@@ -120,13 +120,26 @@ def test_a_list_of_hashes_that_names_what_lies_outside_is_refused(copy, tmp_path
     assert not (tmp_path / "b.edgefw").exists()
 
 
-@pytest.mark.parametrize("listed", [True, False])
-@pytest.mark.parametrize("name", ["evil.pkl", "artefacts/onnxruntime-fp32/model.onnx.data", "out.json"])
+@pytest.mark.parametrize(
+    ("name", "listed"),
+    [
+        ("evil.pkl", True),
+        ("out.json", True),
+        ("artefacts/onnxruntime-fp32/model.onnx.data", True),
+        ("artefacts/onnxruntime-fp32/model.onnx.data", False),
+    ],
+)
 def test_a_file_that_the_manifest_does_not_name_is_refused(copy, name, listed):
     (copy / name).write_bytes(pickle.dumps("boom"))
     if listed:
         write_sums(copy)
     assert f"copy: holds '{name}', which its manifest does not name. If it is yours, put it elsewhere" in refused(copy)
+
+
+def test_notes_of_its_own_lie_in_a_folder_unread(copy):
+    (copy / "out.json").write_text("mine")
+    with open_bundle(copy):
+        pass
 
 
 def test_hidden_files_that_a_system_left_are_not_looked_at(copy):

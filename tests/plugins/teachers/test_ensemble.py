@@ -24,6 +24,7 @@ from edgefw.recipe.compose import build
 from edgefw.recipe.inner import inner_techniques
 from edgefw.registry.kinds import Kind
 from edgefw.registry.loading import Registry
+from edgefw.stages.bundle_files import portable_options
 
 TEXT = {"context_length": 24, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
 VISION = {"layers": 1, "width": 32, "head_width": 16, "patch_size": 8}
@@ -182,3 +183,13 @@ def test_a_wrong_member_is_named(folder: Path, member: dict[str, Any], message: 
 def test_one_member_or_a_weight_of_nothing_is_refused(members: list[dict[str, Any]]) -> None:
     with pytest.raises(ValueError, match=r"at least 2 items|greater than 0"):
         EnsembleConfig.model_validate({"members": members})
+
+
+def test_a_folder_that_is_called_like_a_member_is_no_file_of_the_bundle(tmp_path: Path) -> None:
+    (tmp_path / "openclip").mkdir()
+    options = {"members": [{"name": "openclip", "model": "ViT-B-32"}, {"name": "openclip", "model": "openclip"}]}
+    technique = Registry().load(Kind.TEACHER, "ensemble")
+    chosen = Chosen(Kind.TEACHER, technique, EnsembleConfig.model_validate(options), "teacher")
+    written = portable_options(chosen, tmp_path)
+    assert [one["name"] for one in written["members"]] == ["openclip", "openclip"]
+    assert written["members"][1]["model"] == str(tmp_path / "openclip")
