@@ -101,6 +101,11 @@ def _bundle(
     return {"target": str(target), "kind": "bundle", **result}
 
 
+def _drop(artefact: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What is lost against another artefact; against itself there is nothing to say."""
+    return None if artefact.get("reference") == artefact["name"] else artefact.get("drop")
+
+
 def _print(result: Mapping[str, Any]) -> None:
     from edgefw.evaluation import drop_text
     from edgefw.evaluation.budget import interval_text
@@ -114,7 +119,7 @@ def _print(result: Mapping[str, Any]) -> None:
         click.echo(
             f"{artefact['name']:<{wide}} cosine {artefact['cosine_mean']:.4f} (min {artefact['cosine_min']:.4f})"
             + (f", agreement {100 * agreed:.1f} %" if agreed is not None else "")
-            + (f", drop {lost}" if (lost := drop_text(artefact.get("drop"))) else "")
+            + (f", drop {lost}" if (lost := drop_text(_drop(artefact))) else "")
             + f", {artefact['latency_ms_p50']:.2f} ms{_beside_float(artefact)}, {artefact['bytes'] / 1e6:.2f} MB{_work(artefact)}"
         )
     for row in (row for row in result.get("folded") or [] if "why" not in row):

@@ -34,9 +34,7 @@ def distance(name: str, source: str, sheets: Sequence[Sheet]) -> dict[str, Any]:
 
 
 def lost(name: str, source: str, sheets: Sequence[Sheet]) -> Drop | None:
-    """Points of top-1 that an artefact loses against another; None against itself, and without labelled images."""
-    if name == source:
-        return None
+    """Points of top-1 that an artefact loses against another; None without labelled images."""
     right = {}
     for sheet in sheets:
         if name in sheet.columns and sheet.columns[name].prediction:
@@ -48,10 +46,10 @@ def lost(name: str, source: str, sheets: Sequence[Sheet]) -> Drop | None:
 
 def measured(record: Mapping[str, Any]) -> Measured:
     """What the budget is held against, from an artefact's finished record."""
-    drop = record["drop"] or {"points": None, "low": None}
+    drop, quantised = record["drop"] or {"points": None, "low": None}, record["reference"] != record["name"]
     return Measured(
         name=record["name"],
-        quantised=record["reference"] != record["name"],
+        quantised=quantised,
         values={
             "max_drop": drop["points"],
             "min_cosine": record["cosine_mean"],
@@ -61,5 +59,5 @@ def measured(record: Mapping[str, Any]) -> Measured:
             "max_mb": record["bytes"] / 1e6,
             "max_not_finite": float(record["not_finite"]),
         },
-        intervals={} if drop["low"] is None else {"max_drop": (drop["low"], drop["high"])},
+        intervals={} if drop["low"] is None or not quantised else {"max_drop": (drop["low"], drop["high"])},
     )
