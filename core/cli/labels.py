@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgefw.cli.finite import FiniteRange
-from edgefw.cli.labels_data import chosen_pack, say_left_out, truth_option
+from edgefw.cli.labels_data import artefact_option, chosen_pack, dtype_option, say_left_out, truth_option
 from edgefw.cli.labels_refine import refine
 from edgefw.cli.labels_thresholds import thresholds
 
@@ -35,8 +35,7 @@ def command() -> None:
 @click.option("--threshold", type=FiniteRange(0, 1), help="Probability below which no label is said; 0.")
 @click.option("--trigger", type=click.Path(path_type=Path), help="YAML file that says which frames a camera keeps.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Where the pack is written.")
-@click.option("--dtype", type=click.Choice(["int8", "float16", "float32"]), default="int8", show_default=True,
-              help="Storage type of the vectors.")  # fmt: skip
+@dtype_option
 def build(
     bundle: Path,
     labels: str | None,
@@ -161,7 +160,7 @@ def show(pack: Path, as_json: bool) -> None:
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("data", nargs=-1, required=True, metavar="[MODALITY=]DIR...")
 @click.option("--pack", type=click.Path(path_type=Path), help="A label pack to use instead of the bundle's own.")
-@click.option("--artefact", help="Compiled file to run; default: the best on the machine that verified.")
+@artefact_option
 @truth_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
 def evaluate(

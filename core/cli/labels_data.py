@@ -16,6 +16,13 @@ truth_option = click.option(
     "--truth", type=click.Path(path_type=Path), help="CSV of image,labels where an image shows several labels."
 )
 
+dtype_option = click.option(
+    "--dtype", type=click.Choice(["int8", "float16", "float32"]), default="int8", show_default=True, help="Storage type of the vectors."
+)  # fmt: skip
+artefact_option = click.option(
+    "--artefact", help="Compiled file to run; default: the best on the machine that verified."
+)
+
 
 def chosen_pack(opened: Bundle, pack: Path | None) -> LabelPack:
     """The pack of a file, or the bundle's own.

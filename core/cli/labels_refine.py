@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgefw.cli.labels_data import chosen_pack
+from edgefw.cli.labels_data import artefact_option, chosen_pack, dtype_option
 
 if TYPE_CHECKING:
     from edgefw.labels.examples import Examples
@@ -34,9 +34,8 @@ def _no_truth(context: click.Context, option: click.Parameter, value: str | None
 @click.option("--each", type=click.IntRange(min=1), help="Examples of each label at most; default: all.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Draws the examples and folds.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Where the refined pack is written.")
-@click.option("--dtype", type=click.Choice(["int8", "float16", "float32"]), default="int8", show_default=True,
-              help="Storage type of the vectors.")  # fmt: skip
-@click.option("--artefact", help="Compiled file to run; default: the best on the machine that verified.")
+@dtype_option
+@artefact_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def refine(
     bundle: Path,

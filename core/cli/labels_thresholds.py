@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 import click
 
 from edgefw.cli.finite import FiniteRange
-from edgefw.cli.labels_data import chosen_pack, say_left_out, say_unreadable, truth_option
+from edgefw.cli.labels_data import (
+    artefact_option,
+    chosen_pack,
+    dtype_option,
+    say_left_out,
+    say_unreadable,
+    truth_option,
+)
 
 if TYPE_CHECKING:
     from edgefw.labels.folders import LabelledFolder
@@ -26,9 +33,8 @@ if TYPE_CHECKING:
 @click.option("--precision", type=FiniteRange(0, 1), help="Share of what is said that must be right.")
 @click.option("--recall", type=FiniteRange(0, 1), help="Share of a label's images of which it must be said.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Where the pack is written.")
-@click.option("--dtype", type=click.Choice(["int8", "float16", "float32"]), default="int8", show_default=True,
-              help="Storage type of the vectors.")  # fmt: skip
-@click.option("--artefact", help="Compiled file to run; default: the best on the machine that verified.")
+@dtype_option
+@artefact_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def thresholds(
     bundle: Path,

@@ -6,11 +6,12 @@ images that label k is the best of, unbeaten, the surest j are taken:
     precision_j = right among the j / j              recall_j = right among the j / all images of label k
 
 For a wanted precision the largest such j is taken, which says the label as often as it may; for a wanted recall the
-smallest, which errs least. The threshold lies half-way between the last image that is taken and the next one, at `EVERY`
-where all are. Images of no label count as wrong.
+smallest, which errs least. The threshold lies half-way between the last image that is taken and the next one; where all
+are, it is 0: the label needs none beside being the best. Images of no label count as wrong.
 
 Where images show several labels, each is asked alone (`choose_alone`), as a camera's trigger asks: it holds in an image if
-no negative beats it and its probability reaches the threshold, be it the best one or not. It measures; whether a hundred images are enough for a promise, the user knows.
+no negative beats it and its probability reaches the threshold, be it the best one or not. Where all images are taken it is
+`EVERY`, for a trigger takes 0 for none. It measures; whether a hundred images are enough for a promise, the user knows.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Threshold:
 
     Attributes:
         label: its name.
-        value: the threshold, above 0 to 1; of a label without images what it was.
+        value: the threshold, 0..1; of a label without images what it was.
         n: validation images of the label.
         precision: of what is said, on these images; None where the label is not said.
         recall: of the label's images; None without any.
@@ -61,7 +62,7 @@ def choose(pack: LabelPack, scores: Scores, labels: np.ndarray, aim: Aim, wanted
     """
     columns = np.arange(len(pack.labels))
     best = scores.probabilities.argmax(axis=1)[:, None] == columns
-    return _of_all(pack, scores, best, labels[:, None] == columns, aim, wanted)
+    return _of_all(pack, scores, best, labels[:, None] == columns, aim, wanted, every=0.0)
 
 
 def choose_alone(pack: LabelPack, scores: Scores, present: np.ndarray, aim: Aim, wanted: float) -> list[Threshold]:
@@ -74,7 +75,7 @@ def choose_alone(pack: LabelPack, scores: Scores, present: np.ndarray, aim: Aim,
         aim: what must be reached.
         wanted: 0..1.
     """
-    return _of_all(pack, scores, np.ones(present.shape, bool), present, aim, wanted)
+    return _of_all(pack, scores, np.ones(present.shape, bool), present, aim, wanted, every=EVERY)
 
 
 def with_thresholds(pack: LabelPack, found: list[Threshold]) -> LabelPack:
@@ -84,30 +85,41 @@ def with_thresholds(pack: LabelPack, found: list[Threshold]) -> LabelPack:
 
 
 def _of_all(
-    pack: LabelPack, scores: Scores, asked: np.ndarray, present: np.ndarray, aim: Aim, wanted: float
+    pack: LabelPack,
+    scores: Scores,
+    asked: np.ndarray,
+    present: np.ndarray,
+    aim: Aim,
+    wanted: float,
+    every: float,
 ) -> list[Threshold]:
-    """`asked` (N, K) bool: where the label is said once its probability suffices, and nothing beats it."""
+    """`asked` (N, K) bool: where the label is said once its probability suffices, and nothing beats it.
+
+    `every` is the threshold that takes all of them.
+    """
     found = []
     for at, label in enumerate(pack.labels):
         said, n = asked[:, at] & ~scores.beaten[:, at], int(present[:, at].sum())
         if n:
-            found.append(_of_one(label.name, scores.probabilities[said, at], present[said, at], n, aim, wanted))
+            found.append(_of_one(label.name, scores.probabilities[said, at], present[said, at], n, aim, wanted, every))
         else:
             kept = Threshold(label=label.name, value=label.threshold, n=0, precision=None, recall=None, met=False)
             found.append(kept)
     return found
 
 
-def _of_one(name: str, scores: np.ndarray, right: np.ndarray, n: int, aim: Aim, wanted: float) -> Threshold:
+def _of_one(
+    name: str, scores: np.ndarray, right: np.ndarray, n: int, aim: Aim, wanted: float, every: float
+) -> Threshold:
     order = np.argsort(-scores, kind="stable")
     scores, hits = scores[order], np.cumsum(right[order])
     ends = [j for j in range(1, len(scores) + 1) if j == len(scores) or scores[j] < scores[j - 1]]  # ties go together
     fits = [j for j in ends if hits[j - 1] / (j if aim == "precision" else n) >= wanted]
     if not fits:  # never said, or said whenever it can be
-        value, taken = (1.0, int((scores >= 1.0).sum())) if aim == "precision" else (EVERY, len(scores))
+        value, taken = (1.0, int((scores >= 1.0).sum())) if aim == "precision" else (every, len(scores))
     else:
         taken = max(fits) if aim == "precision" else min(fits)
-        value = _between(scores, taken)
+        value = every if taken == len(scores) else _between(scores, taken)
     right_ones = int(hits[taken - 1]) if taken else 0
     return Threshold(
         label=name,
@@ -120,7 +132,5 @@ def _of_one(name: str, scores: np.ndarray, right: np.ndarray, n: int, aim: Aim, 
 
 
 def _between(scores: np.ndarray, taken: int) -> float:
-    if taken == len(scores):
-        return EVERY
     middle = (scores[taken - 1] + scores[taken]) / 2
     return float(middle if middle > scores[taken] else scores[taken - 1])

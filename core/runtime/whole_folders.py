@@ -1,4 +1,4 @@
-"""A new folder that is there whole or not at all: filled as a draft, then renamed; what fails leaves nothing.
+"""A new folder that is there whole or not at all: filled as a draft, then renamed; what fails leaves none of its files.
 
 A folder that is there and empty stays (it may be a mount, or where a shell stands): its draft lies in it, and moves up.
 """
@@ -36,7 +36,19 @@ def _through_draft(target: Path, fill: Callable[[Path], object]) -> None:
         if home != target:
             draft.rename(target)
         else:
-            for part in sorted(draft.iterdir()):
-                part.rename(target / part.name)
+            _move_up(draft, target)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def _move_up(draft: Path, target: Path) -> None:
+    """All parts of the draft, or none."""
+    moved: list[tuple[Path, Path]] = []
+    try:
+        for part in sorted(draft.iterdir()):
+            part.rename(target / part.name)
+            moved.append((target / part.name, part))
+    except OSError:
+        for here, back in moved:
+            here.rename(back)  # the draft is removed as a whole
+        raise

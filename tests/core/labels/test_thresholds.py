@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import precision_recall_curve
 
-from edgefw.labels.thresholds import EVERY, choose, with_thresholds
+from edgefw.labels.thresholds import choose, with_thresholds
 from edgefw.runtime.label_pack import Label, LabelPack
 from edgefw.runtime.pack_scores import Scores
 
@@ -71,14 +71,14 @@ def test_three_labels_by_hand():
     assert [one.met for one in found] == [True, False, False]
     assert [(one.n, one.precision, one.recall) for one in found] == [(3, 1.0, 1 / 3), (1, None, 0.0), (0, None, None)]
     found = choose(pack(3), scored(probabilities), labels, "recall", 0.5)
-    assert (found[0].value, found[0].recall, found[0].precision) == (EVERY, 2 / 3, 2 / 3)
-    assert (found[1].value, found[1].met) == (EVERY, False)
-    assert [label.threshold for label in with_thresholds(pack(3), found).labels] == [EVERY, EVERY, 0.3]
+    assert (found[0].value, found[0].recall, found[0].precision) == (0.0, 2 / 3, 2 / 3)
+    assert (found[1].value, found[1].met) == (0.0, False)
+    assert [label.threshold for label in with_thresholds(pack(3), found).labels] == [0.0, 0.0, 0.3]
 
 
 def test_an_image_that_a_negative_takes_is_not_said_and_still_missed():
     probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3], [0.6, 0.4]])
     labels = np.array([-1, 0, 0, 0])
     taken = choose(pack(2), scored(probabilities, (0, 0), (3, 0)), labels, "precision", 1.0)[0]
-    assert (taken.value, taken.precision, taken.recall, taken.met) == (EVERY, 1.0, 2 / 3, True)
+    assert (taken.value, taken.precision, taken.recall, taken.met) == (0.0, 1.0, 2 / 3, True)
     assert not choose(pack(2), scored(probabilities, (0, 0), (3, 0)), labels, "recall", 0.9)[0].met

@@ -83,3 +83,19 @@ def test_a_place_below_a_file_is_one_message(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(BundleError, match=r"file/out: cannot be written \((Not a directory|File exists)\)"):
         write_whole_folder(tmp_path / "file" / "out", two_files)
+
+
+def test_what_cannot_move_up_takes_back_what_did(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    target.mkdir()
+
+    def fill(draft: Path) -> None:
+        for name in ("a", "b"):
+            (draft / name).mkdir()
+            (draft / name / "file").write_text(name)
+        (target / "b").mkdir()
+        (target / "b" / "theirs").write_text("came meanwhile")
+
+    with pytest.raises(BundleError, match="cannot be written"):
+        write_whole_folder(target, fill)
+    assert [path.relative_to(target).as_posix() for path in sorted(target.rglob("*"))] == ["b", "b/theirs"]
