@@ -84,7 +84,9 @@ def activation_ranges(
 def _extremes(file: Path, operators: Sequence[str], calibration: Calibration, chunk: int) -> TensorsData:
     stream = CalibrationStream(calibration, chunk)
     with tempfile.TemporaryDirectory() as folder:
-        calibrator = create_calibrator(file, operators, str(Path(folder) / "reduced.onnx"))
+        reduced = str(Path(folder) / "reduced.onnx")
+        calibrator = create_calibrator(file, operators, reduced)
+        calibrator.infer_session = _session(reduced)
         for start in range(len(stream)):
             stream.set_range(start, start + 1)
             calibrator.collect_data(stream)
@@ -114,23 +116,28 @@ def _sample_bytes(file: Path, tensors: Sequence[str], sample: Mapping[str, np.nd
     for index, name in enumerate(tensors):
         model.graph.node.append(onnx.helper.make_node("Shape", [name], [f"shape_{index}"]))
         model.graph.output.append(onnx.helper.make_tensor_value_info(f"shape_{index}", onnx.TensorProto.INT64, None))
-    shapes = _session(model).run(None, dict(sample))
+    shapes = _session(model.SerializeToString()).run(None, dict(sample))
     return {name: 4 * int(np.prod(shape)) for name, shape in zip(tensors, shapes)}
 
 
 def _showing(file: Path, tensors: Sequence[str]) -> onnxruntime.InferenceSession:
-    """The graph with these tensors as its outputs, unoptimised, as onnxruntime's calibrators run it."""
+    """The graph with these tensors as its outputs."""
     model = onnx.load(file)
     known = {value.name: value for value in (*model.graph.value_info, *model.graph.input, *model.graph.output)}
     del model.graph.output[:]
     model.graph.output.extend(known[name] for name in tensors)
-    return _session(model)
+    return _session(model.SerializeToString())
 
 
-def _session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+def _session(model: str | bytes) -> onnxruntime.InferenceSession:
+    """Unoptimised, as onnxruntime's calibrators run it, but in an order in which a tensor's range is taken before it is kept for long.
+
+    In the default order each minimum and maximum is computed at the end, and every tensor of the graph is alive until then.
+    """
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def _histograms(

@@ -1,5 +1,9 @@
 """Ranges from chunks equal those that onnxruntime finds when it keeps every sample; bounded memory by construction."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
@@ -78,6 +82,41 @@ def test_tensors_in_small_groups_give_the_same(clean, calibration, uneven, monke
     together = found(clean, calibration, "percentile", uneven)
     monkeypatch.setattr(module, "HELD", held)
     same(found(clean, calibration, "percentile", uneven), together)
+
+
+DEEP = """
+import sys
+from pathlib import Path
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+from edgefw.contracts.quantizer import Calibration
+from edgefw.plugins.quantizers.activation_ranges import RangeOptions, activation_ranges
+
+file = Path(sys.argv[1])
+shape = ["batch", 32, 128, 128]
+values = [helper.make_tensor_value_info(f"t{place}", TensorProto.FLOAT, shape) for place in range(61)]
+nodes = [helper.make_node("Relu", [f"t{place}"], [f"t{place + 1}"]) for place in range(60)]
+graph = helper.make_graph(nodes, "deep", values[:1], values[-1:], value_info=values[1:-1])
+onnx.save(helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 20)]), file)
+samples = Calibration(batches=lambda: iter([{"t0": np.ones((4, *shape[1:]), np.float32)}]), samples=4)
+
+def most():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) >> 10
+
+before = most()
+ranges = activation_ranges(file, ["Relu"], samples, RangeOptions(method="minmax", percentile=99.9, chunk=4))
+assert len(list(ranges)) == 61
+print(most() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="Linux says how much memory a process took")
+def test_a_deep_graph_is_not_held_whole(tmp_path):
+    command = [sys.executable, "-c", DEEP, str(tmp_path / "deep.onnx")]
+    took = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    assert took < 160  # MiB; its 61 tensors have 488
 
 
 def test_percentile_is_that_of_all_values_to_two_bins(clean, calibration, uneven):
