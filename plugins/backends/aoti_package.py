@@ -20,6 +20,9 @@ from edgefw.plugins.backends.aoti import FILE, KEY, compiler
 from edgefw.plugins.backends.capture import captured, quiet
 
 MIN_COSINE = 0.9999
+SETTINGS = {"freezing": True, "cpp.dynamic_threads": True}
+"""Of torch's compiler: weights become constants, so that convolutions are fused with what follows and weights are laid out once; and the
+number of threads is that of the machine that runs it, not of the one that compiled it."""
 _ELSEWHERE = "Use the backend onnxruntime or openvino for this student."
 
 
@@ -69,7 +72,7 @@ def _write(network: nn.Module, request: CompileRequest, target: Path) -> None:
     import torch._inductor
 
     record = json.dumps({"inputs": list(request.examples), "machine": machine()})
-    settings = {"aot_inductor.metadata": {KEY: record}}
+    settings = {**SETTINGS, "aot_inductor.metadata": {KEY: record}}
     try:
         with quiet(), torch.no_grad():
             program = captured(network, request.examples)

@@ -113,6 +113,15 @@ def test_the_package_gives_the_networks_embeddings_at_every_batch_size(network, 
 
 @pytest.mark.slow
 @needs_compiler
+def test_weights_are_laid_out_once_and_threads_are_those_of_who_runs_it(compiled):
+    with zipfile.ZipFile(compiled[1].file) as archive:
+        written = "".join(archive.read(name).decode() for name in archive.namelist() if name.endswith(".cpp"))
+    assert "mkldnn__convolution_pointwise" in written and "aoti_torch_cpu_convolution(" not in written
+    assert "omp parallel" in written and "num_threads(" not in written
+
+
+@pytest.mark.slow
+@needs_compiler
 def test_threads_are_torchs_only_while_a_batch_runs(compiled):
     import torch
 
