@@ -120,7 +120,8 @@ def _print(result: Mapping[str, Any]) -> None:
             f"{artefact['name']:<{wide}} cosine {artefact['cosine_mean']:.4f} (min {artefact['cosine_min']:.4f})"
             + (f", agreement {100 * agreed:.1f} %" if agreed is not None else "")
             + (f", drop {lost}" if (lost := drop_text(_drop(artefact))) else "")
-            + f", {artefact['latency_ms_p50']:.2f} ms{_beside_float(artefact)}, {artefact['bytes'] / 1e6:.2f} MB{_work(artefact)}"
+            + f", {artefact['latency_ms_p50']:.2f} ms{_beside_float(artefact)}, {artefact['bytes'] / 1e6:.2f} MB"
+            + f"{_memory(artefact)}{_work(artefact)}"
         )
     for row in (row for row in result.get("folded") or [] if "why" not in row):
         click.echo(
@@ -154,6 +155,11 @@ def _beside_float(artefact: Mapping[str, Any]) -> str:
     """A quantised file's time as a multiple of that of its float artefact."""
     slowdown = artefact["slowdown"]
     return "" if slowdown is None else f", x {slowdown:.2f} of float"
+
+
+def _memory(artefact: Mapping[str, Any]) -> str:
+    """What opening and running takes at the highest; why that is not known stands in the JSON document."""
+    return "" if artefact.get("memory_mib") is None else f", memory {artefact['memory_mib']:.1f} MiB"
 
 
 def _work(artefact: Mapping[str, Any]) -> str:

@@ -41,6 +41,12 @@ def megabytes(size: object) -> str:
     return ABSENT if number is None else f"{significant(number / 1e6)} MB"
 
 
+def mebibytes(value: object) -> str:
+    """MiB as `10.7 MiB`, 2^20 bytes each."""
+    number = known(value)
+    return ABSENT if number is None else f"{significant(number)} MiB"
+
+
 def significant(number: float, digits: int = 3) -> str:
     """`0.00123`, `2.41`, `1234`: so many significant digits, no exponent between 1e-4 and 1e15."""
     if number == 0:

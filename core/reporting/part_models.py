@@ -25,7 +25,7 @@ from edgefw.reporting.model_rows import (
     model_rows,
     slowdown_text,
 )
-from edgefw.reporting.numbers import known, megabytes, milliseconds, percent, plain, points
+from edgefw.reporting.numbers import known, mebibytes, megabytes, milliseconds, percent, plain, points
 from edgefw.reporting.predicted import Predicted
 from edgefw.reporting.run_data import RunData
 from edgefw.reporting.status import status_of
@@ -209,6 +209,7 @@ def _table_row(row: ModelRow, modalities: Sequence[str], metric: str, best: str)
         "p95": milliseconds(row.number("latency_ms_p95")),
         "slowdown": slowdown_text(row),
         "size": megabytes(row.number("bytes")),
+        "memory": mebibytes(row.number("memory_mib")),
         "agreement": percent(row.number("top1_agreement")),
         "drop": drop_text(row.artefact.get("drop")) or plain(None),
         "cosine": plain(None) if cosine is None else f"{cosine:.4f}",

@@ -6,19 +6,23 @@ artefact whose runtime is not installed has a row that says so, behind the other
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgefw.errors import BundleError
 from edgefw.runtime.benchmark import time_interleaved
-from edgefw.runtime.memory import growth_mib
+from edgefw.runtime.memory import peak_memory
 from edgefw.runtime.opening import Opener
 
 if TYPE_CHECKING:
     from edgefw.registry.loading import Registry
     from edgefw.runtime.bundle import Bundle
     from edgefw.runtime.manifest import ArtefactEntry
+
+
+_NO_MEMORY: Mapping[str, Any] = {"memory_mib": None, "memory_why": None}
 
 
 def bench_bundle(
@@ -41,8 +45,8 @@ def bench_bundle(
         memory: start a fresh process per artefact to see what it takes.
 
     Returns:
-        name, precision, bytes, latency_ms_p50, latency_ms_p95 (batch 1), images_per_second (at `batch`), memory_mib, and
-        `why` it was not measured, else None.
+        name, precision, bytes, latency_ms_p50, latency_ms_p95 (batch 1), images_per_second (at `batch`), memory_mib, memory_why
+        (why that one is None), and `why` nothing was measured, else None.
 
     Raises:
         BundleError: if none of them can be opened.
@@ -68,7 +72,7 @@ def bench_bundle(
             "latency_ms_p50": single[entry.name].p50_ms,
             "latency_ms_p95": single[entry.name].p95_ms,
             "images_per_second": 1000.0 * batch / many[entry.name].p50_ms,
-            "memory_mib": _memory(bundle, entry, batch, threads) if memory else None,
+            **(memory_numbers(bundle, entry, batch, threads) if memory else _NO_MEMORY),
             "why": None,
         }
         for entry in entries
@@ -78,9 +82,12 @@ def bench_bundle(
 
 
 def _unmeasured(entry: ArtefactEntry, why: str) -> dict[str, Any]:
-    numbers = dict.fromkeys(("latency_ms_p50", "latency_ms_p95", "images_per_second", "memory_mib"))
-    return {"name": entry.name, "precision": entry.precision, "bytes": entry.bytes, **numbers, "why": why}
+    numbers = dict.fromkeys(("latency_ms_p50", "latency_ms_p95", "images_per_second"))
+    stated = {"name": entry.name, "precision": entry.precision, "bytes": entry.bytes}
+    return {**stated, **numbers, **_NO_MEMORY, "why": why}
 
 
-def _memory(bundle: Bundle, entry: ArtefactEntry, batch: int, threads: int | None) -> float | None:
-    return growth_mib(entry.backend, entry.options, bundle.file(entry), entry.inputs, batch, threads)
+def memory_numbers(bundle: Bundle, entry: ArtefactEntry, batch: int, threads: int | None) -> dict[str, Any]:
+    """{memory_mib, memory_why}: what opening an artefact and running it takes at the highest, or why that is not known."""
+    found = peak_memory(entry.backend, entry.options, bundle.file(entry), entry.inputs, batch, threads)
+    return {"memory_mib": found.mib, "memory_why": found.why or None}

@@ -12,7 +12,7 @@ import numpy as np
 
 from edgefw.contracts.backend import WorkCounter, float_precision
 from edgefw.runtime.benchmark import Feeds, slowdown, time_interleaved
-from edgefw.runtime.memory import growth_mib
+from edgefw.runtime.memory import peak_memory
 from edgefw.stages.verify_models import single_feeds
 from edgefw.stages.verify_numbers import FLOAT
 
@@ -26,7 +26,7 @@ _SECONDS_EACH = 0.5
 
 
 def costs(context: StageContext, artefacts: Sequence[OpenArtefact], inputs: Images) -> dict[str, dict[str, Any]]:
-    """Name -> {latency_ms_p50, latency_ms_p95, latency_calls, slowdown, int8_share, memory_mib, precision}.
+    """Name -> {latency_ms_p50, latency_ms_p95, latency_calls, slowdown, int8_share, memory_mib, memory_why, precision}.
 
     `slowdown` is the p50 over the source's, None for what has none here; `int8_share` is None for float files and where the file
     does not tell; `precision` is "fp32" where a file that is called int8 has no product in int8.
@@ -51,7 +51,7 @@ def costs(context: StageContext, artefacts: Sequence[OpenArtefact], inputs: Imag
             "latency_calls": time.calls,
             "slowdown": slowdown(own.name, source, runners, feeds, latency, limit) if source in runners else None,
             "int8_share": share,
-            "memory_mib": _memory(context, own.record),
+            **_memory(context, own.record),
         }
     return found
 
@@ -69,11 +69,12 @@ def _int8_share(context: StageContext, artefact: OpenArtefact) -> float | None:
     return backend.int8_share(context.folder.stage("export") / artefact.name / artefact.record["file"])
 
 
-def _memory(context: StageContext, record: Mapping[str, Any]) -> float | None:
-    """MiB that opening and running the file at batch 1 takes in a fresh process."""
+def _memory(context: StageContext, record: Mapping[str, Any]) -> dict[str, Any]:
+    """{memory_mib, memory_why} of opening the file in a fresh process and running it at batch 1."""
     file = context.folder.stage("export") / record["name"] / record["file"]
     threads = context.recipe.config.compute.threads
-    return growth_mib(record["backend"], record["options"], file, record["inputs"], threads=threads)
+    found = peak_memory(record["backend"], record["options"], file, record["inputs"], threads=threads)
+    return {"memory_mib": found.mib, "memory_why": found.why or None}
 
 
 def _shown(artefact: OpenArtefact, inputs: Images) -> Mapping[str, np.ndarray]:

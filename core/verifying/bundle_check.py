@@ -14,6 +14,7 @@ import numpy as np
 from edgefw.errors import BundleError
 from edgefw.evaluation.budget import ALWAYS, Measured, best, broken, checks, not_judged
 from edgefw.runtime.benchmark import slowdown, slower_notes, time_interleaved
+from edgefw.runtime.bundle_bench import memory_numbers
 from edgefw.runtime.opening import Opener
 from edgefw.verifying.bundle_numbers import distance, lost, measured
 from edgefw.verifying.reference_check import failing, own_reference, reference_rows
@@ -70,6 +71,7 @@ def verify_bundle(
     sheets = [fill(opener, group, entries, runners, pack, batch) for group in groups]
     evaluation = [row for sheet in sheets for row in evaluation_rows(sheet, pack)]
     records = _records(entries, runners, sheets, seconds, bundle.manifest.budget.get("max_slowdown"))
+    records = [{**row, **memory_numbers(bundle, entries[row["name"]], 1, threads)} for row in records]
     numbers = [measured(row) for row in records]
     limits = {**bundle.manifest.budget, **ALWAYS}
     reference = own_reference(bundle)

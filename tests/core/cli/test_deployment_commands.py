@@ -280,6 +280,7 @@ def test_verify_prints_the_time_beside_float_without_a_limit_on_it(edgefw, bundl
     code, out, err = edgefw("verify", bundle, "--data", pictures)
     float_line, int8_line = (line for line in out.splitlines() if " ms" in line)
     assert code == 0 and "of float" not in float_line
+    assert all(0 < float(re.search(r" MB, memory (\d+\.\d) MiB", line)[1]) < 200 for line in (float_line, int8_line))
     ratio = float(re.search(r"ms, x (\d+\.\d\d) of float, ", int8_line)[1])
     slower = "warning: onnxruntime-int8-static: slower than its float source on this machine" in err
     assert slower == (ratio > 1.05) or ratio == 1.05

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgefw.reporting.numbers import megabytes, milliseconds, percent, plain, points, significant
+from edgefw.reporting.numbers import mebibytes, megabytes, milliseconds, percent, plain, points, significant
 from edgefw.reporting.svg import Axis, around, element, figure, nice_ticks, text, tick_label
 
 
@@ -27,6 +27,8 @@ from edgefw.reporting.svg import Axis, around, element, figure, nice_ticks, text
         (milliseconds(0.01234), "0.0123 ms"),
         (milliseconds("fast"), "–"),
         (megabytes(2_402_118), "2.40 MB"),
+        (mebibytes(10.67578), "10.7 MiB"),
+        (mebibytes(None), "–"),
         (plain(1200), "1,200"),
         (plain(0.6), "0.6"),
         (plain(True), "true"),

@@ -22,6 +22,7 @@ from edgefw.errors import BundleError, DataError, GateFailed, RecipeError
 from edgefw.labels.texts import pack_from_names
 from edgefw.recipe.read import read_recipe
 from edgefw.registry.loading import Registry
+from edgefw.reporting.numbers import mebibytes
 from edgefw.runtime.bundle import open_bundle
 from edgefw.runtime.bundle_text import describe
 from edgefw.runtime.hashes import sha256_of
@@ -147,7 +148,8 @@ def test_costs_are_measured(run):
         assert 0 < record["latency_ms_p50"] <= record["latency_ms_p95"]
         assert record["bytes"] == (run / record["path"]).stat().st_size
         assert record["batch_relative_error"] < 1e-3
-        assert 0 < record["memory_mib"] < 200
+        assert 0 < record["memory_mib"] < 200 and record["memory_why"] is None
+        assert f'<td class="n">{mebibytes(record["memory_mib"])}</td>' in (run / "report.html").read_text()
 
 
 def test_budget_rows_follow_from_the_numbers(run):
