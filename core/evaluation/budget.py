@@ -22,7 +22,6 @@ ALWAYS: Mapping[str, float | None] = {"max_not_finite": 0.0}
 """Limits that no recipe can lift."""
 RUNS = "runs"
 """Check of a file that opens and takes a batch; its row has no numbers, and says why."""
-NEED_LABELS = ("max_drop", "min_agreement")
 _ALIKE = 1.05
 """Latencies within this factor of the fastest count as equal; the smaller file then wins."""
 
@@ -35,7 +34,9 @@ class Measured:
         name: of the artefact.
         quantised: whether it was made from a float artefact of the same run.
         values: limit name -> value measured in the same unit (points, cosine, fraction, ratio of times,
-            milliseconds, 10^6 bytes, relative error, rows); None where it could not be measured, or does not apply.
+            milliseconds, 10^6 bytes, relative error, rows); None where it was to be measured and could not be. A limit
+            that does not apply to the artefact has no key.
+        reasons: limit name -> why its value is None.
         intervals: limit name -> ends of the value's 95 % interval, where it has one. The value is judged, not they.
     """
 
@@ -43,6 +44,7 @@ class Measured:
     quantised: bool
     values: Mapping[str, float | None]
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    reasons: Mapping[str, str] = field(default_factory=dict)
 
 
 def checks(measured: Sequence[Measured], limits: Mapping[str, float | None]) -> list[dict[str, Any]]:
@@ -69,13 +71,31 @@ def keeps(check: str, limit: float, value: float) -> bool:
     return bool(value <= limit) if check.startswith("max_") else bool(value >= limit)
 
 
-def not_judged(measured: Sequence[Measured], limits: Mapping[str, float | None]) -> list[str]:
-    """Limits that were set and could not be measured for any artefact, because there are no labels or texts."""
+def not_judged(measured: Sequence[Measured], limits: Mapping[str, float | None], section: str = "") -> list[str]:
+    """Limits that are set and were to be measured and could not be: a sentence per reason and artefacts it holds for.
+
+    Args:
+        measured: of the artefacts.
+        limits: the budget.
+        section: stands before the name of a limit.
+    """
+    open_checks: dict[tuple[str, str], list[str]] = {}
+    for check in (check for check in LIMITS if limits.get(check) is not None):
+        whose: dict[str, list[str]] = {}
+        for entry in measured:
+            if check in entry.values and entry.values[check] is None:
+                whose.setdefault(entry.reasons.get(check, "it could not be measured"), []).append(entry.name)
+        for why, names in whose.items():
+            told = "" if len(names) == len(measured) else f" for {_listed(names)}"
+            open_checks.setdefault((told, why), []).append(f"{section}{check}")
     return [
-        check
-        for check in NEED_LABELS
-        if limits.get(check) is not None and all(entry.values.get(check) is None for entry in measured)
+        f"{_listed(names)} {'is' if len(names) == 1 else 'are'} not judged{told}: {why}"
+        for (told, why), names in open_checks.items()
     ]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join([*([", ".join(names[:-1])] if names[1:] else []), names[-1]])
 
 
 def best(measured: Sequence[Measured], limits: Mapping[str, float | None]) -> tuple[str | None, bool]:

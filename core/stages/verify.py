@@ -158,7 +158,7 @@ def _lost(
 def _budget_notes(
     numbers: Sequence[Measured], limits: Mapping[str, float | None], chosen: str | None, keeps_all: bool
 ) -> list[str]:
-    notes = [f"verify.{check} is not judged: it needs label texts" for check in not_judged(numbers, limits)]
+    notes = not_judged(numbers, limits, "verify.")
     if chosen is None:
         return [*notes, "no artefact could be judged"]
     return notes if keeps_all else [*notes, f"no artefact keeps the whole budget; {chosen} keeps most of it"]

@@ -194,15 +194,19 @@ def batch_errors(opened: Opened, inputs: Mapping[str, Mapping[str, np.ndarray]])
 
 
 def batch_difference(artefact: OpenArtefact, inputs: Mapping[str, Mapping[str, np.ndarray]]) -> float | None:
-    """Largest relative error between a sample in a batch and the same one alone; None if it serves none of them."""
-    errors = [float(error) for role in artefact.roles if role in inputs for error in _alone(artefact, inputs[role])]
-    return max(errors) if errors else None
+    """Largest relative error between a sample in a batch and the same one alone; None if it serves no two of them."""
+    several = [inputs[role] for role in artefact.roles if role in inputs and _count(inputs[role]) > 1]
+    errors = [float(error) for images in several for error in _alone(artefact, images)]
+    return float(np.max(errors)) if errors else None
 
 
 def single_feeds(artefact: OpenArtefact, images: Mapping[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
     """What the artefact is fed for each sample alone, from (B, C, H, W) images by modality."""
-    count = min(len(own) for own in images.values())
-    return [artefact.feeds({name: own[row : row + 1] for name, own in images.items()}) for row in range(count)]
+    return [artefact.feeds({name: own[row : row + 1] for name, own in images.items()}) for row in range(_count(images))]
+
+
+def _count(images: Mapping[str, np.ndarray]) -> int:
+    return min(len(own) for own in images.values())
 
 
 def _alone(artefact: OpenArtefact, images: Mapping[str, np.ndarray]) -> Iterator[float]:

@@ -20,7 +20,7 @@ from edgefw.evaluation import (
     top1,
     worst_drop,
 )
-from edgefw.evaluation.budget import Measured
+from edgefw.evaluation.budget import LIMITS, Measured
 from edgefw.evaluation.comparison import summary
 from edgefw.runtime.benchmark import slower_notes
 from edgefw.stages.answers import Answers
@@ -28,6 +28,7 @@ from edgefw.stages.searched import search_metrics
 
 Gathering = Mapping[tuple[str, str], Answers]
 FLOAT = "fp32"
+NO_TEXTS = "no label texts"
 
 
 def evaluation_rows(
@@ -148,23 +149,40 @@ def measured(record: Mapping[str, Any], bad: int) -> Measured:
     file has its mean cosine.
     """
     exact = record["precision"] == FLOAT and record["int8_share"] is None
+    timed = record["source"] is not None or record["slowdown"] is not None
+    absent = {*(() if exact else ("max_error",)), *(() if timed else ("max_slowdown",))}
     lost = record["drop"] or {"points": None, "low": None}
+    values = {
+        "max_drop": lost["points"],
+        "min_cosine": record["cosine_mean"],
+        "min_agreement": record["top1_agreement"],
+        "max_slowdown": record["slowdown"],
+        "max_ms": record["latency_ms_p50"],
+        "max_mb": record["bytes"] / 1e6,
+        "max_error": record["relative_error_max"],
+        "max_batch_error": record["batch_relative_error"],
+        "max_not_finite": float(bad),
+    }
     return Measured(
         name=str(record["name"]),
         quantised=record["source"] is not None,
-        values={
-            "max_drop": lost["points"],
-            "min_cosine": record["cosine_mean"],
-            "min_agreement": record["top1_agreement"],
-            "max_slowdown": record["slowdown"],
-            "max_ms": record["latency_ms_p50"],
-            "max_mb": record["bytes"] / 1e6,
-            "max_error": record["relative_error_max"] if exact else None,
-            "max_batch_error": record["batch_relative_error"],
-            "max_not_finite": float(bad),
-        },
+        values={check: value for check, value in values.items() if check not in absent},
         intervals={} if lost["low"] is None else {"max_drop": (lost["low"], lost["high"])},
+        reasons=_reasons(record),
     )
+
+
+def _reasons(record: Mapping[str, Any]) -> dict[str, str]:
+    """By limit, why an artefact's number is None, if it is."""
+    if record["cosine_mean"] is None:
+        return dict.fromkeys(LIMITS, f"no held-out sample has {' or '.join(record['serves'])}")
+    asked = record["top1_agreement"] is not None
+    return {
+        "max_drop": "neither labels nor answers of the teacher" if asked else NO_TEXTS,
+        "min_agreement": NO_TEXTS,
+        "max_slowdown": f"its float file {record['source']} was not timed",
+        "max_batch_error": "no two held-out samples to make a batch of",
+    }
 
 
 def cost_notes(record: Mapping[str, Any], source: Mapping[str, Any] | None) -> list[str]:

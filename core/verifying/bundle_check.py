@@ -1,7 +1,8 @@
 """Verify a bundle on folders of images, with nothing but its own files: no torch, no recipe, no teacher.
 
-The reference is the bundle's float artefact. Every other artefact is held against it and against the budget that the
-bundle carries; accuracy is measured where folders are named after labels. It measures; the command line prints.
+Each artefact is held against a float artefact of the bundle, an fp32 file against the first fp32 file, and all of them
+against the budget that the bundle carries. What has nothing to be held against, and what a bundle cannot tell, is named in
+`warnings`; accuracy is measured where folders are named after labels. It measures; the command line prints.
 """
 
 from __future__ import annotations
@@ -11,14 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgefw import __version__
 from edgefw.errors import BundleError
-from edgefw.evaluation.budget import ALWAYS, Measured, best, broken, checks, not_judged
+from edgefw.evaluation.budget import ALWAYS, LIMITS, Measured, best, broken, checks, not_judged
 from edgefw.runtime.benchmark import slowdown, slower_notes, time_interleaved
 from edgefw.runtime.bundle_bench import memory_numbers
 from edgefw.runtime.opening import Opener
+from edgefw.verifying.batch_check import batch_errors
 from edgefw.verifying.bundle_numbers import distance, lost, measured
 from edgefw.verifying.reference_check import failing, own_reference, reference_rows
-from edgefw.verifying.sheets import Sheet, evaluation_rows, fill, folder_groups, reference_of
+from edgefw.verifying.sheets import Sheet, evaluation_rows, fill, folder_groups, held_against, reference_of
 
 if TYPE_CHECKING:
     from edgefw.contracts.backend import Runner
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from edgefw.runtime.manifest import ArtefactEntry
 
 _LISTED = 20
+_NO_MEMORY = {"memory_mib": None, "memory_why": "it was not asked for"}
 
 
 def verify_bundle(
@@ -41,6 +45,7 @@ def verify_bundle(
     threads: int | None = None,
     seconds: float = 1.0,
     without: Collection[str] = (),
+    memory: bool = True,
 ) -> dict[str, Any]:
     """Measure every artefact on every folder.
 
@@ -54,6 +59,7 @@ def verify_bundle(
         threads: CPU threads of each session; None: the artefact's own option.
         seconds: timing per artefact.
         without: artefacts to leave out; the verdict does not wait for them.
+        memory: start a fresh process per artefact to see what it takes.
 
     Returns:
         JSON-able: reference, samples, evaluation, artefacts, unjudged, budget, best, ok, unreadable, warnings.
@@ -69,28 +75,25 @@ def verify_bundle(
     entries, unjudged = _judged(bundle, runners, closed)
     groups, left_out = folder_groups(folders, bundle)
     sheets = [fill(opener, group, entries, runners, pack, batch) for group in groups]
-    evaluation = [row for sheet in sheets for row in evaluation_rows(sheet, pack)]
     records = _records(entries, runners, sheets, seconds, bundle.manifest.budget.get("max_slowdown"))
-    records = [{**row, **memory_numbers(bundle, entries[row["name"]], 1, threads)} for row in records]
-    numbers = [measured(row) for row in records]
+    failed |= _add_batches(records, entries, runners, sheets)
+    for row in records if memory else ():
+        row |= memory_numbers(bundle, entries[row["name"]], 1, threads)
+    numbers = [measured(row, _copied(row["name"], entries)) for row in records if row["name"] not in failed]
     limits = {**bundle.manifest.budget, **ALWAYS}
     reference = own_reference(bundle)
     rows = [broken(name, why) for name, why in failed.items()]
     rows += [*checks(numbers, limits), *(reference_rows(bundle, reference, runners, registry) if reference else [])]
     return {
         "samples": {sheet.role: sum(map(len, sheet.labels)) for sheet in sheets},
-        "evaluation": evaluation,
+        "evaluation": [row for sheet in sheets for row in evaluation_rows(sheet, pack)],
         "artefacts": records,
         "unjudged": unjudged,
         "budget": rows,
         "best": best(_preferred(numbers, entries), limits)[0],
         "ok": all(row["ok"] for row in rows) and not unjudged,
         "unreadable": _unreadable(sheets),
-        "warnings": [
-            *(*_open_checks(numbers, bundle), *_untimed(bundle, records)),
-            *left_out,
-            *([] if reference else ["the bundle carries no reference answers; an older edgefw wrote it"]),
-        ],
+        "warnings": [*_open_checks(numbers, bundle), *_unsaid(bundle, entries, records), *left_out],
     }
 
 
@@ -141,7 +144,7 @@ def _records(
             "backend": entry.backend,
             "precision": str(entry.quality.get("precision") or entry.precision),
             "int8_share": entry.quality.get("int8_share"),
-            "reference": reference_of(entry, entries).name,
+            "reference": held_against(entry, entries).name,
             "bytes": entry.bytes,
             "latency_ms_p50": latency[name].p50_ms,
             "latency_ms_p95": latency[name].p95_ms,
@@ -151,14 +154,28 @@ def _records(
                 for sheet in sheets
                 if name in sheet.columns
             ),
-            **distance(name, reference_of(entry, entries).name, sheets),
-            "drop": own.to_json() if (own := lost(name, reference_of(entry, entries).name, sheets)) else None,
+            **distance(name, held_against(entry, entries).name, sheets),
+            "drop": own.to_json() if (own := lost(name, held_against(entry, entries).name, sheets)) else None,
+            **_NO_MEMORY,
             "warnings": slower_notes(ratios[name], latency[name].p50_ms, latency[sources[name]].p50_ms)
             if sources[name] in latency
             else [],
         }
         for name, entry in used.items()
     ]
+
+
+def _add_batches(
+    records: Sequence[dict[str, Any]],
+    entries: Mapping[str, ArtefactEntry],
+    runners: Mapping[str, Runner],
+    sheets: Sequence[Sheet],
+) -> dict[str, str]:
+    """Enter how far a batch is from its images alone; gives why, by name, of files that fail on one."""
+    found, failed = batch_errors({row["name"]: entries[row["name"]] for row in records}, runners, sheets)
+    for row in records:
+        row["batch_relative_error"] = found[row["name"]]
+    return failed
 
 
 def _float_source(entry: ArtefactEntry, entries: Mapping[str, ArtefactEntry]) -> str:
@@ -199,7 +216,35 @@ def _preferred(numbers: Sequence[Measured], entries: Mapping[str, ArtefactEntry]
 
 
 def _open_checks(numbers: Sequence[Measured], bundle: Bundle) -> list[str]:
-    return [f"{check} is not judged: no labelled image" for check in not_judged(numbers, bundle.manifest.budget)]
+    limits = bundle.manifest.budget
+    unknown = [check for check, limit in limits.items() if limit is not None and check not in LIMITS]
+    return [
+        *not_judged(numbers, limits),
+        *(f"{check} is not judged: this edgefw ({__version__}) does not know it" for check in unknown),
+    ]
+
+
+def _unsaid(bundle: Bundle, entries: Mapping[str, ArtefactEntry], records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the verdict does not speak of: files without their source's time, files without images, whole checks."""
+    inside, old = bundle.manifest.folded, "the bundle carries no reference answers; an older edgefw wrote it"
+    folded = [f"{entry.name}: its hash holds; its answers are judged by `verify RUN` alone" for entry in inside]
+    unanswered = [] if bundle.manifest.reference else [old]
+    return [*_untimed(bundle, records), *_unmeasured(entries, records), *folded, *unanswered]
+
+
+def _unmeasured(entries: Mapping[str, ArtefactEntry], records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Artefacts of one sensor that no folder was given for."""
+    told = {record["name"] for record in records}
+    return [
+        f"{name} is not measured: give --data {' or --data '.join(f'{role}=DIR' for role in entry.modalities)} too"
+        for name, entry in entries.items()
+        if name not in told and len(entry.inputs) == 1
+    ]
+
+
+def _copied(name: str, entries: Mapping[str, ArtefactEntry]) -> bool:
+    """Whether an artefact was made from a float artefact of the bundle; its cost is judged, that one's is not."""
+    return reference_of(entries[name], entries).name != name
 
 
 def _unreadable(sheets: Sequence[Sheet]) -> dict[str, Any]:

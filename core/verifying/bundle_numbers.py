@@ -12,6 +12,7 @@ from edgefw.evaluation.budget import Measured
 from edgefw.evaluation.comparison import summary
 from edgefw.verifying.sheets import Sheet
 
+NO_STUDENT = "the bundle holds no student to compare it with"
 _WORST = {"cosine_mean": min, "cosine_p1": min, "cosine_min": min, "top1_agreement": min}
 _WORST |= {"relative_error_mean": max, "relative_error_max": max}
 
@@ -44,20 +45,42 @@ def lost(name: str, source: str, sheets: Sequence[Sheet]) -> Drop | None:
     return worst_drop("top1", right)
 
 
-def measured(record: Mapping[str, Any]) -> Measured:
-    """What the budget is held against, from an artefact's finished record."""
-    drop, quantised = record["drop"] or {"points": None, "low": None}, record["reference"] != record["name"]
+def measured(record: Mapping[str, Any], quantised: bool) -> Measured:
+    """What the budget is held against, from an artefact's finished record.
+
+    What has nothing to be held against has no distance: a number against itself would keep every limit.
+    """
+    alone = record["reference"] == record["name"]
+    drop = {"points": None, "low": None} if alone else record["drop"] or {"points": None, "low": None}
+    values = {
+        "max_drop": drop["points"],
+        "min_cosine": None if alone else record["cosine_mean"],
+        "min_agreement": None if alone else record["top1_agreement"],
+        "max_ms": record["latency_ms_p50"],
+        "max_mb": record["bytes"] / 1e6,
+        "max_batch_error": record["batch_relative_error"],
+        "max_not_finite": float(record["not_finite"]),
+    }
+    if record["slowdown"] is not None:
+        values["max_slowdown"] = record["slowdown"]
+    if record["precision"] == "fp32" and record["int8_share"] is None:
+        values["max_error"] = None if alone else record["relative_error_max"]
     return Measured(
         name=record["name"],
         quantised=quantised,
-        values={
-            "max_drop": drop["points"],
-            "min_cosine": record["cosine_mean"],
-            "min_agreement": record["top1_agreement"],
-            "max_slowdown": record["slowdown"],
-            "max_ms": record["latency_ms_p50"],
-            "max_mb": record["bytes"] / 1e6,
-            "max_not_finite": float(record["not_finite"]),
-        },
-        intervals={} if drop["low"] is None or not quantised else {"max_drop": (drop["low"], drop["high"])},
+        values=values,
+        intervals={} if drop["low"] is None else {"max_drop": (drop["low"], drop["high"])},
+        reasons=_reasons(record, alone),
     )
+
+
+def _reasons(record: Mapping[str, Any], alone: bool) -> dict[str, str]:
+    """By limit, why an artefact's number is None, if it is."""
+    held = dict.fromkeys(("max_drop", "min_cosine", "min_agreement", "max_error"), NO_STUDENT) if alone else {}
+    asked = record["top1_agreement"] is not None
+    return {
+        "max_drop": "no labelled image" if asked else "no label pack",
+        "min_agreement": "no label pack",
+        "max_batch_error": "no two images to make a batch of",
+        **held,
+    }

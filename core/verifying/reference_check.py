@@ -71,20 +71,23 @@ def reference_rows(
 
 
 def failing(bundle: Bundle, runners: Mapping[str, Runner], batch: int) -> dict[str, str]:
-    """Why, by name, of opened artefacts that do not take one image, or a batch of `batch` (and of two at least)."""
-    found = {}
+    """Why, by name, of opened artefacts that do not take one image, or a batch of `batch` (and of two at least), or
+    whose embeddings are not of the width of the first one's."""
+    found: dict[str, str] = {}
+    widths: dict[str, tuple[int, ...]] = {}
     for entry in bundle.manifest.artefacts:
         if entry.name not in runners:
             continue
         try:
             for count in (1, max(2, batch)):
-                _run(
-                    runners[entry.name],
-                    {name: np.zeros((count, *shape), np.float32) for name, shape in entry.inputs.items()},
-                )
+                zeros = {name: np.zeros((count, *shape), np.float32) for name, shape in entry.inputs.items()}
+                widths[entry.name] = run_batch(runners[entry.name], zeros).shape[1:]
         except BundleError as error:
             found[entry.name] = str(error)
-    return found
+            widths.pop(entry.name, None)
+    first = next(iter(widths), "")
+    told = {name: f"gives embeddings of shape {own}, {first} of {widths[first]}" for name, own in widths.items()}
+    return {**found, **{name: why for name, why in told.items() if widths[name] != widths[first]}}
 
 
 def _artefact_row(
@@ -101,7 +104,7 @@ def _artefact_row(
             name: np.stack([opener.preprocessing(name)(image) for image in pattern_images(reference.probes[name])])
             for name in names
         }
-        said, expected = _run(runner, feeds(entry, images)), reference.rows(text)
+        said, expected = run_batch(runner, feeds(entry, images)), reference.rows(text)
         errors.append(relative_errors(said, expected).max() if said.shape == expected.shape else np.inf)
     if errors:
         limit = FLOAT_ERROR if entry.precision == "fp32" else ROUNDED_ERROR
@@ -116,7 +119,12 @@ def _expected(entry: ArtefactEntry, reference: Reference) -> Mapping[str, str]:
     return {role: reference.student[role] for role in entry.roles if role in reference.student}
 
 
-def _run(runner: Runner, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+def run_batch(runner: Runner, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+    """(B, D) of images by input.
+
+    Raises:
+        BundleError: if the file fails on them, or gives another number of answers.
+    """
     count = len(next(iter(inputs.values())))
     try:
         said = runner.run(inputs)

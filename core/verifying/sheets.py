@@ -97,6 +97,19 @@ def reference_of(entry: ArtefactEntry, entries: Mapping[str, ArtefactEntry]) -> 
     return (same or floats or [entry])[0]
 
 
+def held_against(entry: ArtefactEntry, entries: Mapping[str, ArtefactEntry]) -> ArtefactEntry:
+    """What an artefact's answers are compared with: of an fp32 file the first fp32 file of the same roles and inputs,
+    whatever its backend, as each is a translation of one student; of others `reference_of`. Itself if there is no other."""
+    if entry.precision != "fp32":
+        return reference_of(entry, entries)
+    return next(other for other in entries.values() if other.precision == "fp32" and _alike(entry, other))
+
+
+def _alike(entry: ArtefactEntry, other: ArtefactEntry) -> bool:
+    shapes = (sorted(map(list, own.inputs.values())) for own in (entry, other))
+    return other.roles == entry.roles and next(shapes) == next(shapes)
+
+
 def feeds(entry: ArtefactEntry, images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Images (B, C, H, W) by modality, under the names of an artefact's inputs."""
     return dict(images) if len(entry.inputs) > 1 else {single_input(entry): next(iter(images.values()))}
@@ -149,7 +162,7 @@ def _enter(
         kept += list(pixels[: max(0, _TIMED - len(kept))])
     embeddings = {name: runners[name].run(feeds(entry, images)) for name, entry in serving.items()}
     for name, entry in serving.items():
-        column, source = sheet.columns[name], embeddings[reference_of(entry, serving).name]
+        column, source = sheet.columns[name], embeddings[held_against(entry, serving).name]
         column.cosine.append(row_cosines(embeddings[name], source))
         column.error.append(relative_errors(embeddings[name], source))
         if pack is not None:

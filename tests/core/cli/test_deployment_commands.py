@@ -312,7 +312,7 @@ def test_verify_compares_embeddings_where_nothing_is_labelled(edgefw, bundle, pi
     code, out, err = edgefw("verify", bundle, "--data", pictures / "red")
     assert code == 0
     assert "top-1" not in out.split("cosine")[0]
-    assert "max_drop is not judged: no labelled image" in err
+    assert "max_drop is not judged for onnxruntime-int8-static: no labelled image" in err
 
 
 def test_verify_reads_several_sensors(edgefw, bundle, pictures, tmp_path):

@@ -51,8 +51,33 @@ def test_not_a_number_keeps_no_limit(check):
 
 def test_what_could_not_be_measured_is_named_and_not_judged():
     unlabelled = artefact(drop=None)
-    assert not_judged([unlabelled], LIMITS) == ["max_drop"]
+    assert not_judged([unlabelled], LIMITS) == ["max_drop is not judged: it could not be measured"]
     assert "max_drop" not in [row["check"] for row in checks([unlabelled], LIMITS)]
+    assert not_judged([unlabelled], {**LIMITS, "max_drop": None}) == []
+
+
+def test_a_limit_that_does_not_apply_to_an_artefact_is_no_omission():
+    assert (
+        not_judged([Measured(name="a", quantised=False, values={"max_mb": 1.0})], {"max_error": 0.1, "max_mb": 2.0})
+        == []
+    )
+
+
+def test_what_is_not_judged_is_one_sentence_per_reason_and_says_of_which_artefacts():
+    limits = {"max_drop": 1.0, "min_cosine": 0.9, "max_error": 0.1, "max_mb": 2.0}
+    alone = {"max_drop": "no labels", "min_cosine": "no source", "max_error": "no source"}
+    first = Measured(name="a", quantised=False, values=dict.fromkeys(alone), reasons=alone)
+    second = Measured(name="b", quantised=True, values={"max_drop": None, "min_cosine": 0.95}, reasons=alone)
+    third = Measured(name="c", quantised=True, values={"max_drop": None, "min_cosine": None}, reasons=alone)
+    assert not_judged([first, second, third], limits, "verify.") == [
+        "verify.max_drop is not judged: no labels",
+        "verify.min_cosine is not judged for a and c: no source",
+        "verify.max_error is not judged for a: no source",
+    ]
+    assert not_judged([first], limits) == [
+        "max_drop is not judged: no labels",
+        "min_cosine and max_error are not judged: no source",
+    ]
 
 
 def test_the_fastest_of_those_that_keep_the_budget_is_the_best():

@@ -20,7 +20,7 @@ def verified(tmp_path, small_bundle):
         folder = small_bundle.change_manifest(small_bundle.write_small_bundle(tmp_path / "b"), change)
         with open_bundle(folder) as opened:
             folders = parse_data([str(tmp_path / "images")], opened.modalities, ())
-            return verify_bundle(opened, folders, None, threads=1, seconds=0.02, **options)
+            return verify_bundle(opened, folders, None, threads=1, seconds=0.02, memory=False, **options)
 
     return check
 
@@ -71,7 +71,7 @@ def test_a_bundle_carries_its_limit(tmp_path, small_bundle, limit, ok) -> None:
     Image.fromarray(pixels).save(tmp_path / "images" / "1.png")
     with open_bundle(folder) as opened:
         folders = parse_data([str(tmp_path / "images")], opened.modalities, ())
-        found = verify_bundle(opened, folders, None, threads=1, seconds=0.02)
+        found = verify_bundle(opened, folders, None, threads=1, seconds=0.02, memory=False)
     rows = {row["artefact"]: row["ok"] for row in found["budget"] if row["check"] == "max_slowdown"}
     assert rows == ({} if ok is None else {"onnxruntime-int8-static": ok})
     slowdowns = {row["name"]: row["slowdown"] for row in found["artefacts"]}
