@@ -1,6 +1,6 @@
 """Hold measured artefacts against a budget, and choose the best of them. Pure arithmetic on numbers measured elsewhere.
 
-Accuracy limits hold for every artefact. Cost limits (milliseconds, megabytes) hold for what is deployed: where there
+Accuracy limits hold for every artefact. Cost limits (milliseconds, megabytes, memory) hold for what is deployed: where there
 are quantised artefacts, the float file is their source and its cost is measured, not judged; they are also held against its
 time (`max_slowdown`). Three rules are no matter
 of budget and hold always (`ALWAYS`): every embedding is finite, every file runs, a bundle answers as it was measured.
@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 LIMITS = (
-    "max_drop", "min_cosine", "min_agreement", "max_slowdown", "max_ms", "max_mb", "max_error", "max_batch_error",
+    "max_drop", "min_cosine", "min_agreement", "max_slowdown", "max_ms", "max_mb", "max_memory_mib", "max_error", "max_batch_error",
     "max_not_finite"
 )  # fmt: skip
-COSTS = ("max_ms", "max_mb")
+COSTS = ("max_ms", "max_mb", "max_memory_mib")
 ALWAYS: Mapping[str, float | None] = {"max_not_finite": 0.0}
 """Limits that no recipe can lift."""
 RUNS = "runs"
@@ -34,7 +34,7 @@ class Measured:
         name: of the artefact.
         quantised: whether it was made from a float artefact of the same run.
         values: limit name -> value measured in the same unit (points, cosine, fraction, ratio of times,
-            milliseconds, 10^6 bytes, relative error, rows); None where it was to be measured and could not be. A limit
+            milliseconds, 10^6 bytes, 2^20 bytes of memory, relative error, rows); None where it was to be measured and could not be. A limit
             that does not apply to the artefact has no key.
         reasons: limit name -> why its value is None.
         intervals: limit name -> ends of the value's 95 % interval, where it has one. The value is judged, not they.

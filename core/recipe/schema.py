@@ -192,6 +192,9 @@ class Verify(Section):
     )
     max_ms: PositiveFloat | None = Field(default=None, description="largest p50 latency at batch 1, milliseconds")
     max_mb: PositiveFloat | None = Field(default=None, description="largest file, 10^6 bytes")
+    max_memory_mib: PositiveFloat | None = Field(
+        default=None, description="most memory that opening and running the file takes, 2^20 bytes"
+    )
     max_error: PositiveFloat | None = Field(
         default=0.01, description="largest relative error of an fp32 file on any sample"
     )

@@ -40,6 +40,7 @@ _CHECKS = {
     "max_slowdown": "latency p50 against that of the float artefact, at most",
     "max_ms": "latency p50 in ms, at most",
     "max_mb": "size in MB, at most",
+    "max_memory_mib": "memory of opening and running in MiB, at most",
     "max_error": "relative error of a float file on the worst sample, at most",
     "max_batch_error": "relative error between an image alone and in a batch, at most",
     "max_not_finite": "embeddings that are not finite, at most",

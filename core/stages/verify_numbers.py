@@ -159,6 +159,7 @@ def measured(record: Mapping[str, Any], bad: int) -> Measured:
         "max_slowdown": record["slowdown"],
         "max_ms": record["latency_ms_p50"],
         "max_mb": record["bytes"] / 1e6,
+        "max_memory_mib": record["memory_mib"],
         "max_error": record["relative_error_max"],
         "max_batch_error": record["batch_relative_error"],
         "max_not_finite": float(bad),
@@ -174,14 +175,16 @@ def measured(record: Mapping[str, Any], bad: int) -> Measured:
 
 def _reasons(record: Mapping[str, Any]) -> dict[str, str]:
     """By limit, why an artefact's number is None, if it is."""
+    memory = {"max_memory_mib": str(record["memory_why"])}
     if record["cosine_mean"] is None:
-        return dict.fromkeys(LIMITS, f"no held-out sample has {' or '.join(record['serves'])}")
+        return {**dict.fromkeys(LIMITS, f"no held-out sample has {' or '.join(record['serves'])}"), **memory}
     asked = record["top1_agreement"] is not None
     return {
         "max_drop": "neither labels nor answers of the teacher" if asked else NO_TEXTS,
         "min_agreement": NO_TEXTS,
         "max_slowdown": f"its float file {record['source']} was not timed",
         "max_batch_error": "no two held-out samples to make a batch of",
+        **memory,
     }
 
 

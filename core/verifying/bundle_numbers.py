@@ -58,6 +58,7 @@ def measured(record: Mapping[str, Any], quantised: bool) -> Measured:
         "min_agreement": None if alone else record["top1_agreement"],
         "max_ms": record["latency_ms_p50"],
         "max_mb": record["bytes"] / 1e6,
+        "max_memory_mib": record["memory_mib"],
         "max_batch_error": record["batch_relative_error"],
         "max_not_finite": float(record["not_finite"]),
     }
@@ -82,5 +83,6 @@ def _reasons(record: Mapping[str, Any], alone: bool) -> dict[str, str]:
         "max_drop": "no labelled image" if asked else "no label pack",
         "min_agreement": "no label pack",
         "max_batch_error": "no two images to make a batch of",
+        "max_memory_mib": str(record["memory_why"]),
         **held,
     }

@@ -39,6 +39,17 @@ def test_a_quantised_file_is_held_against_the_time_of_its_source_and_a_float_fil
     assert best([FLOAT, slow], {"max_slowdown": 1.1}) == ("fp32", True)
 
 
+def test_memory_is_a_cost_of_what_is_deployed_like_time_and_size():
+    source, small, large = (
+        Measured(name=name, quantised=name != "fp32", values={"max_memory_mib": mib})
+        for name, mib in (("fp32", 90.0), ("small", 20.0), ("large", 50.0))
+    )
+    rows = checks([source, small, large], {"max_memory_mib": 40.0})
+    assert [(row["artefact"], row["ok"]) for row in rows] == [("small", True), ("large", False)]
+    assert failures(rows) == "  large: max_memory_mib is 50, the budget is 40"
+    assert [row["ok"] for row in checks([source], {"max_memory_mib": 40.0})] == [False]
+
+
 def test_a_limit_is_kept_when_it_is_met_exactly():
     assert keeps("max_drop", 1.0, 1.0)
     assert keeps("min_cosine", 0.99, 0.99)

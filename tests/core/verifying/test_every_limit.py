@@ -1,6 +1,7 @@
 """Every limit that a recipe can set is judged or named as not judged, by `verify RUN` and by `verify BUNDLE`."""
 
 import json
+import sys
 
 import numpy as np
 import onnx
@@ -8,6 +9,7 @@ import pytest
 from onnx import numpy_helper
 from PIL import Image
 
+from edgefw import __version__
 from edgefw.evaluation.budget import ALWAYS, LIMITS, not_judged
 from edgefw.labels.folders import parse_data
 from edgefw.recipe.schema import Verify
@@ -74,13 +76,31 @@ def test_a_bundle_judges_every_limit_or_says_that_it_does_not(verified, change, 
 
 def test_a_record_without_numbers_leaves_no_limit_unsaid():
     """Of `verify RUN`: an artefact of which nothing could be measured."""
-    keys = "cosine_mean top1_agreement slowdown relative_error_max batch_relative_error drop int8_share"
+    keys = "cosine_mean top1_agreement slowdown relative_error_max batch_relative_error drop int8_share memory_mib"
     own = {"name": "a", "precision": "fp32", "source": "b", "serves": ["rgb"], "bytes": 1, "latency_ms_p50": 1.0}
-    blind = measured({**dict.fromkeys(keys.split()), **own}, 0)
-    (sentence,) = not_judged([blind], LOOSE)
-    assert sentence.endswith(" are not judged: no held-out sample has rgb")
-    assert {check for check, value in blind.values.items() if value is not None or check in sentence} == set(LIMITS)
+    blind = measured({**dict.fromkeys(keys.split()), **own, "memory_why": "the system does not tell"}, 0)
+    others, memory = not_judged([blind], LOOSE)
+    assert others.endswith(" are not judged: no held-out sample has rgb")
+    assert memory == "max_memory_mib is not judged: the system does not tell"
+    said = memory + others
+    assert {check for check, value in blind.values.items() if value is not None or check in said} == set(LIMITS)
     assert set(LIMITS) == {*FIELDS, *ALWAYS}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is told by Linux alone")
+@pytest.mark.parametrize(("limit", "ok"), [(0.5, False), (1e4, True)])
+def test_a_bundle_carries_its_limit_on_memory(verified, limit, ok):
+    found = verified(lambda manifest: manifest.update(budget={"max_memory_mib": limit}), count=1)
+    (row,) = [row for row in found["budget"] if row["check"] == "max_memory_mib"]
+    int8 = found["artefacts"][1]
+    assert (row["artefact"], row["value"], row["ok"]) == (int8["name"], int8["memory_mib"], ok)
+    assert 0.5 < int8["memory_mib"] < 200
+
+
+def test_a_limit_of_a_newer_edgefw_is_named(verified):
+    found = verified(lambda manifest: manifest["budget"].update(max_novelty=1.0), memory=False)
+    (told,) = [text for text in found["warnings"] if "max_novelty" in text]
+    assert told == f"max_novelty is not judged: this edgefw ({__version__}) does not know it"
 
 
 def scaled(file, factor):
