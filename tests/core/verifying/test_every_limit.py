@@ -103,6 +103,30 @@ def test_a_limit_of_a_newer_edgefw_is_named(verified):
     assert told == f"max_novelty is not judged: this edgefw ({__version__}) does not know it"
 
 
+def test_a_file_that_no_folder_was_given_for_is_named(verified):
+    found = verified(lambda manifest: manifest["artefacts"][1].update(modalities=["depth"]), memory=False)
+    assert [row["name"] for row in found["artefacts"]] == ["onnxruntime-fp32"]
+    assert "onnxruntime-int8-static is not measured: give --data depth=DIR too" in found["warnings"]
+
+
+def test_a_file_with_its_preprocessing_inside_is_named(tmp_path, small_bundle):
+    folder = small_bundle.write_small_bundle(tmp_path / "b")
+
+    def change(manifest):
+        entry = manifest["artefacts"][0]
+        file = folder / "folded" / "inside" / "model.onnx"
+        file.parent.mkdir(parents=True)
+        file.write_bytes((folder / entry["file"]).read_bytes())
+        place = {"name": "inside", "file": "folded/inside/model.onnx", "modalities": ["rgb"]}
+        manifest["folded"] = [{**entry, **place, "inputs": {"picture": [0, 0, 3]}}]
+
+    small_bundle.change_manifest(folder, change)
+    with open_bundle(folder) as opened:
+        folders = parse_data([str(pictures(tmp_path / "images", 2))], opened.modalities, ())
+        found = verify_bundle(opened, folders, None, threads=1, seconds=0.02, memory=False)
+    assert "inside: its hash holds; its answers are judged by `verify RUN` alone" in found["warnings"]
+
+
 def scaled(file, factor):
     model = onnx.load(file)
     entry = next(own for own in model.graph.initializer if own.name == "mix")
