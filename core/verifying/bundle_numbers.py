@@ -51,7 +51,7 @@ def measured(record: Mapping[str, Any], quantised: bool) -> Measured:
     What has nothing to be held against has no distance: a number against itself would keep every limit.
     """
     alone = record["reference"] == record["name"]
-    drop = {"points": None, "low": None} if alone else record["drop"] or {"points": None, "low": None}
+    drop: Mapping[str, Any] = (None if alone else record["drop"]) or {"points": None, "low": None}
     values = {
         "max_drop": drop["points"],
         "min_cosine": None if alone else record["cosine_mean"],

@@ -141,7 +141,10 @@ def test_verify_measures_pairs_of_two_folders(edgefw, bundle, scenes):
     assert top1[JOINT, "rgb+depth"] == (1.0, 5) and top1[SINGLE, "rgb"] == (1.0, 6)
     assert {row["name"]: row["reference"] for row in result["artefacts"]} == {SINGLE: SINGLE, JOINT: JOINT}
     assert result["best"] == SINGLE
-    assert result["warnings"] == ["the bundle carries no reference answers; an older edgefw wrote it"]
+    assert result["warnings"] == [
+        "max_drop and min_cosine are not judged: the bundle holds no student to compare it with",
+        "the bundle carries no reference answers; an older edgefw wrote it",
+    ]
 
 
 def test_verify_says_what_it_leaves_out(edgefw, bundle, scenes, tmp_path, pair_bundle):

@@ -69,7 +69,7 @@ def test_verify_judges_the_others_and_exits_with_1(edgefw, bundle, small_bundle,
     on_sonar_chip(small_bundle, bundle, INT8)
     code, out, err = edgefw("verify", bundle, "--data", pictures)
     assert code == 1
-    assert "ok   onnxruntime-fp32: max_drop 0" in out
+    assert "ok   onnxruntime-fp32: max_not_finite 0" in out
     assert "not judged: " in out
     assert "Not everything was judged:\n  onnxruntime-int8-static: " in err
     assert "budget was not met" not in err
