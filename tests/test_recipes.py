@@ -144,7 +144,7 @@ def test_the_first_phase_of_edgevl_is_the_first_stage() -> None:
 def test_qat_has_the_loss_of_the_first_stage_and_the_pace_of_the_second() -> None:
     phases = given("edgevl-qat").resolved["train"]
     assert phases[1]["losses"] == phases[0]["losses"]
-    assert changed("edgevl-qat", "edgevl") <= {
+    assert changed("edgevl-qat", "edgevl") <= {"verify.max_slowdown"} | {
         f"train.1.{key}"
         for key in (
             "sampler.name", "sampler.margin", "sampler.negatives", "batch", "select.by",
@@ -160,6 +160,12 @@ def test_qvit_is_qat_with_attention_that_is_rectified_and_taught_by_the_first_st
     assert [(loss["name"], loss["weight"]) for loss in phases[1]["losses"][1:]] == [("distribution-guided", 1.0)]
     assert phases[1] | {"losses": [], "quantizer": {}} == others[1] | {"losses": [], "quantizer": {}}
     assert phases[1]["quantizer"] == {"name": "qvit"}
+
+
+def test_what_ends_on_a_camera_is_held_to_the_time_of_float_and_rows_of_the_ablation_are_not() -> None:
+    limits = {name: given(name).config.verify.max_slowdown for name in RECIPES if name.startswith("edgevl")}
+    assert {name for name, limit in limits.items() if limit is None} == {"edgevl-ptq", "edgevl-qat", "edgevl-qvit"}
+    assert set(limits.values()) == {None, 1.1}
 
 
 def test_a_vit_averages_all_tokens_before_one_linear_layer() -> None:

@@ -16,6 +16,7 @@ from edgefw.reporting.model_rows import (
     metric_text,
     modalities_of,
     model_rows,
+    slowdown_text,
 )
 from edgefw.reporting.numbers import ABSENT, megabytes, milliseconds, percent, plain
 
@@ -23,10 +24,15 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _WIDTH = 120
+OF_FLOAT = "of float"
+"""Heading of a quantised file's p50 as a multiple of that of float."""
 
 
 def summary_table(result: Mapping[str, Any]) -> Table:
-    """Models by modalities, with latency, size and agreement of the artefacts."""
+    """Models by modalities, with latency, size and agreement of the artefacts.
+
+    `OF_FLOAT` is a column where a quantised file was timed beside a float one.
+    """
     from rich import box
     from rich.table import Table
 
@@ -34,11 +40,12 @@ def summary_table(result: Mapping[str, Any]) -> Table:
     modalities, metric, rows = modalities_of(evaluation), main_metric(evaluation), model_rows(result)
     table = Table(box=box.SIMPLE_HEAD, title=_title(metric, rows), title_justify="left", pad_edge=False)
     table.add_column("model", no_wrap=True)
-    for heading in (*modalities, "p50", "p95", "size", "agreement", "cosine", "int8"):
+    timed = [OF_FLOAT] if any(row.number("slowdown") is not None for row in rows) else []
+    for heading in (*modalities, "p50", "p95", *timed, "size", "agreement", "cosine", "int8"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("budget", no_wrap=True)
     for row in rows:
-        table.add_row(*_cells(row, modalities, metric, result.get("best")))
+        table.add_row(*_cells(row, modalities, metric, result.get("best"), bool(timed)))
     return table
 
 
@@ -91,14 +98,25 @@ def print_summary(result: Mapping[str, Any], stream: IO[str] | None = None) -> N
 
 
 def print_tables(tables: Sequence[Table], stream: IO[str] | None = None) -> None:
-    """Print tables; where the stream is no terminal they are 120 columns wide and plain."""
+    """Print tables; where the stream is no terminal they are plain, 120 columns wide, or wider if names or numbers were cut off else."""
     from rich.console import Console
 
     console = Console(file=stream, highlight=False)
-    if not console.is_terminal:
-        console = Console(file=stream, highlight=False, width=_WIDTH, no_color=True)
     for table in tables:
+        if not console.is_terminal:
+            console = Console(file=stream, highlight=False, width=max(_WIDTH, _least_width(table)), no_color=True)
         console.print(table)
+
+
+def _least_width(table: Table) -> int:
+    """Columns of text below which something of a table is cut off; 0 where everything wraps instead."""
+    from rich.console import Console
+    from rich.measure import Measurement
+
+    if not all(column.no_wrap for column in table.columns):
+        return 0
+    console = Console(width=10 * _WIDTH)
+    return Measurement.get(console, console.options, table).maximum
 
 
 def _title(metric: str, rows: Sequence[ModelRow]) -> str:
@@ -111,13 +129,14 @@ def _title(metric: str, rows: Sequence[ModelRow]) -> str:
     )
 
 
-def _cells(row: ModelRow, modalities: Sequence[str], metric: str, best: object) -> list[str]:
+def _cells(row: ModelRow, modalities: Sequence[str], metric: str, best: object, timed: bool) -> list[str]:
     verdict = ABSENT if row.kept_budget is None else "ok" if row.kept_budget else "not met"
     return [
         f"{row.model} *" if row.model == best else row.model,
         *(metric_text(metric, row.accuracy.get(modality)) for modality in modalities),
         milliseconds(row.number("latency_ms_p50")),
         milliseconds(row.number("latency_ms_p95")),
+        *([slowdown_text(row)] if timed else []),
         megabytes(row.number("bytes")),
         percent(row.number("top1_agreement")),
         ABSENT if row.number("cosine_mean") is None else f"{row.number('cosine_mean'):.4f}",

@@ -90,18 +90,19 @@ def slowdown(
     return again[name].p50_ms / again[source].p50_ms
 
 
-def slower_notes(ratio: float | None, ms: float, source_ms: float) -> list[str]:
-    """What a user should know of a quantised file that is slower than its float source; nothing of others.
+def slower_notes(ratio: float | None, ms: float, source_ms: float, source: str = "its float source") -> list[str]:
+    """What a user should know of a quantised file that is slower than float; nothing of others.
 
     Args:
         ratio: its `slowdown`; None where there is none.
         ms: its p50 when all files were timed in turn.
-        source_ms: the source's.
+        source_ms: the float file's.
+        source: what that is, in words.
     """
     if ratio is None or ratio <= _NOTICED:
         return []
     times = f"{ms:.2f} ms against {source_ms:.2f} ms when all files took turns"
-    return [f"slower than its float source on this machine: {ratio:.2f} times as long at batch 1 ({times})"]
+    return [f"slower than {source} on this machine: {ratio:.2f} times as long at batch 1 ({times})"]
 
 
 def _latency(seconds: Sequence[float]) -> Latency:

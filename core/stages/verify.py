@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from edgefw.stages.context import StageContext
     from edgefw.stages.held_out import HeldOut
     from edgefw.stages.opened import Opened
+    from edgefw.stages.trained import Trained
 
 PREDICTIONS = "predictions.npz"
 IDS = "ids.json"
@@ -67,7 +68,7 @@ def run(context: StageContext) -> dict[str, Any]:
     gathered = Pass(context, trained, opened, held).run()
     probed = probe(context, trained, opened, held)
     eye = (TEACHER, context.pieces.teacher_modality)
-    records = _records(context, opened, gathered)
+    records = _records(context, trained, opened, gathered)
     answers = {key: own for key, own in gathered.answers.items() if key[0] not in opened.broken}
     evaluation = evaluation_rows(answers, held.labels, eye, context.pieces.teacher.spec.logit_scale)
     limits = budget_limits(context)
@@ -104,11 +105,11 @@ def budget_limits(context: StageContext) -> dict[str, float | None]:
     return {**stated, **ALWAYS}
 
 
-def _records(context: StageContext, opened: Opened, gathered: Gathered) -> list[dict[str, Any]]:
+def _records(context: StageContext, trained: Trained, opened: Opened, gathered: Gathered) -> list[dict[str, Any]]:
     context.progress.say("verify: latency and memory")
     batches = batch_errors(opened, gathered.inputs)
-    cost = costs(context, opened.artefacts, gathered.inputs)
-    records: dict[str, dict[str, Any]] = {}
+    cost = costs(context, trained, opened.artefacts, gathered.inputs)
+    records: list[dict[str, Any]] = []
     for artefact in opened.artefacts:
         own = artefact.record
         record = {
@@ -119,9 +120,8 @@ def _records(context: StageContext, opened: Opened, gathered: Gathered) -> list[
             "batch_relative_error": batches[artefact.name],
             **distances(gathered.answers, artefact.name, artefact.roles, STUDENT),
         }
-        notes = cost_notes(record, records.get(str(own["source"])))
-        records[artefact.name] = {**record, "warnings": [*own["warnings"], *notes]}
-    return list(records.values())
+        records.append({**record, "warnings": [*own["warnings"], *record["warnings"], *cost_notes(record)]})
+    return records
 
 
 def check_pairs(artefacts: Sequence[OpenArtefact], held: HeldOut) -> None:

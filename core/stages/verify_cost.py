@@ -13,47 +13,87 @@ import numpy as np
 from edgefw.contracts.backend import WorkCounter, float_precision
 from edgefw.runtime.benchmark import Feeds, slowdown, time_interleaved
 from edgefw.runtime.memory import peak_memory
+from edgefw.stages.float_twin import float_twins
 from edgefw.stages.verify_models import single_feeds
 from edgefw.stages.verify_numbers import FLOAT
 
 if TYPE_CHECKING:
+    from edgefw.runtime.benchmark import Latency
     from edgefw.stages.context import StageContext
     from edgefw.stages.opened import OpenArtefact
+    from edgefw.stages.trained import Trained
 
 Images = Mapping[str, Mapping[str, np.ndarray]]
 _SECONDS_EACH = 0.5
 """Timing per artefact at batch 1, and 20 calls at least."""
 
 
-def costs(context: StageContext, artefacts: Sequence[OpenArtefact], inputs: Images) -> dict[str, dict[str, Any]]:
-    """Name -> {latency_ms_p50, latency_ms_p95, latency_calls, slowdown, int8_share, memory_mib, memory_why, precision}.
+def costs(
+    context: StageContext, trained: Trained, artefacts: Sequence[OpenArtefact], inputs: Images
+) -> dict[str, dict[str, Any]]:
+    """Name -> {latency_ms_p50, latency_ms_p95, latency_calls, slowdown, float_ms_p50, int8_share, memory_mib, memory_why, precision,
+    warnings}.
 
-    `slowdown` is the p50 over the source's, None for what has none here; `int8_share` is None for float files and where the file
-    does not tell; `precision` is "fp32" where a file that is called int8 has no product in int8.
+    `slowdown` is the p50 over that of the float source, or of a float twin (`float_twin.py`), which is `float_ms_p50`; both are None for
+    what has neither here. `int8_share` is None for float files and where the file does not tell; `precision` is "fp32" where a file
+    that is called int8 has no product in int8.
 
     Args:
         context: the run.
+        trained: its student.
         artefacts: opened.
         inputs: held-out images by role.
     """
-    feeds: dict[str, list[Feeds]] = {own.name: [*single_feeds(own, _shown(own, inputs))] for own in artefacts}
-    runners = {own.name: own.runner for own in artefacts}
-    latency = time_interleaved(runners, feeds, seconds=_SECONDS_EACH * len(runners))
-    limit = context.recipe.config.verify.max_slowdown
-    found = {}
-    for own in artefacts:
-        source, time = own.record["source"], latency[own.name]
-        share = _int8_share(context, own)
-        found[own.name] = {
-            "precision": FLOAT if share == 0 and says_int8(own.record["precision"]) else own.record["precision"],
-            "latency_ms_p50": time.p50_ms,
-            "latency_ms_p95": time.p95_ms,
-            "latency_calls": time.calls,
-            "slowdown": slowdown(own.name, source, runners, feeds, latency, limit) if source in runners else None,
-            "int8_share": share,
-            **_memory(context, own.record),
+    shown = {own.name: _shown(own, inputs) for own in artefacts}
+    feeds: dict[str, list[Feeds]] = {own.name: [*single_feeds(own, shown[own.name])] for own in artefacts}
+    with float_twins(context, trained, artefacts, shown) as twins:
+        runners = {own.name: own.runner for own in artefacts}
+        runners |= {_twin_of(name): runner for name, runner in twins.runners.items()}
+        feeds |= {_twin_of(name): feeds[name] for name in twins.runners}
+        latency = time_interleaved(runners, feeds, seconds=_SECONDS_EACH * len(runners))
+        limit = context.recipe.config.verify.max_slowdown
+        beside = {own.name: own.record["source"] or _twin_of(own.name) for own in artefacts}
+        ratios = {
+            name: slowdown(name, other, runners, feeds, latency, limit)
+            for name, other in beside.items()
+            if other in runners
         }
-    return found
+    return {
+        own.name: {
+            **_times(own.name, latency, beside[own.name], ratios.get(own.name)),
+            **_work(context, own),
+            **_memory(context, own.record),
+            "warnings": _untimed(twins.absent.get(own.name)),
+        }
+        for own in artefacts
+    }
+
+
+def _twin_of(name: str) -> str:
+    """A key beside the names of artefacts, which have no space."""
+    return f"{name} in float"
+
+
+def _times(name: str, latency: Mapping[str, Latency], beside: str, ratio: float | None) -> dict[str, Any]:
+    return {
+        "latency_ms_p50": latency[name].p50_ms,
+        "latency_ms_p95": latency[name].p95_ms,
+        "latency_calls": latency[name].calls,
+        "slowdown": ratio,
+        "float_ms_p50": None if ratio is None else latency[beside].p50_ms,
+    }
+
+
+def _untimed(reason: str | None) -> list[str]:
+    """What a user should know of a file whose float twin could not be made, for that reason."""
+    if reason is None:
+        return []
+    return [f"its slowdown is not known, as there is no float file to time it beside. Without rounding: {reason}"]
+
+
+def _work(context: StageContext, artefact: OpenArtefact) -> dict[str, Any]:
+    share, stated = _int8_share(context, artefact), artefact.record["precision"]
+    return {"precision": FLOAT if share == 0 and says_int8(stated) else stated, "int8_share": share}
 
 
 def says_int8(precision: str) -> bool:

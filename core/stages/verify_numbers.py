@@ -188,11 +188,12 @@ def _reasons(record: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def cost_notes(record: Mapping[str, Any], source: Mapping[str, Any] | None) -> list[str]:
+def cost_notes(record: Mapping[str, Any]) -> list[str]:
     """What a user should know about an artefact's speed and batches."""
     notes = []
-    if source is not None:
-        notes += slower_notes(record["slowdown"], record["latency_ms_p50"], source["latency_ms_p50"])
+    if record["slowdown"] is not None:
+        other = "its float source" if record["source"] else "its network without rounding"
+        notes += slower_notes(record["slowdown"], record["latency_ms_p50"], record["float_ms_p50"], other)
     if record["int8_share"] == 0 and record["precision"] == FLOAT:
         notes.append("none of its multiply-accumulates runs in int8, so it is called fp32")
     if (record["batch_relative_error"] or 0.0) > 1e-2:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 _LISTED = 20
 _NO_MEMORY = {"memory_mib": None, "memory_why": "it was not asked for"}
+_FLOAT = ("fp32", "fp16", "bf16")
+"""What float files compute in; every other precision is a quantizer's."""
 
 
 def verify_bundle(
@@ -192,22 +194,25 @@ def _untimed(bundle: Bundle, records: Sequence[Mapping[str, Any]]) -> list[str]:
         return []
     entries = {entry.name: entry for entry in bundle.manifest.artefacts}
     return [
-        f"max_slowdown is not judged for {name}: {_without_source(entries[name])}"
+        f"max_slowdown is not judged for {name}: {_without_source(entries[name], entries)}"
         for name, slowed in ((record["name"], record["slowdown"]) for record in records)
-        if slowed is None and _was_quantised(entries[name], entries)
+        if slowed is None and _was_quantised(entries[name])
     ]
 
 
-def _without_source(entry: ArtefactEntry) -> str:
+def _without_source(entry: ArtefactEntry, entries: Mapping[str, ArtefactEntry]) -> str:
+    if entry.source is None and all(other.precision not in _FLOAT for other in entries.values()):
+        known = entry.quality.get("slowdown")
+        then = "" if known is None else f"; where it was made, it took {known:.2f} times as long as in float"
+        return f"its student learned to round, so the bundle has no float file{then}"
     if entry.source is None:
         return "the bundle does not say which float file it was made from; an older edgefw wrote it"
     return f"its float file {entry.source} was not timed"
 
 
-def _was_quantised(entry: ArtefactEntry, entries: Mapping[str, ArtefactEntry]) -> bool:
-    """Whether there is, or was, a float file to compare with; where a student trained with rounding, all files have its precision."""
-    others = {other.precision for other in entries.values() if other.backend == entry.backend}
-    return entry.source is not None or (entry.precision.startswith("int8") and len(others) > 1)
+def _was_quantised(entry: ArtefactEntry) -> bool:
+    """Whether a float file should be as slow, be it in the bundle or not."""
+    return entry.source is not None or entry.precision not in _FLOAT
 
 
 def _preferred(numbers: Sequence[Measured], entries: Mapping[str, ArtefactEntry]) -> list[Measured]:

@@ -1,9 +1,8 @@
 """How many multiply-accumulates an ONNX graph does for one image, node by node, and which of them in int8.
 
 Convolutions, Gemm and MatMul are counted, and their QLinear and Integer kin; what lies between them (norms, softmax, activation
-functions) has no products to speak of. A float operator counts as int8 where ONNX Runtime's CPU kernels take it so: both inputs come
-from DequantizeLinear, and a convolution's output goes to QuantizeLinear at once, or through a Relu or Clip that rounding makes
-idle. It reads the graph; it runs nothing.
+functions) has no products to speak of. A float operator counts as int8 where ONNX Runtime's CPU kernels take it so (`onnx_rounding.py`).
+It reads the graph; it runs nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import onnx
 
-from edgefw.plugins.backends.onnx_clamps import CLAMPS, is_idle
+from edgefw.plugins.backends.onnx_rounding import Rounding
 
 Shape = tuple[int, ...]
 _CONVOLUTIONS = {"Conv": (0, 1), "QLinearConv": (0, 3), "ConvInteger": (0, 1)}
@@ -24,7 +23,6 @@ _MATRICES = {
     "MatMulIntegerToFloat": (0, 1), "DynamicQuantizeMatMul": (0, 1),
 }  # fmt: skip
 _FLOAT = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-_EIGHT_BITS = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +50,7 @@ def int8_share(file: Path) -> float | None:
 
 def work(model: onnx.ModelProto) -> list[NodeWork] | None:
     """Every node of the main graph that multiplies, in order; None where a shape is unknown."""
-    known, rounding = shapes(model), _Rounding(model)
+    known, rounding = shapes(model), Rounding(model)
     found = []
     for node in model.graph.node:
         try:
@@ -102,49 +100,3 @@ def _macs(node: onnx.NodeProto, known: dict[str, Shape]) -> int | None:
         rows, inner = left[::-1] if turned.get("transA") else left
         return rows * inner * right[0 if turned.get("transB") else 1]
     return prod(known[node.output[0]]) * left[-1]
-
-
-class _Rounding:
-    """Where a graph's QuantizeLinear and DequantizeLinear sit."""
-
-    def __init__(self, model: onnx.ModelProto) -> None:
-        graph = model.graph
-        self._constants = {entry.name: entry for entry in graph.initializer}
-        self._makers = {name: node for node in graph.node for name in node.output}
-        self._readers: dict[str, list[onnx.NodeProto]] = {}
-        for node in graph.node:
-            for name in node.input:
-                self._readers.setdefault(name, []).append(node)
-
-    def surrounds(self, node: onnx.NodeProto) -> bool:
-        """Whether ONNX Runtime has an int8 kernel for a float operator that stands here."""
-        if node.op_type == "ConvTranspose" or not all(self._from_eight_bits(name) for name in node.input[:2]):
-            return False
-        return node.op_type != "Conv" or self._is_rounded(node.output[0])
-
-    def _from_eight_bits(self, name: str) -> bool:
-        maker = self._makers.get(name)
-        if maker is None or maker.op_type != "DequantizeLinear":
-            return False
-        return self._element(maker) in _EIGHT_BITS
-
-    def _element(self, node: onnx.NodeProto) -> int:
-        """The integer type that a QuantizeLinear gives, or a DequantizeLinear takes; uint8 where nothing says."""
-        if node.op_type == "DequantizeLinear" and node.input[0] in self._constants:
-            return int(self._constants[node.input[0]].data_type)
-        zero = self._zero(node)
-        return int(zero.data_type) if zero is not None else int(onnx.TensorProto.UINT8)
-
-    def _zero(self, node: onnx.NodeProto) -> onnx.TensorProto | None:
-        return self._constants.get(node.input[2]) if len(node.input) > 2 else None
-
-    def _is_rounded(self, name: str) -> bool:
-        """Whether a tensor has one reader and that rounds it, at once or behind an idle Relu or Clip."""
-        readers = self._readers.get(name, [])
-        if len(readers) != 1:
-            return False
-        reader = readers[0]
-        if reader.op_type == "QuantizeLinear":
-            return self._element(reader) in _EIGHT_BITS
-        after = self._readers.get(reader.output[0], []) if reader.op_type in CLAMPS else []
-        return len(after) == 1 and after[0].op_type == "QuantizeLinear" and is_idle(reader, after[0], self._constants)

@@ -90,6 +90,8 @@ def test_every_file_is_verified_under_its_own_role(run: Path) -> None:
     assert found == {**{n: ["rgb", "depth"] for n in names}, **{f"{n}-rgb+depth": ["rgb+depth"] for n in names}}
     assert all(row["cosine_mean"] > 0.95 and row["latency_ms_p50"] > 0 for row in verified["artefacts"])
     assert all((row["batch_relative_error"] or 0) < 0.05 for row in verified["artefacts"])
+    timed = [row for row in verified["artefacts"] if row["precision"] != "fp32"]
+    assert timed and all(row["slowdown"] > 0 and row["float_ms_p50"] > 0 for row in timed)
     top1 = {(row["model"], row["modality"]): row["n"] for row in verified["evaluation"] if row["metric"] == "top1"}
     assert top1["student", "rgb+depth"] == top1[f"{names[0]}-rgb+depth", "rgb+depth"] == 24
     assert ("teacher", "rgb+depth") not in top1

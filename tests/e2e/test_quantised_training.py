@@ -82,6 +82,7 @@ def test_the_file_agrees_with_the_rounding_student(project: Path) -> None:
     assert (artefact["backend"], artefact["precision"]) == ("onnxruntime", "int8-qat")
     assert artefact["path"].startswith("export/onnxruntime-int8-qat/")
     assert artefact["cosine_mean"] > 0.999 and artefact["top1_agreement"] >= 0.99
+    assert artefact["slowdown"] == pytest.approx(artefact["latency_ms_p50"] / artefact["float_ms_p50"])
     operators = {node.op_type for node in onnx.load(project / "run" / artefact["path"]).graph.node}
     assert {"QuantizeLinear", "DequantizeLinear"} <= operators
 

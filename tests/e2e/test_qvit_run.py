@@ -31,7 +31,7 @@ RECIPE = {
     "student": {"name": "timm", "model": "vit_tiny_patch16_224", "size": 64, "head": {"name": "linear"}},
     "train": [FLOAT | PHASE, ROUND | PHASE],
     "export.quantizers": [],
-    "verify": {"split": "test", "max_drop": 1.0, "min_cosine": 0.999, "min_agreement": 0.99},
+    "verify": {"split": "test", "max_drop": 1.0, "min_cosine": 0.999, "min_agreement": 0.99, "max_slowdown": None},
     "compute.workers": 0,
 }
 

@@ -138,6 +138,29 @@ def test_the_summary_has_a_row_per_model_and_names_what_failed(runs: list[Path])
     assert max(len(line) for line in printed.splitlines()) <= 120
 
 
+def test_the_summary_says_how_long_a_quantised_file_takes_beside_float_where_that_is_known() -> None:
+    artefacts = [
+        {"name": "onnxruntime-fp32", "latency_ms_p50": 4.0, "slowdown": None},
+        {"name": "onnxruntime-int8-qat", "latency_ms_p50": 6.0, "slowdown": 1.5},
+    ]
+    stream = io.StringIO()
+    print_summary({"artefacts": artefacts}, stream)
+    heading, _, float_row, int8_row = [line for line in stream.getvalue().splitlines() if line.strip()]
+    end = heading.index("of float") + len("of float")
+    assert (float_row[:end].split()[-1], int8_row[:end].split()[-2:]) == ("–", ["x", "1.50"])
+    stream = io.StringIO()
+    print_summary({"artefacts": artefacts[:1]}, stream)
+    assert "of float" not in stream.getvalue()
+
+
+def test_a_summary_that_nobody_looks_at_is_as_wide_as_it_must_be() -> None:
+    sensors = [f"sensor-number-{number}" for number in range(8)]
+    evaluation = [{"model": "student", "modality": name, "metric": "top1", "value": 0.5, "n": 9} for name in sensors]
+    stream = io.StringIO()
+    print_summary({"evaluation": evaluation, "artefacts": []}, stream)
+    assert "…" not in stream.getvalue() and all(name in stream.getvalue() for name in sensors)
+
+
 def test_report_command_writes_the_page_and_says_where(runs: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
     assert command_line(["report", str(runs[0])]) == 0
     assert f"Report: {runs[0] / 'report.html'}" in capsys.readouterr().out

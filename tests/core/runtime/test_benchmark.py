@@ -75,4 +75,6 @@ def test_a_slower_file_is_told_with_both_times_and_a_few_per_cent_are_not() -> N
         "slower than its float source on this machine: 1.50 times as long at batch 1 "
         "(3.00 ms against 2.10 ms when all files took turns)"
     )
+    (note,) = slower_notes(1.5, 3.0, 2.1, "its network without rounding")
+    assert note.startswith("slower than its network without rounding on this machine: 1.50 times")
     assert slower_notes(1.04, 3.0, 2.9) == slower_notes(0.5, 1.0, 2.0) == slower_notes(None, 1.0, 2.0) == []

@@ -79,3 +79,32 @@ def test_a_bundle_carries_its_limit(tmp_path, small_bundle, limit, ok) -> None:
     for row in found["artefacts"]:
         assert bool(row["warnings"]) == ((row["slowdown"] or 0.0) > 1.05)
         assert all(text.startswith("slower than its float source on this machine") for text in row["warnings"])
+
+
+@pytest.mark.parametrize("precision", ["int8-qat", "qvit"])
+def test_a_student_that_learned_to_round_has_no_float_file_and_the_bundle_says_what_its_run_found(
+    verified, precision
+) -> None:
+    def change(manifest):
+        manifest["artefacts"][0].update(precision=precision)
+        manifest["artefacts"][1].update(precision=precision, quality={"slowdown": 1.5})
+        manifest["budget"] = {"max_slowdown": 1e6}
+
+    found = verified(change)
+    reason = "its student learned to round, so the bundle has no float file"
+    assert [text for text in found["warnings"] if "max_slowdown" in text] == [
+        f"max_slowdown is not judged for onnxruntime-fp32: {reason}",
+        f"max_slowdown is not judged for onnxruntime-int8-static: {reason}; where it was made, it took 1.50 times as long as in float",
+    ]
+    assert not any(row["check"] == "max_slowdown" for row in found["budget"])
+
+
+@pytest.mark.parametrize(("precision", "counts"), [("qvit", 1), ("weight-only", 1), ("fp16", 0), ("bf16", 0)])
+def test_every_precision_that_is_no_float_type_is_a_quantizers(verified, precision, counts) -> None:
+    def change(manifest):
+        manifest["artefacts"][0].update(precision="bf16")
+        manifest["artefacts"][1].update(precision=precision)
+        manifest["budget"] = {"max_slowdown": 1e6}
+
+    told = [text for text in verified(change)["warnings"] if text.startswith("max_slowdown is not judged for")]
+    assert len(told) == counts
