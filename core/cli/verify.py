@@ -174,5 +174,7 @@ def _blamed(row: Mapping[str, Any]) -> str:
     if row.get("absent"):
         return str(row["absent"])
     if first := row["first"]:
-        return f"{first['layer']} ({first['operator']}) departs first, relative error {first['error']:.3g}"
+        between = first.get("inserted") or ()
+        beside = f"; before it stands what the network has not: {', '.join(between)}" if between else ""
+        return f"{first['layer']} ({first['operator']}) departs first, relative error {first['error']:.3g}{beside}"
     return f"no layer departs by more than {row['limit']:g}; the error builds up, or lies outside the graph"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -145,16 +145,15 @@ class ManyOpener(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LayerOutput:
-    """What one layer gave.
+class Layer:
+    """One output of a node that depends on an image.
 
     Attributes:
         layer: name of the node.
         operator: what it computes.
-        tensor: name of its output.
+        tensor: name of the output.
         stands_for: name of the source's tensor that it should equal.
-        inputs: names of the tensors that it read.
-        values: its output, samples first.
+        inputs: names of the tensors that the node reads.
     """
 
     layer: str
@@ -162,15 +161,31 @@ class LayerOutput:
     tensor: str
     stands_for: str
     inputs: tuple[str, ...]
-    values: np.ndarray
+
+
+class LayerView(Protocol):
+    """A file and a few images: what each layer is, and what it gives."""
+
+    layers: Sequence[Layer]
+
+    def values(self) -> Generator[np.ndarray | None, np.ndarray | None, None]:
+        """What each of `layers` gives, in their order; None where that is not float.
+
+        They are computed as they are asked for, and forgotten when no node is left that reads them. Where an array is sent
+        back for a layer, the nodes behind it read that array instead.
+
+        Raises:
+            ExportError: if a layer does not run.
+        """
+        ...
 
 
 @runtime_checkable
 class LayerShower(Protocol):
     """A backend that shows what the layers inside its files give, so that a wrong one can be named."""
 
-    def layers(self, file: Path, feeds: Mapping[str, np.ndarray]) -> list[LayerOutput]:
-        """The output of every layer, in the order of the graph.
+    def layers(self, file: Path, feeds: Mapping[str, np.ndarray]) -> LayerView:
+        """The layers in an order in which they can be computed, the graph's inputs first.
 
         Raises:
             ExportError: if the file cannot be looked into.

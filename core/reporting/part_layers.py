@@ -31,7 +31,7 @@ def _artefact(row: dict[str, Any]) -> dict[str, Any]:
     return {
         "artefact": name,
         "limit": plain(row.get("limit")),
-        "first": first and {**first, "own": plain(first["own"])},
+        "first": first and {**first, "own": plain(first["own"]), "inserted": ", ".join(first.get("inserted") or ())},
         "figure": layer_figure(
             [str(layer["layer"]) for layer in layers],
             [float(layer["error"]) for layer in layers],

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgefw.contracts.backend import CompileRequest, LayerOutput, LayerShower
+from edgefw.contracts.backend import CompileRequest, LayerShower
 from edgefw.data.loading import read_image
 from edgefw.errors import EdgefwError
 from edgefw.stages.departure import FLOAT_LIMIT, ROUNDED_LIMIT, departures, first
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
     from edgefw.stages.trained import Trained
 
 SAMPLES = 8
+UNSEEN = (
+    "its layers cannot be looked into: only files of the backend onnxruntime with format: onnx show theirs. "
+    "Export one as well to see where the graph departs"
+)
 ANSWERS = ("max_drop", "min_cosine", "min_agreement", "max_error", "max_batch_error", "max_not_finite")
 """Checks that a wrong layer may break; cost has none."""
 
@@ -40,29 +45,33 @@ class Blamer:
     context: StageContext
     trained: Trained
     held: HeldOut
-    _sources: dict[tuple[str, str], list[LayerOutput]] = field(default_factory=dict)
+    _sources: dict[tuple[str, str], Path] = field(default_factory=dict)
 
     def rows(self, artefacts: Iterable[OpenArtefact]) -> list[dict[str, Any]]:
         """For each artefact {artefact, limit, first, layers}, or {artefact, absent: why there is nothing to see}."""
-        return [self._row(artefact) for artefact in artefacts]
+        with ExitStack() as folders:
+            found = [self._row(artefact, folders) for artefact in artefacts]
+            self._sources.clear()
+        return found
 
-    def _row(self, artefact: OpenArtefact) -> dict[str, Any]:
+    def _row(self, artefact: OpenArtefact, folders: ExitStack) -> dict[str, Any]:
         self.context.progress.say(f"verify: layers of {artefact.name}")
         try:
-            return self._seen(artefact)
+            return self._seen(artefact, folders)
         except EdgefwError as error:
             return {"artefact": artefact.name, "absent": str(error)}
 
-    def _seen(self, artefact: OpenArtefact) -> dict[str, Any]:
+    def _seen(self, artefact: OpenArtefact, folders: ExitStack) -> dict[str, Any]:
         backend = next(own for own in self.context.pieces.backends if own.name == artefact.record["backend"])
         if not isinstance(backend, LayerShower):
-            return {"artefact": artefact.name, "absent": f"backend '{backend.name}' does not show its layers"}
+            return {"artefact": artefact.name, "absent": UNSEEN}
         feeds = artefact.feeds(few_images(self.context, self.held, artefact))
         file = self.context.folder.stage("export") / artefact.name / artefact.record["file"]
         key = backend.name, artefact.signature.name
         if key not in self._sources:
-            self._sources[key] = self._source(backend, backend, artefact, feeds)
-        found = departures(self._sources[key], backend.layers(file, feeds))
+            folder = Path(folders.enter_context(tempfile.TemporaryDirectory(prefix="edgefw-")))
+            self._sources[key] = self._source(backend, artefact, feeds, folder)
+        found = departures(backend.layers(self._sources[key], feeds), backend.layers(file, feeds))
         limit = FLOAT_LIMIT if artefact.record["precision"] == "fp32" else ROUNDED_LIMIT
         blamed = first(found, limit)
         return {
@@ -72,23 +81,18 @@ class Blamer:
             "layers": [row.to_json() for row in found],
         }
 
-    def _source(
-        self, backend: Backend, shower: LayerShower, artefact: OpenArtefact, feeds: Mapping[str, np.ndarray]
-    ) -> list[LayerOutput]:
+    def _source(self, backend: Backend, artefact: OpenArtefact, feeds: Mapping[str, np.ndarray], folder: Path) -> Path:
         quantizer, network = self.trained.quantizer, self.trained.network
         if quantizer is not None:
             network = quantizer.convert(network)
-        with tempfile.TemporaryDirectory(prefix="edgefw-") as folder:
-            made = backend.compile(
-                CompileRequest(
-                    network=graph_of(network, self.trained.scheme, artefact.signature),
-                    inputs={name: values.shape[1:] for name, values in feeds.items()},
-                    folder=Path(folder),
-                    examples=feeds,
-                    quantised=quantizer is not None,
-                )
-            )
-            return shower.layers(made.file, feeds)
+        request = CompileRequest(
+            network=graph_of(network, self.trained.scheme, artefact.signature),
+            inputs={name: values.shape[1:] for name, values in feeds.items()},
+            folder=folder,
+            examples=feeds,
+            quantised=quantizer is not None,
+        )
+        return backend.compile(request).file
 
 
 def failing(artefacts: Iterable[OpenArtefact], budget: Iterable[Mapping[str, Any]]) -> list[OpenArtefact]:

@@ -1,33 +1,44 @@
 """Where does a compiled graph first depart from its source? Arithmetic on the outputs of layers; no graph, no file.
 
-For each layer both have, the relative error of its output over all samples (L2 norm over L2 norm), and how much of it
-is the layer's own:
+Each layer is asked twice, and each answer is held against its counterpart's, over all samples (L2 norm over L2 norm):
 
-    own = error(output) - max over inputs of error(input)
+    error = |f(x') - y| / |y|    on what the layers before it gave, x'
+    own   = |f(x)  - y| / |y|    on what the source's layers gave in their place, x
 
-An error travels on, and what a layer passes on is not its fault. The first layer whose own error is above the limit is
-blamed. It does not say that later layers are right: behind the first departure everything is measured on wrong inputs.
+An error travels on, grows and shrinks on its way, and none of that is the fault of the layers that it passes: their own
+error is zero. The first layer whose own error is above the limit is blamed. Tensors without a counterpart (what a fault
+inserted, integers between two roundings) are computed from right ones, and what they do wrong is the next layer's own.
 What is rounded for a clamp alone (Relu, Clip) may have the clamp's narrow grid: values beyond it would be cut off anyway, and count for no error.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from edgefw.contracts.backend import LayerOutput
+from edgefw.contracts.backend import Layer, LayerView
 
 _CLAMPS, _ROUNDING = frozenset({"Relu", "Clip"}), "DequantizeLinear"
 FLOAT_LIMIT, ROUNDED_LIMIT = 1e-3, 0.15
 """Own error of one layer: sums in another order, and what eight bits do to an activation at the most."""
+FAR = 1e6
+_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class Departure:
-    """One layer's distance to its source: relative `error`, the part of it that is its `own`, `cosine`."""
+    """One layer's distance to its source.
+
+    Attributes:
+        error: relative, on what the layers before it gave.
+        own: relative, on what the source's layers gave.
+        cosine: on what the layers before it gave.
+        inserted: layers without a counterpart that stand right before it.
+    """
 
     layer: str
     operator: str
@@ -35,42 +46,77 @@ class Departure:
     error: float
     own: float
     cosine: float
+    inserted: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return asdict(self)
+        return {**asdict(self), "inserted": list(self.inserted)}
 
 
-def departures(source: Sequence[LayerOutput], other: Sequence[LayerOutput]) -> list[Departure]:
-    """One row per layer of `other` that has its counterpart in `source`, in the order of `other`."""
-    expected = {layer.tensor: layer.values for layer in source}
-    cut = _rounded_for_clamps(other)
-    errors: dict[str, float] = {}
+def departures(source: LayerView, other: LayerView) -> list[Departure]:
+    """One row per float tensor of `other` that has its counterpart in `source`, in the order of `other`.
+
+    Raises:
+        ExportError: if a layer does not run.
+    """
+    counterparts, cut = _Counterparts(source, other.layers), _rounded_for_clamps(other.layers)
+    alone, forced = other.values(), other.values()
+    inserted: dict[str, tuple[str, ...]] = {}
+    sent: np.ndarray | None = None
     rows = []
-    for layer in other:
-        wanted = expected.get(layer.stands_for)
-        inherited = max((errors.get(name, 0.0) for name in layer.inputs), default=0.0)
-        if wanted is None or wanted.shape != layer.values.shape:
-            errors[layer.tensor] = inherited
+    for layer in other.layers:
+        wanted, given, own = counterparts.of(layer), next(alone), forced.send(sent)
+        before = tuple(dict.fromkeys(name for own_input in layer.inputs for name in inserted.get(own_input, ())))
+        sent = None
+        if given is None or own is None or wanted is None:
+            inserted[layer.tensor] = before if given is None else (*before, layer.layer)
             continue
-        if layer.tensor in cut:
-            wanted = wanted.clip(layer.values.min(), layer.values.max())
-        error, cosine = _distance(layer.values, wanted)
-        errors[layer.tensor] = error
+        sent = wanted if wanted.shape == own.shape else None
+        is_cut = layer.tensor in cut
+        error, cosine = _apart(given, wanted, is_cut)
         rows.append(
             Departure(
                 layer=layer.layer,
                 operator=layer.operator,
                 tensor=layer.tensor,
                 error=error,
-                own=error - inherited,
+                own=_apart(own, wanted, is_cut)[0],
                 cosine=cosine,
+                inserted=before,
             )
         )
     return rows
 
 
-def _rounded_for_clamps(layers: Sequence[LayerOutput]) -> set[str]:
+def _apart(values: np.ndarray, wanted: np.ndarray, is_cut: bool) -> tuple[float, float]:
+    """Relative error and cosine; what is cut behind `values` anyway need not go further than they do."""
+    reaches = is_cut and bool(np.isfinite(values).all())
+    return distance(values, wanted.clip(values.min(), values.max()) if reaches else wanted)
+
+
+class _Counterparts:
+    """The source's values for the layers of another graph, each held only until the last of them had it."""
+
+    def __init__(self, source: LayerView, layers: Sequence[Layer]) -> None:
+        self._names, self._values = iter([layer.tensor for layer in source.layers]), source.values()
+        known = {layer.tensor for layer in source.layers}
+        self._waiting = Counter(layer.stands_for for layer in layers if layer.stands_for in known)
+        self._held: dict[str, np.ndarray | None] = {}
+
+    def of(self, layer: Layer) -> np.ndarray | None:
+        """What the layer should give; None where the source has nothing like it."""
+        name = layer.stands_for
+        if not self._waiting[name]:
+            return None
+        while name not in self._held:
+            found, values = next(self._names), next(self._values)
+            if self._waiting[found]:
+                self._held[found] = values
+        self._waiting[name] -= 1
+        return self._held[name] if self._waiting[name] else self._held.pop(name)
+
+
+def _rounded_for_clamps(layers: Sequence[Layer]) -> set[str]:
     """Rounded tensors that nothing but clamps read."""
     readers: dict[str, set[str]] = {}
     for layer in layers:
@@ -85,14 +131,26 @@ def first(rows: Sequence[Departure], limit: float) -> Departure | None:
     return next((row for row in rows if row.own > limit), None)
 
 
-def _distance(actual: np.ndarray, expected: np.ndarray) -> tuple[float, float]:
-    """Relative error and cosine of whole tensors; what is not finite is as far away as can be."""
-    one, other = actual.astype(np.float64).ravel(), expected.astype(np.float64).ravel()
-    if not np.isfinite(one).all():
-        return 1e6, -1.0
-    size, length = float(np.linalg.norm(other)), float(np.linalg.norm(one))
-    error = float(np.linalg.norm(one - other))
-    if error == 0.0:
+def distance(actual: np.ndarray, expected: np.ndarray) -> tuple[float, float]:
+    """Relative error and cosine of whole tensors, in blocks.
+
+    Another shape, and what is not finite in one of them alone, is as far away as can be.
+    """
+    if actual.shape != expected.shape:
+        return FAR, -1.0
+    if np.array_equal(actual, expected):
         return 0.0, 1.0
-    cosine = float(one @ other) / (size * length) if size and length else 0.0
-    return (min(error / size, 1e6) if size else 1e6), min(cosine, 1.0)
+    one, other = np.ascontiguousarray(actual).reshape(-1), np.ascontiguousarray(expected).reshape(-1)
+    sums = np.zeros(4)
+    for start in range(0, one.size, _BLOCK):
+        left, right = (part[start : start + _BLOCK].astype(np.float64) for part in (one, other))
+        finite = np.isfinite(left) & np.isfinite(right)
+        if not np.array_equal(left[~finite], right[~finite], equal_nan=True):
+            return FAR, -1.0
+        left, right = left[finite], right[finite]
+        sums += [(left - right) @ (left - right), left @ left, right @ right, left @ right]
+    apart, length, size = np.sqrt(sums[:3])
+    if apart == 0.0:
+        return 0.0, 1.0
+    cosine = float(sums[3] / (size * length)) if size and length else 0.0
+    return (min(float(apart / size), FAR) if size else FAR), min(cosine, 1.0)

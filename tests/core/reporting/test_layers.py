@@ -25,6 +25,12 @@ def test_the_first_departure_stands_in_sentence_table_and_figure():
     assert entry["figure"].count("<rect") == 4
 
 
+def test_what_was_inserted_before_the_first_departure_is_told():
+    first = {**LAYERS[2], "inserted": ["transpose", "scale"]}
+    assert blame(run_with([{**ROW, "first": first}]))["artefacts"][0]["first"]["inserted"] == "transpose, scale"
+    assert blame(run_with([ROW]))["artefacts"][0]["first"]["inserted"] == ""
+
+
 def test_a_backend_that_shows_no_layers_says_so():
     entry = blame(run_with([{"artefact": "ncnn-fp32", "absent": "backend 'ncnn' does not show its layers"}]))
     assert entry["artefacts"] == [{"artefact": "ncnn-fp32", "absent": "backend 'ncnn' does not show its layers"}]
