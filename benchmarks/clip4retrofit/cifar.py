@@ -6,8 +6,8 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-SHARDS = {"train": "train-000006.tar", "test": "test-*.tar"}
-"""Labelled examples come from a shard that `benchmarks/photos` neither trains on nor selects with."""
+SHARDS = {"train": "train-000006.tar", "taught": "train-000000.tar", "test": "test-*.tar"}
+"""Labelled examples come from a shard that `benchmarks/photos` neither trains on nor selects with; "taught" is one that it trains on, as int8.yaml of `benchmarks/backends` does."""
 
 
 def samples(data: Path, split: str) -> Iterator[tuple[str, bytes, str]]:
