@@ -263,6 +263,11 @@ def test_students_that_were_judged_are_kept_and_others_are_added_in_order(
     with pytest.raises(SystemExit) as ended:
         int8.main()
     assert ended.value.code == 2 and "holds no finished run; --prepare trains it" in capsys.readouterr().out
+    out.write_text(json.dumps({"rows": [row("ViT-S", fp32_sha256=sha256, failings=None)]}))
+    monkeypatch.setattr(sys, "argv", [*command, "--models", "ViT-S"])
+    with pytest.raises(SystemExit) as ended:
+        int8.main()
+    assert made == ["EfficientNet-Lite0", "ViT-S"] and ended.value.code == 0
 
 
 def test_without_the_photographs_the_command_ends_with_2(script, tmp_path, monkeypatch, capsys):

@@ -98,10 +98,10 @@ def _write(found: dict[str, Any], file: Path) -> None:
 
 
 def _add(found: dict[str, Any], network: str, arguments: argparse.Namespace) -> None:
-    """Measure one student, and put its row in the place of an older one; a row of the same run is kept."""
+    """Measure one student, and put its row in the place of an older one; a row of the same run that was judged is kept."""
     try:
         with open_bundle(run_folder(network, arguments.work)) as bundle:
-            had = {row["network"]: row["fp32_sha256"] for row in found["rows"]}
+            had = {row["network"]: row["fp32_sha256"] for row in found["rows"] if row["failings"] is not None}
             if had.get(network) == float_artefact(bundle).sha256 and not arguments.again:
                 print(f"{network}: is in {arguments.out.name} already; --again judges it once more")
                 return

@@ -60,7 +60,8 @@ def measured(bundle: Bundle, found: Pictures, effort: Effort) -> dict[str, Any]:
         )
         files, missing = workshop.files()
         times = _timed(files, found, effort.timed_seconds)
-        answers = {name: right(file.runner, found) for name, file in files.items()}
+        answers = {name: right(file.runner, found) for name, file in files.items() if not file.stays_float}
+        answers |= {name: answers[FLOAT] for name, file in files.items() if file.stays_float}
         rows = {name: _row(name, file, answers) | times[name] for name, file in files.items()}
         default = files.get(DEFAULT)
         if default is not None and default.exact is not None and not products_are_exact():
