@@ -92,7 +92,7 @@ def test_openvino_has_rows_of_its_own_beside_its_own_float(script, small_bundle,
 
 
 def test_a_file_that_stayed_float_is_called_fp32_and_is_the_float_file(script):
-    files = script("int8_files")
+    files = script("int8_artefacts")
     kept = files.File(path=Path("a"), runner=None, share=0.0, stays_float=True)
     assert kept.called == "fp32"
     assert files.File(path=Path("a"), runner=None, share=0.0).called == "fp32"
@@ -103,7 +103,7 @@ def test_a_file_that_stayed_float_is_called_fp32_and_is_the_float_file(script):
 
 
 def test_float_that_stays_has_the_times_of_float_and_no_pair_of_its_own(script, small_bundle, tmp_path):
-    rows, files = script("int8_rows"), script("int8_files")
+    rows, files = script("int8_rows"), script("int8_artefacts")
     with open_bundle(small_bundle.write_small_bundle(tmp_path / "bundle")) as bundle:
         entry = rows.float_artefact(bundle)
         runner, found = Opener(bundle).runner(entry, 1), colours(script, small_bundle, bundle, 2)

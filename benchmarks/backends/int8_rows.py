@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from int8_files import DEFAULT, FLOAT, OURS, SOURCES, File, Workshop
+from int8_artefacts import DEFAULT, FLOAT, OURS, SOURCES, File, Workshop
 from int8_images import Pictures, right
 from int8_timing import Pair, milliseconds, paired
 
