@@ -132,7 +132,7 @@ def _print(result: Mapping[str, Any]) -> None:
     for row in result["budget"]:
         mark = "ok  " if row["ok"] else "FAIL"
         beside = f"; {text}" if (text := interval_text(row)) else ""
-        said = row.get("why") or f"{row['check']} {row['value']:.4g} (budget {row['limit']:.4g}{beside})"
+        said = row.get("why") or f"{row['check']} {row['value']:.4g} (budget {row['limit']:g}{beside})"
         click.echo(f"{mark} {row['artefact']}: {said}")
     for row in result.get("blame") or []:
         click.echo(f"layers of {row['artefact']}: {_blamed(row)}")

@@ -138,7 +138,7 @@ def sentence(row: Mapping[str, Any]) -> str:
     if row["check"] == RUNS:
         return f"{row['artefact']}: does not run: {row['why']}"
     beside = f" ({text})" if (text := interval_text(row)) else ""
-    return f"{row['artefact']}: {row['check']} is {row['value']:.4g}{beside}, the budget is {row['limit']:.4g}"
+    return f"{row['artefact']}: {row['check']} is {row['value']:.4g}{beside}, the budget is {row['limit']:g}"
 
 
 def interval_text(row: Mapping[str, Any]) -> str:

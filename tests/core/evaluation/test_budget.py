@@ -39,6 +39,11 @@ def test_a_quantised_file_is_held_against_the_time_of_its_source_and_a_float_fil
     assert best([FLOAT, slow], {"max_slowdown": 1.1}) == ("fp32", True)
 
 
+def test_a_limit_is_said_as_it_was_set():
+    rows = checks([artefact(cosine=0.9997)], {"min_cosine": 0.99999})
+    assert failures(rows) == "  int8: min_cosine is 0.9997, the budget is 0.99999"
+
+
 def test_memory_is_a_cost_of_what_is_deployed_like_time_and_size():
     source, small, large = (
         Measured(name=name, quantised=name != "fp32", values={"max_memory_mib": mib})
