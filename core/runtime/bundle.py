@@ -136,9 +136,17 @@ def open_bundle(path: Path) -> Iterator[Bundle]:
     elif path.is_file():
         with tempfile.TemporaryDirectory(prefix="edgefw-") as folder:
             extract(path, Path(folder))
-            yield read_bundle(Path(folder), path)
+            yield _read_unpacked(Path(folder), path)
     else:
         raise BundleError(f"{path}: there is no such bundle.")
+
+
+def _read_unpacked(folder: Path, archive: Path) -> Bundle:
+    """The bundle of an archive; messages name the archive, not the folder that its files are in for a while."""
+    try:
+        return read_bundle(folder, archive)
+    except BundleError as error:
+        raise BundleError(str(error).replace(str(folder), str(archive))) from error
 
 
 def read_bundle(folder: Path, source: Path) -> Bundle:

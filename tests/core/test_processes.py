@@ -54,6 +54,8 @@ def test_two_processes_share_what_the_first_one_says(tmp_path: Path) -> None:
         f"open({str(tmp_path)!r} + f'/said-{{processes.rank}}', 'w').write(repr(shared))\n"
     )
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
-    done = subprocess.run(launcher, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+    done = subprocess.run(
+        launcher, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     assert [(tmp_path / f"said-{rank}").read_text() for rank in (0, 1)] == ["{'from': 0}"] * 2

@@ -5,6 +5,7 @@ import json
 import pickle
 import random
 import shutil
+import zipfile
 
 import pytest
 from hypothesis import given, settings
@@ -75,6 +76,16 @@ def test_missing_and_truncated_files_are_named(copy):
     artefact.write_bytes(data)
     (copy / SUMS).unlink()
     assert "nothing in it can be trusted" in refused(copy)
+
+
+def test_messages_name_the_archive_and_not_the_folder_that_it_is_unpacked_to(copy, tmp_path):
+    with zipfile.ZipFile(tmp_path / "short.edgefw", "w") as archive:
+        for path in sorted(
+            path for path in copy.rglob("*") if path.is_file() and path.parent.name != "onnxruntime-fp32"
+        ):
+            archive.write(path, path.relative_to(copy).as_posix())
+    file = tmp_path / "short.edgefw"
+    assert refused(file).startswith(f"{file}/artefacts/onnxruntime-fp32/model.onnx: missing;")
 
 
 def test_an_archive_opens_like_its_folder_and_is_reproducible(bundle, tmp_path):
