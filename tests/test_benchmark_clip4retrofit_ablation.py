@@ -208,6 +208,22 @@ def test_claims_are_judged_on_differences_of_one_seed(script) -> None:
     assert consistency["keeps_clean_within_spread"] and consistency["beyond_spread"]
 
 
+def test_more_right_answers_for_the_largest_class_alone_keep_nothing(script) -> None:
+    both = {1: {"clean": 0.5, "clean_balanced": 0.5, "corrupted": 0.4, "auc": 0.7}}
+    collapsed = {1: {"clean": 0.56, "clean_balanced": 0.46, "corrupted": 0.46, "auc": 0.7}}
+    (claim,) = script("claims").judged({"both": both, "consistency": collapsed})
+    assert (claim["gains"], claim["keeps_clean"], claim["holds"], claim["every_seed"]) == (True, False, False, False)
+
+
+def test_answers_are_counted_by_class(script) -> None:
+    found = script("said").counted(np.array([0, 0, 2, 2]), np.array([0, 1, 2, 1]), 4)
+    assert found == {"said": [2, 0, 2, 0], "recall": [1.0, 0.0, 1.0, 0.0], "never_said": 2}
+    told = script("said").table(
+        {"classes": ["a", "b", "c", "d"], "images": [1, 2, 1, 0], "rows": [{"row": "both", "seed": 1, **found}]}
+    )
+    assert told.splitlines()[-1] == "| both | 1 | 2 | 2 | 0 | 2 | 0 |"
+
+
 def test_what_a_loss_adds_to_its_views_is_told_apart(script) -> None:
     same = {1: {"clean": 0.5, "clean_balanced": 0.5, "corrupted": 0.4, "auc": 0.7}}
     better = {1: {"clean": 0.5, "clean_balanced": 0.5, "corrupted": 0.43, "auc": 0.7}}
@@ -310,7 +326,11 @@ def test_a_run_says_what_it_took_and_how_its_losses_began(script, tmp_path) -> N
     assert script("figures").run_numbers(tmp_path) == {
         "train_seconds": 12.3,
         "megabytes": 1.5,
-        "losses_after_a_quarter": {"step": 10, "feature": 0.1},
+        "losses": {
+            "start": {"step": 1, "feature": 1.0},
+            "quarter": {"step": 10, "feature": 0.1},
+            "end": {"step": 40, "feature": 0.025},
+        },
     }
 
 

@@ -19,8 +19,8 @@ METRICS = ("clean", "clean_balanced", "auc", "corrupted")
 Numbers = Mapping[int, Mapping[str, float]]
 """Seed -> metric -> fraction, of one row on one set."""
 Difference = dict[str, Any]
-Judge = Callable[[Difference, Difference], dict[str, Any]]
-"""Differences of clean and of corrupted accuracy -> what is said of them."""
+Judge = Callable[[Mapping[str, Difference]], dict[str, Any]]
+"""Metric -> difference, to what is said of them."""
 
 
 def judged(rows: Mapping[str, Numbers]) -> list[dict[str, Any]]:
@@ -28,10 +28,10 @@ def judged(rows: Mapping[str, Numbers]) -> list[dict[str, Any]]:
     found = []
     for text, name, reference, judge in _CLAIMS:
         if {name, reference} <= rows.keys():
-            points = {metric: difference(rows[name], rows[reference], metric) for metric in METRICS}
-            clean, corrupted = points["clean"], points["corrupted"]
-            if clean and corrupted:
-                found.append({"claim": text, **points} | judge(clean, corrupted))
+            each = {metric: difference(rows[name], rows[reference], metric) for metric in METRICS}
+            points = {metric: one for metric, one in each.items() if one}
+            if points:
+                found.append({"claim": text, **points} | judge(points))
     return found
 
 
@@ -48,15 +48,16 @@ def difference(ours: Numbers, reference: Numbers, metric: str) -> Difference | N
     }
 
 
-def _better_clean(clean: Difference, corrupted: Difference) -> dict[str, Any]:
-    return _above(clean)
+def _better_clean(points: Mapping[str, Difference]) -> dict[str, Any]:
+    return _above(points["clean"])
 
 
-def _better_corrupted(clean: Difference, corrupted: Difference) -> dict[str, Any]:
-    return _above(corrupted)
+def _better_corrupted(points: Mapping[str, Difference]) -> dict[str, Any]:
+    return _above(points["corrupted"])
 
 
-def _worse_clean(clean: Difference, corrupted: Difference) -> dict[str, Any]:
+def _worse_clean(points: Mapping[str, Difference]) -> dict[str, Any]:
+    clean = points["clean"]
     return _above(clean | {"points": -clean["points"], "seeds": [-value for value in clean["seeds"]]})
 
 
@@ -65,15 +66,17 @@ def _above(found: Difference) -> dict[str, Any]:
     return {"holds": found["points"] > 0, "every_seed": every, "beyond_spread": _beyond(found)}
 
 
-def _gains_and_keeps(clean: Difference, corrupted: Difference) -> dict[str, Any]:
-    gains, keeps = corrupted["points"] >= GAIN_POINTS, clean["points"] >= 0
-    each = zip(corrupted["seeds"], clean["seeds"], strict=True)
+def _gains_and_keeps(points: Mapping[str, Difference]) -> dict[str, Any]:
+    """Clean accuracy is kept where neither top-1 nor the mean of the classes' recalls falls: saying the largest class more often is no gain."""
+    corrupted, kept = points["corrupted"], [points["clean"], points["clean_balanced"]]
+    gains, keeps = corrupted["points"] >= GAIN_POINTS, all(one["points"] >= 0 for one in kept)
+    each = zip(corrupted["seeds"], *(one["seeds"] for one in kept), strict=True)
     return {
         "gains": gains,
         "keeps_clean": keeps,
-        "keeps_clean_within_spread": clean["points"] >= -(clean["spread"] or 0),
+        "keeps_clean_within_spread": all(one["points"] >= -(one["spread"] or 0) for one in kept),
         "holds": gains and keeps,
-        "every_seed": all(gain >= GAIN_POINTS and kept >= 0 for gain, kept in each),
+        "every_seed": all(gain >= GAIN_POINTS and min(rest) >= 0 for gain, *rest in each),
         "beyond_spread": _beyond(corrupted),
     }
 

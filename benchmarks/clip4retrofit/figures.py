@@ -27,23 +27,27 @@ _PER_CENT = ("clean", "clean_balanced", "auc", "corrupted")
 
 
 def run_numbers(run: Path) -> dict[str, Any]:
-    """Training time and size of one run, and its losses after a quarter of the steps: a collapse shows there."""
+    """Training time and size of one run, and its losses at the start, after a quarter of the steps and at the end: a collapse shows there."""
     states = (json.loads(file.read_text(encoding="utf-8")) for file in run.glob("train/*/phase.json"))
     seconds = sum(state["result"]["cpu_seconds"] for state in states)
     artefacts = json.loads((run / "result.json").read_text(encoding="utf-8"))["artefacts"]
     return {
         "train_seconds": round(seconds, 1),
         "megabytes": round(artefacts[0]["bytes"] / 1e6, 3),
-        "losses_after_a_quarter": _early_losses(run / "metrics.jsonl"),
+        "losses": _losses(run / "metrics.jsonl"),
     }
 
 
-def _early_losses(metrics: Path) -> dict[str, float]:
-    """The logged losses nearest to a quarter of the steps."""
+def _losses(metrics: Path) -> dict[str, dict[str, float]]:
+    """The logged losses of the first step, of the one nearest to a quarter, and of the last."""
     logged = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
     steps = [line for line in logged if "losses" in line]
-    early = min(steps, key=lambda line: abs(line["step"] - steps[-1]["step"] / 4))
-    return {"step": early["step"], **{name: round(value, 4) for name, value in early["losses"].items()}}
+    quarter = min(steps, key=lambda line: abs(line["step"] - steps[-1]["step"] / 4))
+    told = {"start": steps[0], "quarter": quarter, "end": steps[-1]}
+    return {
+        name: {"step": line["step"], **{loss: round(value, 4) for loss, value in line["losses"].items()}}
+        for name, line in told.items()
+    }
 
 
 def results(
