@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgefw.cli.finite import FiniteRange
-from edgefw.cli.labels_data import artefact_option, chosen_pack, dtype_option, say_left_out, truth_option
+from edgefw.cli.labels_data import (
+    artefact_option,
+    chosen_pack,
+    dtype_option,
+    say_left_out,
+    say_unreadable,
+    truth_option,
+)
 from edgefw.cli.labels_refine import refine
 from edgefw.cli.labels_thresholds import thresholds
 
@@ -188,6 +195,7 @@ def evaluate(
         return
     for row in rows:
         (_print_accuracy if truth is None else _print_aucs)(row)
+        say_unreadable(row["unreadable"])
 
 
 def _print_accuracy(row: Mapping[str, Any]) -> None:

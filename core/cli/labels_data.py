@@ -44,4 +44,5 @@ def say_left_out(names: Sequence[str]) -> None:
 def say_unreadable(count: int) -> None:
     """Images that do not count, on stderr."""
     if count:
-        click.echo(f"warning: {count} images cannot be read, and do not count", err=True)
+        what = "1 image cannot be read, and does" if count == 1 else f"{count} images cannot be read, and do"
+        click.echo(f"warning: {what} not count", err=True)

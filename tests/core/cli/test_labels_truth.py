@@ -44,7 +44,7 @@ def test_each_label_is_asked_alone(edgefw, bundle, pictures, truth, rows, tmp_pa
     out = tmp_path / "p.json"
     given = ("--truth", truth, f"--{aim}", wanted, "--out", out, "--json")
     code, told, err = edgefw("labels", "thresholds", bundle, pictures, *given)
-    assert code == 0 and "not in the pack: zebra" in err and "1 images cannot be read" in err
+    assert code == 0 and "not in the pack: zebra" in err and "1 image cannot be read, and does not count" in err
     pack = read_pack(out)
     scores = probabilities(bundle, pack, rows)
     for at, row in enumerate(json.loads(told)["labels"]):
@@ -55,6 +55,11 @@ def test_each_label_is_asked_alone(edgefw, bundle, pictures, truth, rows, tmp_pa
         assert not row["met"] or row[aim] >= wanted
         if held.any():
             assert row["precision"] == pytest.approx((held & shows).sum() / held.sum())
+
+
+def test_eval_says_what_it_could_not_read(edgefw, bundle, pictures, truth):
+    code, out, err = edgefw("labels", "eval", bundle, pictures, "--truth", truth)
+    assert code == 0 and "mean AUC" in out and "1 image cannot be read, and does not count" in err
 
 
 def test_the_table_tells_a_label_of_no_image_and_one_that_cannot_be_that_good(edgefw, bundle, pictures, rows, tmp_path):
