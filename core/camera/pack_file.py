@@ -11,6 +11,8 @@ from edgefw.runtime.label_pack import LabelPack, read_pack
 
 LOOK_EVERY = 1.0
 """Seconds between two looks at the file."""
+_GONE = 2
+"""Looks in a row that do not find the file until that is said."""
 
 
 class PackFile:
@@ -34,6 +36,7 @@ class PackFile:
         self.first = fitting(read_pack(path))
         self._taken = self.first.sha256
         self._next = LOOK_EVERY
+        self._missed = 0
 
     def look(self, now: float) -> LabelPack | None:
         """The new pack, if it is another one than that in use, and fits; None most of the time.
@@ -42,12 +45,13 @@ class PackFile:
             now: seconds on any clock that begins at 0 and does not fall.
 
         Raises:
-            BundleError: once for each new file that is refused; the pack in use stays.
+            BundleError: once for each new file that is refused, and once for a file that two looks did not find; the pack in use stays.
         """
         if now < self._next:
             return None
         self._next = now + LOOK_EVERY
         mark = _mark(self._path)
+        self._count(mark is None)
         if mark is None or mark == self._mark:
             return None
         self._mark = mark
@@ -57,6 +61,12 @@ class PackFile:
     def took(self, pack: LabelPack) -> None:
         """The pack that `look` gave is in use now; one that was refused is not."""
         self._taken = pack.sha256
+
+    def _count(self, missing: bool) -> None:
+        """One look without the file is a program that replaces it."""
+        self._missed = self._missed + 1 if missing else 0
+        if self._missed == _GONE:
+            raise BundleError(f"{self._path}: is gone, or cannot be reached. Put it, or another one, there.")
 
     def _as_wide(self, pack: LabelPack) -> LabelPack:
         if pack.width != self.first.width:

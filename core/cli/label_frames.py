@@ -198,7 +198,7 @@ def _change_pack(session: Session, watched: PackFile, now: float, shown: Viewer 
             tell(f"new label pack: {len(pack.labels)} labels")
             _warn_of_everything(pack, rule)
     except BundleError as error:
-        tell(f"warning: new label pack refused, the old one stays: {error}")
+        tell(f"warning: the label pack in use stays: {error}")
 
 
 def _tell(

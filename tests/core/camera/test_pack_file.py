@@ -53,6 +53,20 @@ def test_vectors_of_another_width_are_refused_once_and_the_pack_in_use_stays(tmp
     assert watched.look(4.0) is None
 
 
+def test_a_file_that_two_looks_miss_is_said_once_and_is_taken_when_it_is_back(tmp_path: Path):
+    path = tmp_path / "pack.json"
+    write_pack(pack("red"), path)
+    watched = PackFile(path, lambda read: read)
+    path.unlink()
+    assert watched.look(2.0) is None  # it may be replaced just now
+    with pytest.raises(BundleError, match=r"pack.json: is gone, or cannot be reached\."):
+        watched.look(4.0)
+    assert watched.look(6.0) is None
+    write_pack(pack("red", "blue"), path)
+    new = watched.look(8.0)
+    assert new is not None and new.names == ("red", "blue")
+
+
 def test_the_pack_in_use_put_back_after_one_that_was_not_taken_changes_nothing(tmp_path: Path):
     path = tmp_path / "pack.json"
     write_pack(pack("red"), path)

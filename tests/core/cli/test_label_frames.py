@@ -343,7 +343,7 @@ def test_a_running_labeller_takes_a_new_pack_and_refuses_one_for_another_encoder
     finally:
         process.kill()
     assert "new label pack: 3 labels" in err
-    assert "new label pack refused, the old one stays" in err and "made for encoder ffffffffffff" in err
+    assert "the label pack in use stays" in err and "made for encoder ffffffffffff" in err
     assert "3 frames in" in err
 
 
