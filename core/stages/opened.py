@@ -14,6 +14,7 @@ import numpy as np
 from edgefw.contracts.scheme import Signature
 from edgefw.errors import BundleError, MissingDependency
 from edgefw.recipe.compose import build
+from edgefw.runtime.asking import ask
 
 if TYPE_CHECKING:
     from edgefw.contracts.backend import Backend, Runner
@@ -55,14 +56,7 @@ class OpenArtefact:
         Raises:
             BundleError: with the runtime's reason, if the file does not take them or gives something else.
         """
-        count = len(next(iter(images.values())))
-        try:
-            embeddings = self.runner.run(self.feeds(images))
-        except Exception as error:  # every runtime has exceptions of its own; the verdict tells the reason
-            raise BundleError(f"fails on a batch of {count} ({_first_line(error)})") from error
-        if embeddings.ndim != 2 or len(embeddings) != count:
-            raise BundleError(f"gives shape {embeddings.shape} for a batch of {count}")
-        return embeddings
+        return ask(self.runner, self.feeds(images))
 
 
 @dataclass
@@ -118,8 +112,3 @@ def _backends(context: StageContext) -> tuple[dict[str, Backend], dict[str, str]
         except MissingDependency as error:
             missing[chosen.technique.name] = str(error)
     return found, missing
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

@@ -12,7 +12,7 @@ import numpy as np
 
 from edgefw.errors import BundleError
 from edgefw.evaluation.comparison import relative_errors
-from edgefw.verifying.reference_check import run_batch
+from edgefw.runtime.asking import ask
 
 if TYPE_CHECKING:
     from edgefw.contracts.backend import Runner
@@ -48,6 +48,6 @@ def _errors(entry: ArtefactEntry, runner: Runner, sheet: Sheet) -> Iterator[floa
     """Relative errors of each kept image alone, against the same one in the batch of all of them."""
     rows = list(sheet.alone(entry))
     if len(rows) > 1:
-        whole = run_batch(runner, {key: np.concatenate([row[key] for row in rows]) for key in rows[0]})
-        alone = np.concatenate([run_batch(runner, row) for row in rows])
+        whole = ask(runner, {key: np.concatenate([row[key] for row in rows]) for key in rows[0]})
+        alone = np.concatenate([ask(runner, row) for row in rows])
         yield from relative_errors(alone, whole)

@@ -10,18 +10,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from edgefw import __version__
-from edgefw.errors import BundleError
 from edgefw.evaluation.budget import ALWAYS, LIMITS, Measured, best, broken, checks, not_judged
 from edgefw.runtime.benchmark import slowdown, slower_notes, time_interleaved
 from edgefw.runtime.bundle_bench import memory_numbers
 from edgefw.runtime.opening import Opener
-from edgefw.verifying.batch_check import batch_errors
-from edgefw.verifying.bundle_numbers import distance, lost, measured
+from edgefw.verifying.bundle_numbers import distance, lost, measured, not_finite
 from edgefw.verifying.reference_check import failing, own_reference, reference_rows
-from edgefw.verifying.sheets import Sheet, evaluation_rows, fill, folder_groups, held_against, reference_of
+from edgefw.verifying.sheets import Sheet, evaluation_rows, held_against, reference_of
+from edgefw.verifying.shown import Candidates, Shown, show_folders
 
 if TYPE_CHECKING:
     from edgefw.contracts.backend import Runner
@@ -70,70 +67,38 @@ def verify_bundle(
         DataError: if a folder has no readable image.
         BundleError: if no artefact can be opened.
     """
-    opener = Opener(bundle, registry)
-    runners, closed = opener.runners(threads, without)
-    failed = failing(bundle, runners, batch)
-    runners = {name: runner for name, runner in runners.items() if name not in failed}
-    entries, unjudged = _judged(bundle, runners, closed)
-    groups, left_out = folder_groups(folders, bundle)
-    sheets = [fill(opener, group, entries, runners, pack, batch) for group in groups]
-    records = _records(entries, runners, sheets, seconds, bundle.manifest.budget.get("max_slowdown"))
-    failed |= _add_batches(records, entries, runners, sheets)
+    opener, reference = Opener(bundle, registry), own_reference(bundle)
+    candidates = Candidates(bundle, *opener.runners(threads, without))
+    candidates.drop(failing(bundle, candidates.runners, batch))
+    shown = show_folders(opener, candidates, folders, pack, batch)
+    entries, sheets, runners = shown.entries, shown.sheets, candidates.runners
+    records = _records(shown, runners, seconds, bundle.manifest.budget.get("max_slowdown"))
     for row in records if memory else ():
         row |= memory_numbers(bundle, entries[row["name"]], 1, threads)
-    numbers = [measured(row, _copied(row["name"], entries)) for row in records if row["name"] not in failed]
+    numbers = [measured(row, _copied(row["name"], entries)) for row in records]
     limits = {**bundle.manifest.budget, **ALWAYS}
-    reference = own_reference(bundle)
-    rows = [broken(name, why) for name, why in failed.items()]
+    rows = [broken(name, why) for name, why in candidates.failed.items()]
     rows += [*checks(numbers, limits), *(reference_rows(bundle, reference, runners, registry) if reference else [])]
     return {
         "samples": {sheet.role: sum(map(len, sheet.labels)) for sheet in sheets},
         "evaluation": [row for sheet in sheets for row in evaluation_rows(sheet, pack)],
         "artefacts": records,
-        "unjudged": unjudged,
+        "unjudged": shown.unjudged,
         "budget": rows,
         "best": best(_preferred(numbers, entries), limits)[0],
-        "ok": all(row["ok"] for row in rows) and not unjudged,
+        "ok": all(row["ok"] for row in rows) and not shown.unjudged,
         "unreadable": _unreadable(sheets),
-        "warnings": [*_open_checks(numbers, bundle), *_unsaid(bundle, entries, records), *left_out],
+        "warnings": [*_open_checks(numbers, bundle), *_unsaid(bundle, entries, records), *shown.left_out],
     }
 
 
-def _judged(
-    bundle: Bundle, runners: Mapping[str, Runner], closed: Mapping[str, str]
-) -> tuple[dict[str, ArtefactEntry], list[dict[str, Any]]]:
-    """Entries that can be judged, and a row for each that cannot: no runtime, or nothing to hold it against."""
-    every = {entry.name: entry for entry in bundle.manifest.artefacts}
-    opened = {name: entry for name, entry in every.items() if name in runners}
-    why = dict(closed)
-    for name, entry in opened.items():
-        alone = reference_of(entry, opened).name == name
-        if alone and (wanted := reference_of(entry, every).name) != name:
-            why[name] = f"there is nothing to hold it against: its float file {wanted} was not opened"
-    judged = {name: entry for name, entry in opened.items() if name not in why}
-    if not judged:
-        reasons = "".join(f"\n  {name}: {text}" for name, text in why.items())
-        raise BundleError(f"{bundle.source}: no artefact can be judged here.{reasons}")
-    rows = [
-        {"name": name, "backend": every[name].backend, "precision": every[name].precision, "why": why[name]}
-        for name in every
-        if name in why
-    ]
-    return judged, rows
-
-
-def _records(
-    entries: Mapping[str, ArtefactEntry],
-    runners: Mapping[str, Runner],
-    sheets: Sequence[Sheet],
-    seconds: float,
-    limit: float | None,
-) -> list[dict[str, Any]]:
+def _records(shown: Shown, runners: Mapping[str, Runner], seconds: float, limit: float | None) -> list[dict[str, Any]]:
+    entries, sheets = shown.entries, shown.sheets
     used = {name: entry for name, entry in entries.items() if any(name in sheet.columns for sheet in sheets)}
     feeds = {}
     for name, entry in used.items():
-        shown = next(sheet for role in entry.roles for sheet in sheets if sheet.role == role)
-        feeds[name] = list(shown.alone(entry))
+        first = next(sheet for role in entry.roles for sheet in sheets if sheet.role == role)
+        feeds[name] = list(first.alone(entry))
     latency = time_interleaved({name: runners[name] for name in used}, feeds, seconds * len(used))
     sources = {name: _float_source(entry, entries) for name, entry in used.items()}
     ratios = {
@@ -151,11 +116,8 @@ def _records(
             "latency_ms_p50": latency[name].p50_ms,
             "latency_ms_p95": latency[name].p95_ms,
             "slowdown": ratios[name],
-            "not_finite": sum(
-                int(np.isnan(np.concatenate(sheet.columns[name].cosine)).sum())
-                for sheet in sheets
-                if name in sheet.columns
-            ),
+            "not_finite": not_finite(name, sheets),
+            "batch_relative_error": shown.batch_errors[name],
             **distance(name, held_against(entry, entries).name, sheets),
             "drop": own.to_json() if (own := lost(name, held_against(entry, entries).name, sheets)) else None,
             **_NO_MEMORY,
@@ -165,19 +127,6 @@ def _records(
         }
         for name, entry in used.items()
     ]
-
-
-def _add_batches(
-    records: Sequence[dict[str, Any]],
-    entries: Mapping[str, ArtefactEntry],
-    runners: Mapping[str, Runner],
-    sheets: Sequence[Sheet],
-) -> dict[str, str]:
-    """Enter how far a batch is from its images alone; gives why, by name, of files that fail on one."""
-    found, failed = batch_errors({row["name"]: entries[row["name"]] for row in records}, runners, sheets)
-    for row in records:
-        row["batch_relative_error"] = found[row["name"]]
-    return failed
 
 
 def _float_source(entry: ArtefactEntry, entries: Mapping[str, ArtefactEntry]) -> str:

@@ -45,6 +45,11 @@ def lost(name: str, source: str, sheets: Sequence[Sheet]) -> Drop | None:
     return worst_drop("top1", right)
 
 
+def not_finite(name: str, sheets: Sequence[Sheet]) -> int:
+    """Images of all folders for which an artefact's embedding is not finite."""
+    return sum(sheet.columns[name].not_finite for sheet in sheets if name in sheet.columns)
+
+
 def measured(record: Mapping[str, Any], quantised: bool) -> Measured:
     """What the budget is held against, from an artefact's finished record.
 

@@ -14,6 +14,7 @@ import numpy as np
 from edgefw.errors import BundleError, EdgefwError, MissingDependency
 from edgefw.evaluation.budget import broken
 from edgefw.evaluation.comparison import relative_errors
+from edgefw.runtime.asking import ask
 from edgefw.runtime.opening import Opener
 from edgefw.runtime.probes import pattern_images
 from edgefw.runtime.reference import read_reference
@@ -81,7 +82,7 @@ def failing(bundle: Bundle, runners: Mapping[str, Runner], batch: int) -> dict[s
         try:
             for count in (1, max(2, batch)):
                 zeros = {name: np.zeros((count, *shape), np.float32) for name, shape in entry.inputs.items()}
-                widths[entry.name] = run_batch(runners[entry.name], zeros).shape[1:]
+                widths[entry.name] = ask(runners[entry.name], zeros).shape[1:]
         except BundleError as error:
             found[entry.name] = str(error)
             widths.pop(entry.name, None)
@@ -104,7 +105,7 @@ def _artefact_row(
             name: np.stack([opener.preprocessing(name)(image) for image in pattern_images(reference.probes[name])])
             for name in names
         }
-        said, expected = run_batch(runner, feeds(entry, images)), reference.rows(text)
+        said, expected = ask(runner, feeds(entry, images)), reference.rows(text)
         errors.append(relative_errors(said, expected).max() if said.shape == expected.shape else np.inf)
     if errors:
         limit = FLOAT_ERROR if entry.precision == "fp32" else ROUNDED_ERROR
@@ -117,27 +118,6 @@ def _expected(entry: ArtefactEntry, reference: Reference) -> Mapping[str, str]:
     if own or entry.precision not in _FLOATS:
         return own
     return {role: reference.student[role] for role in entry.roles if role in reference.student}
-
-
-def run_batch(runner: Runner, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
-    """(B, D) of images by input.
-
-    Raises:
-        BundleError: if the file fails on them, or gives another number of answers.
-    """
-    count = len(next(iter(inputs.values())))
-    try:
-        said = runner.run(inputs)
-    except Exception as error:  # every runtime has exceptions of its own
-        raise BundleError(f"fails on a batch of {count} ({_reason(error)})") from error
-    if len(said) != count:
-        raise BundleError(f"gives {len(said)} answers for a batch of {count}")
-    return said
-
-
-def _reason(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
 
 
 def _label_row(bundle: Bundle, reference: Reference) -> Iterator[dict[str, Any]]:

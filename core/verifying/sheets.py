@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgefw.contracts.scheme import together
-from edgefw.errors import DataError
+from edgefw.errors import BundleError, DataError
 from edgefw.evaluation import balanced_top1, expected_calibration_error, top1
 from edgefw.evaluation.comparison import relative_errors, row_cosines
 from edgefw.labels.folders import scenes
+from edgefw.runtime.asking import ask
 from edgefw.runtime.labelling import Encoder, Unreadable, read_input
 from edgefw.runtime.opening import single_input
 
@@ -37,23 +38,28 @@ Group = Sequence["LabelledFolder"]
 
 @dataclass
 class Column:
-    """One artefact on one sheet, row by row."""
+    """One artefact on one sheet, row by row, and how many rows are not finite."""
 
     prediction: list[np.ndarray] = field(default_factory=list)
     confidence: list[np.ndarray] = field(default_factory=list)
     cosine: list[np.ndarray] = field(default_factory=list)
     error: list[np.ndarray] = field(default_factory=list)
+    not_finite: int = 0
 
 
 @dataclass
 class Sheet:
-    """One role: labels, unreadable files, a column per artefact, and a few inputs to time, by modality."""
+    """One role: labels, unreadable files, a column per artefact, and a few inputs to time, by modality.
+
+    Where an artefact fails on an image, `failed` says why by its name, and nothing is compared from there on.
+    """
 
     role: str
     columns: dict[str, Column]
     labels: list[np.ndarray] = field(default_factory=list)
     unreadable: list[Unreadable] = field(default_factory=list)
     inputs: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
 
     def alone(self, entry: ArtefactEntry) -> Iterator[dict[str, np.ndarray]]:
         """What an artefact is fed for one sample at a time."""
@@ -123,7 +129,7 @@ def fill(
     pack: LabelPack | None,
     batch: int,
 ) -> Sheet:
-    """Show every image of a group to every artefact that serves it.
+    """Show every image of a group to every artefact that serves it; there must be one. One that fails is asked no more.
 
     Raises:
         DataError: if none of them can be read.
@@ -160,15 +166,30 @@ def _enter(
     for name, pixels in images.items():
         kept = sheet.inputs.setdefault(name, [])
         kept += list(pixels[: max(0, _TIMED - len(kept))])
-    embeddings = {name: runners[name].run(feeds(entry, images)) for name, entry in serving.items()}
-    for name, entry in serving.items():
+    embeddings = _said(sheet, serving, runners, images)
+    for name, entry in serving.items() if not sheet.failed else ():
         column, source = sheet.columns[name], embeddings[held_against(entry, serving).name]
+        column.not_finite += int((~np.isfinite(embeddings[name]).all(axis=1)).sum())
         column.cosine.append(row_cosines(embeddings[name], source))
         column.error.append(relative_errors(embeddings[name], source))
         if pack is not None:
             probability = pack.probabilities(embeddings[name])
             column.prediction.append(_best(probability))
             column.confidence.append(probability)
+
+
+def _said(
+    sheet: Sheet, serving: Mapping[str, ArtefactEntry], runners: Mapping[str, Runner], images: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """(B, D) by artefact; those that fail go onto the sheet."""
+    embeddings: dict[str, np.ndarray] = {}
+    for name, entry in serving.items():
+        if name not in sheet.failed:
+            try:
+                embeddings[name] = ask(runners[name], feeds(entry, images))
+            except BundleError as error:
+                sheet.failed[name] = str(error)
+    return embeddings
 
 
 def _batches(
