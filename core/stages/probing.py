@@ -6,7 +6,7 @@ that the bundle carries. It measures; `verify` judges.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,14 +16,15 @@ from edgefw.contracts.scheme import Signature
 from edgefw.data.loading import read_image
 from edgefw.errors import BundleError
 from edgefw.evaluation import softmax, zero_shot_scores
-from edgefw.runtime.probes import ProbeSpec, flat_images, pattern_images, spec_of
+from edgefw.runtime.drawn import Drawn, answers, bad_rows, draw
+from edgefw.runtime.probes import ProbeSpec, spec_of
 from edgefw.runtime.reference import Reference, encoded
 from edgefw.stages.verify_models import student_embeddings
 
 if TYPE_CHECKING:
     from edgefw.stages.context import StageContext
     from edgefw.stages.held_out import HeldOut
-    from edgefw.stages.opened import OpenArtefact, Opened
+    from edgefw.stages.opened import Opened
     from edgefw.stages.trained import Trained
 
 REFERENCE = "reference.json"
@@ -31,8 +32,6 @@ _LOOKED_AT = 8
 """So many held-out images of a sensor say what its readings are like."""
 _TALLER, _WIDER = 1.37, 1.83
 """Probes are larger than the student's input, and not square: a resize has something to do in both directions."""
-
-Images = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,27 +45,25 @@ class Probed:
 def probe(context: StageContext, trained: Trained, opened: Opened, held: HeldOut) -> Probed:
     """Show drawn images of every sensor; an artefact that fails on them is left out of `opened`."""
     specs = probe_specs(context, held)
-    patterns = {name: _prepared(context, name, pattern_images(spec)) for name, spec in specs.items()}
-    flats = {name: _prepared(context, name, flat_images(spec)) for name, spec in specs.items()}
+    drawn = {name: _drawn(context, name, spec) for name, spec in specs.items()}
     signatures = [_signature(record) for record in context.folder.result("export")["artefacts"]]
     shown = {role: _sensors(signature, role) for signature in signatures for role in signature.roles}
     student = {
-        role: student_embeddings(trained, {name: patterns[name] for name in names})
+        role: student_embeddings(trained, {name: drawn[name].patterns for name in names})
         for role, names in shown.items()
         if all(name in specs for name in names)
     }
-    answers: dict[str, dict[str, str]] = {}
+    told: dict[str, dict[str, str]] = {}
     not_finite: dict[str, int] = {}
     for artefact in list(opened.artefacts):
         try:
-            said = {role: _asked(artefact, role, patterns) for role in artefact.roles if role in student}
-            flat = [_asked(artefact, role, flats) for role in said]
+            roles = {role: _sensors(artefact.signature, role) for role in artefact.roles if role in student}
+            said, not_finite[artefact.name] = answers(drawn, roles, artefact.ask)
         except BundleError as error:
             opened.drop(artefact, str(error))
             continue
-        not_finite[artefact.name] = sum(_bad_rows(rows) for rows in (*said.values(), *flat))
-        answers[artefact.name] = {role: encoded(rows) for role, rows in said.items() if not _bad_rows(rows)}
-    return Probed(not_finite=not_finite, reference=_reference(context, held, specs, answers, student))
+        told[artefact.name] = {role: encoded(rows) for role, rows in said.items() if not bad_rows(rows)}
+    return Probed(not_finite=not_finite, reference=_reference(context, held, specs, told, student))
 
 
 def probe_specs(context: StageContext, held: HeldOut) -> dict[str, ProbeSpec]:
@@ -81,9 +78,8 @@ def probe_specs(context: StageContext, held: HeldOut) -> dict[str, ProbeSpec]:
     return specs
 
 
-def _prepared(context: StageContext, name: str, images: Sequence[np.ndarray]) -> np.ndarray:
-    contract = context.pieces.modalities[name].preprocessing(context.pieces.student_spec.input)
-    return np.stack([contract(image) for image in images])
+def _drawn(context: StageContext, name: str, spec: ProbeSpec) -> Drawn:
+    return draw(spec, context.pieces.modalities[name].preprocessing(context.pieces.student_spec.input))
 
 
 def _signature(record: Mapping[str, Any]) -> Signature:
@@ -97,14 +93,6 @@ def _sensors(signature: Signature, role: str) -> tuple[str, ...]:
     return signature.inputs if len(signature.inputs) > 1 else (role,)
 
 
-def _asked(artefact: OpenArtefact, role: str, images: Images) -> np.ndarray:
-    return artefact.ask({name: images[name] for name in _sensors(artefact.signature, role)})
-
-
-def _bad_rows(rows: np.ndarray) -> int:
-    return int((~np.isfinite(rows).all(axis=1)).sum())
-
-
 def _reference(
     context: StageContext,
     held: HeldOut,
@@ -112,7 +100,7 @@ def _reference(
     answers: dict[str, dict[str, str]],
     student: Mapping[str, np.ndarray],
 ) -> Reference:
-    finite = {role: rows for role, rows in student.items() if not _bad_rows(rows)}
+    finite = {role: rows for role, rows in student.items() if not bad_rows(rows)}
     probabilities = {}
     if held.text is not None:
         scale = context.pieces.teacher.spec.logit_scale

@@ -16,6 +16,7 @@ from edgefw.runtime.benchmark import slowdown, slower_notes, time_interleaved
 from edgefw.runtime.bundle_bench import memory_numbers
 from edgefw.runtime.opening import Opener
 from edgefw.verifying.bundle_numbers import distance, lost, measured, not_finite
+from edgefw.verifying.drawn_check import not_finite_when_drawn, undrawn
 from edgefw.verifying.reference_check import failing, own_reference, reference_rows
 from edgefw.verifying.sheets import Sheet, evaluation_rows, held_against, reference_of
 from edgefw.verifying.shown import Candidates, Shown, show_folders
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from edgefw.runtime.bundle import Bundle
     from edgefw.runtime.label_pack import LabelPack
     from edgefw.runtime.manifest import ArtefactEntry
+    from edgefw.runtime.reference import Reference
 
 _LISTED = 20
 _NO_MEMORY = {"memory_mib": None, "memory_why": "it was not asked for"}
@@ -69,16 +71,17 @@ def verify_bundle(
     """
     opener, reference = Opener(bundle, registry), own_reference(bundle)
     candidates = Candidates(bundle, *opener.runners(threads, without))
-    candidates.drop(failing(bundle, candidates.runners, batch))
+    drawn = _tried(opener, candidates, reference, batch)
     shown = show_folders(opener, candidates, folders, pack, batch)
     entries, sheets, runners = shown.entries, shown.sheets, candidates.runners
-    records = _records(shown, runners, seconds, bundle.manifest.budget.get("max_slowdown"))
+    records = _records(shown, runners, drawn, seconds, bundle.manifest.budget.get("max_slowdown"))
     for row in records if memory else ():
         row |= memory_numbers(bundle, entries[row["name"]], 1, threads)
     numbers = [measured(row, _copied(row["name"], entries)) for row in records]
     limits = {**bundle.manifest.budget, **ALWAYS}
     rows = [broken(name, why) for name, why in candidates.failed.items()]
-    rows += [*checks(numbers, limits), *(reference_rows(bundle, reference, runners, registry) if reference else [])]
+    rows += [*checks(numbers, limits), *checks(_drawn_alone(runners, records, drawn), ALWAYS)]
+    rows += reference_rows(bundle, reference, runners, registry) if reference else []
     return {
         "samples": {sheet.role: sum(map(len, sheet.labels)) for sheet in sheets},
         "evaluation": [row for sheet in sheets for row in evaluation_rows(sheet, pack)],
@@ -88,11 +91,36 @@ def verify_bundle(
         "best": best(_preferred(numbers, entries), limits)[0],
         "ok": all(row["ok"] for row in rows) and not shown.unjudged,
         "unreadable": _unreadable(sheets),
-        "warnings": [*_open_checks(numbers, bundle), *_unsaid(bundle, entries, records), *shown.left_out],
+        "warnings": [*_open_checks(numbers, bundle), *_unsaid(bundle, entries, records, reference), *shown.left_out],
     }
 
 
-def _records(shown: Shown, runners: Mapping[str, Runner], seconds: float, limit: float | None) -> list[dict[str, Any]]:
+def _tried(opener: Opener, candidates: Candidates, reference: Reference | None, batch: int) -> dict[str, int]:
+    """Leave out files that fail on a batch of zeros or on a drawn image; by name, how many answers to the latter are not finite."""
+    bundle = candidates.bundle
+    candidates.drop(failing(bundle, candidates.runners, batch))
+    if reference is None:
+        return {}
+    found, failed = not_finite_when_drawn(opener, bundle.manifest.artefacts, candidates.runners, reference)
+    candidates.drop(failed)
+    return found
+
+
+def _drawn_alone(
+    runners: Mapping[str, Runner], records: Sequence[Mapping[str, Any]], drawn: Mapping[str, int]
+) -> list[Measured]:
+    """Of files that no folder was shown to: what is known without one."""
+    told = {record["name"] for record in records}
+    return [
+        Measured(name=name, quantised=False, values={"max_not_finite": float(bad)})
+        for name, bad in drawn.items()
+        if name in runners and name not in told
+    ]
+
+
+def _records(
+    shown: Shown, runners: Mapping[str, Runner], drawn: Mapping[str, int], seconds: float, limit: float | None
+) -> list[dict[str, Any]]:
     entries, sheets = shown.entries, shown.sheets
     used = {name: entry for name, entry in entries.items() if any(name in sheet.columns for sheet in sheets)}
     feeds = {}
@@ -116,7 +144,7 @@ def _records(shown: Shown, runners: Mapping[str, Runner], seconds: float, limit:
             "latency_ms_p50": latency[name].p50_ms,
             "latency_ms_p95": latency[name].p95_ms,
             "slowdown": ratios[name],
-            "not_finite": not_finite(name, sheets),
+            "not_finite": drawn.get(name, 0) + not_finite(name, sheets),
             "batch_relative_error": shown.batch_errors[name],
             **distance(name, held_against(entry, entries).name, sheets),
             "drop": own.to_json() if (own := lost(name, held_against(entry, entries).name, sheets)) else None,
@@ -178,11 +206,17 @@ def _open_checks(numbers: Sequence[Measured], bundle: Bundle) -> list[str]:
     ]
 
 
-def _unsaid(bundle: Bundle, entries: Mapping[str, ArtefactEntry], records: Sequence[Mapping[str, Any]]) -> list[str]:
+def _unsaid(
+    bundle: Bundle,
+    entries: Mapping[str, ArtefactEntry],
+    records: Sequence[Mapping[str, Any]],
+    reference: Reference | None,
+) -> list[str]:
     """What the verdict does not speak of: files without their source's time, files without images, whole checks."""
-    inside, old = bundle.manifest.folded, "the bundle carries no reference answers; an older edgefw wrote it"
+    inside = bundle.manifest.folded
+    old = "the bundle carries no reference answers, so no image was drawn; an older edgefw wrote it"
     folded = [f"{entry.name}: its hash holds; its answers are judged by `verify RUN` alone" for entry in inside]
-    unanswered = [] if bundle.manifest.reference else [old]
+    unanswered = [old] if reference is None else undrawn(entries.values(), reference)
     return [*_untimed(bundle, records), *_unmeasured(entries, records), *folded, *unanswered]
 
 

@@ -15,6 +15,7 @@ from edgefw.errors import BundleError, EdgefwError, MissingDependency
 from edgefw.evaluation.budget import broken
 from edgefw.evaluation.comparison import relative_errors
 from edgefw.runtime.asking import ask
+from edgefw.runtime.drawn import prepared
 from edgefw.runtime.opening import Opener
 from edgefw.runtime.probes import pattern_images
 from edgefw.runtime.reference import read_reference
@@ -101,10 +102,7 @@ def _artefact_row(
     errors = []
     for role, text in _expected(entry, reference).items():
         names = [role] if role in reference.probes else list(entry.modalities)
-        images = {
-            name: np.stack([opener.preprocessing(name)(image) for image in pattern_images(reference.probes[name])])
-            for name in names
-        }
+        images = {name: prepared(pattern_images(reference.probes[name]), opener.preprocessing(name)) for name in names}
         said, expected = ask(runner, feeds(entry, images)), reference.rows(text)
         errors.append(relative_errors(said, expected).max() if said.shape == expected.shape else np.inf)
     if errors:

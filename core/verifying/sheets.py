@@ -18,6 +18,7 @@ from edgefw.evaluation import balanced_top1, expected_calibration_error, top1
 from edgefw.evaluation.comparison import relative_errors, row_cosines
 from edgefw.labels.folders import scenes
 from edgefw.runtime.asking import ask
+from edgefw.runtime.drawn import bad_rows
 from edgefw.runtime.labelling import Encoder, Unreadable, read_input
 from edgefw.runtime.opening import single_input
 
@@ -169,7 +170,7 @@ def _enter(
     embeddings = _said(sheet, serving, runners, images)
     for name, entry in serving.items() if not sheet.failed else ():
         column, source = sheet.columns[name], embeddings[held_against(entry, serving).name]
-        column.not_finite += int((~np.isfinite(embeddings[name]).all(axis=1)).sum())
+        column.not_finite += bad_rows(embeddings[name])
         column.cosine.append(row_cosines(embeddings[name], source))
         column.error.append(relative_errors(embeddings[name], source))
         if pack is not None:

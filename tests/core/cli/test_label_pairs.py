@@ -143,7 +143,7 @@ def test_verify_measures_pairs_of_two_folders(edgefw, bundle, scenes):
     assert result["best"] == SINGLE
     assert result["warnings"] == [
         "max_drop and min_cosine are not judged: the bundle holds no student to compare it with",
-        "the bundle carries no reference answers; an older edgefw wrote it",
+        "the bundle carries no reference answers, so no image was drawn; an older edgefw wrote it",
     ]
 
 

@@ -1,4 +1,4 @@
-"""Real ONNX files that fail on some images alone: `verify BUNDLE` finds them and judges the others."""
+"""Real ONNX files that fail, or give NaN, on some images alone: `verify BUNDLE` finds them and judges the others."""
 
 import json
 
@@ -53,6 +53,22 @@ def looks_up(reduce):
         )
 
     return change
+
+
+def by_contrast(graph):
+    """A change: images are multiplied by their range over itself, which is 1, and of a flat image NaN."""
+    for own in graph.node:
+        own.input[:] = ["lit" if name == "image" else name for name in own.input]
+    chain = [
+        ("ReduceMax", ["image", "axes"], ["high"]),
+        ("ReduceMin", ["image", "axes"], ["low"]),
+        ("Sub", ["high", "low"], ["range"]),
+        ("Div", ["range", "range"], ["unit"]),
+        ("Mul", ["image", "unit"], ["lit"]),
+    ]
+    for place, (kind, inputs, outputs) in enumerate(chain):
+        graph.node.insert(place, onnx.helper.make_node(kind, inputs, outputs))
+    graph.initializer.append(numpy_helper.from_array(np.array([2, 3]), "axes"))
 
 
 def pictures(folder, *levels):
@@ -127,3 +143,60 @@ def test_the_command_prints_the_row_and_exits_with_1(bundle, small_bundle, tmp_p
     assert f"FAIL {FLOAT}: fails on a batch of 2" in out
     assert f"{FLOAT}: does not run: fails on a batch of 2" in err
     assert "best on this machine: none" in out
+
+
+def test_nan_on_a_black_frame_is_found_where_no_image_of_the_folder_is_black(bundle, small_bundle, tmp_path):
+    change_file(bundle, small_bundle, FLOAT, by_contrast)
+    images = pictures(tmp_path / "images", DARK, BRIGHT)
+    before = verified(bundle, images)
+    assert before["ok"] is True
+    told = "the bundle carries no reference answers, so no image was drawn; an older edgefw wrote it"
+    assert told in before["warnings"]
+    found = verified(small_bundle.add_reference(bundle), images)
+    rows = {(row["artefact"], row["check"]): row for row in found["budget"]}
+    black_white_and_grey_of_two_sensors = 6
+    assert rows[FLOAT, "max_not_finite"]["value"] == black_white_and_grey_of_two_sensors
+    assert not rows[FLOAT, "max_not_finite"]["ok"] and rows[FLOAT, "max_reference_error"]["ok"]
+    assert rows[INT8, "max_not_finite"]["value"] == 0
+    assert found["ok"] is False and found["warnings"] == [text for text in before["warnings"] if text != told]
+    assert [row["not_finite"] for row in found["artefacts"]] == [6, 0]
+
+
+def test_a_file_of_a_sensor_without_a_folder_sees_drawn_images_too(bundle, small_bundle, tmp_path):
+    change_file(bundle, small_bundle, FLOAT, by_contrast, modalities=["depth"])
+    change_file(bundle, small_bundle, INT8, lambda graph: None, modalities=["rgb"], precision="fp32")
+    found = verified(small_bundle.add_reference(bundle), pictures(tmp_path / "images", DARK, BRIGHT))
+    assert [row["name"] for row in found["artefacts"]] == [INT8]
+    rows = {row["artefact"]: row["value"] for row in found["budget"] if row["check"] == "max_not_finite"}
+    assert rows == {FLOAT: 3, INT8: 0}
+
+
+def test_a_file_that_fails_on_a_drawn_image_is_one_row(bundle, small_bundle, tmp_path):
+    small_bundle.add_reference(bundle)
+    change_file(bundle, small_bundle, INT8, looks_up("ReduceMax"))
+    found = verified(bundle, pictures(tmp_path / "images", DARK, DARK))
+    assert runs(found)[INT8].startswith("fails on a batch of 3 (")
+    assert [row["check"] for row in found["budget"] if row["artefact"] == INT8] == ["runs"]
+    assert [row["name"] for row in found["artefacts"]] == [FLOAT]
+
+
+def test_a_sensor_that_no_image_can_be_drawn_of_is_named(bundle, small_bundle, tmp_path):
+    small_bundle.add_reference(bundle)
+    document = json.loads((bundle / "reference.json").read_text())
+    for part in ("probes", "student", "probabilities", *(("answers", name) for name in document["answers"])):
+        own = document[part] if isinstance(part, str) else document[part[0]][part[1]]
+        own.pop("depth")
+    (bundle / "reference.json").write_text(json.dumps(document))
+    small_bundle.change_manifest(bundle, lambda manifest: None)
+    found = verified(bundle, pictures(tmp_path / "images", DARK, BRIGHT))
+    assert found["ok"] is True
+    assert "no image of depth was drawn: no held-out sample had it when the bundle was written" in found["warnings"]
+
+
+def test_only_the_file_that_gives_nan_is_said_to(bundle, small_bundle, tmp_path):
+    """What is compared with it has a cosine that is no number, and finite answers."""
+    change_file(bundle, small_bundle, FLOAT, by_contrast)
+    images = pictures(tmp_path / "images", DARK)
+    Image.fromarray(np.zeros((20, 20, 3), np.uint8)).save(images / "cap.png")
+    rows = {row["artefact"]: row for row in verified(bundle, images)["budget"] if row["check"] == "max_not_finite"}
+    assert (rows[FLOAT]["value"], rows[INT8]["value"]) == (1, 0)
