@@ -26,6 +26,7 @@ from torch import nn
 
 from edgefw.contracts.backend import Artefact, CompileRequest, Runner
 from edgefw.errors import ExportError
+from edgefw.plugins.backends.onnx_biases import round_biases
 from edgefw.plugins.backends.onnx_constants import give_own_zero_points
 from edgefw.plugins.backends.reparameterise import Notes, reparameterised
 
@@ -115,6 +116,7 @@ def _attempt(
         if optimise:
             draft = fold_constants(draft, Path(folder) / "folded.onnx")
         if request.quantised:
+            round_biases(draft)
             give_own_zero_points(draft)
         checks = checked(runner(draft), request.examples, expected, limit)
         shutil.move(draft, target)

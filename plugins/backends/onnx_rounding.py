@@ -10,7 +10,7 @@ A Gemm takes int8 everywhere.
 Source: the node group selectors and QDQS8ToU8Transformer of ONNX Runtime 1.32 (core/optimizer/qdq_transformer); tests hold these rules
 against the graphs that it writes. Does not: follow a rounding that ONNX Runtime moves past a MaxPool, Reshape or Transpose, where it
 counts too little; see that a MatMul of two dimensions with a float Add behind it becomes a float Gemm, or that a bias has another step than the
-products, where it counts too much. Files of our quantizers have neither.
+products, where it counts too much. Files of our quantizers have neither, but for a linear layer on rows (B, D) in a file of `optimise: none`.
 """
 
 from __future__ import annotations

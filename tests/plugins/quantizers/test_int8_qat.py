@@ -16,7 +16,9 @@ from torch import Tensor, nn
 
 from edgefw.contracts.student import StudentFeatures, StudentOutput
 from edgefw.errors import ExportError, RecipeError
+from edgefw.plugins.backends import onnx_export
 from edgefw.plugins.backends.onnx_export import compare
+from edgefw.plugins.backends.onnx_work import work
 from edgefw.plugins.quantizers.int8_qat import Int8Qat, TrainingQuantizerConfig
 from edgefw.runtime.integer_products import exact_session
 from edgefw.testing.fakes import pictures, student_spec
@@ -211,6 +213,30 @@ def test_onnxruntime_runs_every_convolution_of_a_silu_network_in_int8(tmp_path: 
     operators = [node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node]
     assert operators.count("QLinearConv") == 3
     assert "Conv" not in operators
+
+
+@pytest.mark.parametrize("options", [{}, {"activation": "affine"}, {"outputs": "all"}])
+def test_a_linear_layer_on_rows_runs_in_int8_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, object]
+) -> None:
+    """Of (B, D), ONNX Runtime makes product and bias one Gemm, which a float bias would keep in float."""
+    piece, pixels = quantizer(**options), pictures(6)
+    made = trained(piece.prepare(network(), images(2)))
+    made.head.layer.bias.data.uniform_(-3.0, 3.0, generator=torch.Generator().manual_seed(2))
+    answers, gemms = [], []
+    for name in ("rounded", "float"):
+        (tmp_path / name).mkdir()
+        backend, artefact = compiled(piece.convert(made), tmp_path / name, pixels)
+        answers.append(backend.open(artefact.file).run({"image": pixels}))
+        gemms += [node.is_int8 for node in work(onnx.load(artefact.file)) or () if node.operator == "Gemm"]
+        settings = onnxruntime.SessionOptions()
+        settings.optimized_model_filepath, settings.log_severity_level = str(tmp_path / "optimised.onnx"), 3
+        exact_session(str(artefact.file), settings)
+        operators = [node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node]
+        assert ("QGemm" in operators, "Gemm" in operators) == ((True, False) if gemms[-1] else (False, True))
+        monkeypatch.setattr(onnx_export, "round_biases", lambda file: 0)
+    assert gemms == [True, options == {"outputs": "all"}]
+    np.testing.assert_allclose(answers[0], answers[1], rtol=1e-5, atol=1e-5)
 
 
 def test_excluded_layers_stay_float() -> None:
