@@ -3,6 +3,9 @@
 An ONNX quantizer works on a file, a program quantizer on the graph that torch.export captures, both after training. A module quantizer works inside the training loop: it captures one
 tensor-only trunk, and optimiser, EMA and data-parallel wrapping come after `prepare`; a resumed run prepares before
 it loads.
+
+One of any level may have `activations`. Without it, or with any word but "float", its files promise integer arithmetic: `verify` calls one without a
+product in int8 fp32, whatever its precision is called.
 """
 
 from __future__ import annotations

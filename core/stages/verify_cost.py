@@ -5,12 +5,13 @@ It measures opened files; the budget is held by others.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgefw.contracts.backend import WorkCounter, float_precision
+from edgefw.contracts.operators import rounds_activations
 from edgefw.runtime.benchmark import Feeds, slowdown, time_interleaved
 from edgefw.runtime.memory import peak_memory
 from edgefw.stages.float_twin import float_twins
@@ -36,7 +37,7 @@ def costs(
 
     `slowdown` is the p50 over that of the float source, or of a float twin (`float_twin.py`), which is `float_ms_p50`; both are None for
     what has neither here. `int8_share` is None for float files and where the file does not tell; `precision` is "fp32" where a file
-    that is called int8 has no product in int8.
+    whose quantizer rounds activations has no product in int8.
 
     Args:
         context: the run.
@@ -45,6 +46,7 @@ def costs(
         inputs: held-out images by role.
     """
     shown = {own.name: _shown(own, inputs) for own in artefacts}
+    promised = integer_precisions([trained.quantizer] if trained.quantizer else context.pieces.quantizers)
     feeds: dict[str, list[Feeds]] = {own.name: [*single_feeds(own, shown[own.name])] for own in artefacts}
     with float_twins(context, trained, artefacts, shown) as twins:
         runners = {own.name: own.runner for own in artefacts}
@@ -61,7 +63,7 @@ def costs(
     return {
         own.name: {
             **_times(own.name, latency, beside[own.name], ratios.get(own.name)),
-            **_work(context, own),
+            **_work(context, own, promised),
             **_memory(context, own.record),
             "warnings": _untimed(twins.absent.get(own.name)),
         }
@@ -91,14 +93,14 @@ def _untimed(reason: str | None) -> list[str]:
     return [f"its slowdown is not known, as there is no float file to time it beside. Without rounding: {reason}"]
 
 
-def _work(context: StageContext, artefact: OpenArtefact) -> dict[str, Any]:
+def _work(context: StageContext, artefact: OpenArtefact, promised: Collection[str]) -> dict[str, Any]:
     share, stated = _int8_share(context, artefact), artefact.record["precision"]
-    return {"precision": FLOAT if share == 0 and says_int8(stated) else stated, "int8_share": share}
+    return {"precision": FLOAT if share == 0 and stated in promised else stated, "int8_share": share}
 
 
-def says_int8(precision: str) -> bool:
-    """Whether a precision promises int8 arithmetic; "weight-only" promises a smaller file alone."""
-    return precision.startswith("int8")
+def integer_precisions(quantizers: Iterable[Any]) -> frozenset[str]:
+    """Precisions that promise integer arithmetic: of quantizers that round activations. "weight-only" promises a smaller file alone."""
+    return frozenset(str(quantizer.precision) for quantizer in quantizers if rounds_activations(quantizer))
 
 
 def _int8_share(context: StageContext, artefact: OpenArtefact) -> float | None:

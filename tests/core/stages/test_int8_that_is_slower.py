@@ -14,10 +14,13 @@ from edgefw import engine
 from edgefw.cli.main import run as command_line
 from edgefw.plugins.backends.onnx_work import int8_share
 from edgefw.recipe.read import read_recipe
+from edgefw.registry.kinds import Kind
 from edgefw.registry.loading import Registry
+from edgefw.registry.technique import BuildContext
 from edgefw.reporting.model_rows import ModelRow, int8_text
 from edgefw.runtime.bundle import open_bundle
 from edgefw.runtime.bundle_text import describe, int8_work
+from edgefw.stages.verify_cost import integer_precisions
 
 TIMED = "export.quantizers=[{name: int8-latency-aware, seconds: 0.2, min_cosine: 1.0}]"
 """Rounding leaves no cosine of 1, so that the float file stays, whichever is faster."""
@@ -78,6 +81,32 @@ def test_a_quantised_file_without_int8_is_called_fp32(project, tmp_path, result,
     assert (row["name"], row["precision"], row["int8_share"]) == ("onnxruntime-int8-static", "fp32", 0.0)
     assert "none of its multiply-accumulates runs in int8, so it is called fp32" in row["warnings"]
     assert "called fp32: none of its products in int8" in _shown(out, capsys)
+
+
+def test_a_qvit_file_without_int8_is_called_fp32_too(project, tmp_path, result) -> None:
+    """Only the first convolution is rounded, and its result is float, so that no kernel is int8."""
+    quantizer = "{name: qvit, outputs: none, exclude: ['*blocks*', 'head*']}"
+    overrides = (
+        "student={name: timm, model: test_vit, weights: none, size: 32}",
+        f"train.distil.quantizer={quantizer}",
+        "train.distil.steps=2",
+        "export={backends: [{name: onnxruntime, threads: 1}], quantizers: []}",
+        "verify={min_cosine: null, max_drop: null, max_slowdown: null, max_error: null}",
+    )
+    engine.run(read_recipe(str(project / "tiny.yaml"), overrides), Registry(), tmp_path / "run")
+    (row,) = result(tmp_path / "run", "verify")["artefacts"]
+    assert (row["name"], row["precision"], row["int8_share"]) == ("onnxruntime-qvit", "fp32", 0.0)
+    assert "none of its multiply-accumulates runs in int8, so it is called fp32" in row["warnings"]
+
+
+def test_every_quantizer_says_whether_its_files_promise_int8() -> None:
+    promised, silent = set(), set()
+    for name in [ref.name for ref in Registry().refs(Kind.QUANTIZER)]:
+        technique = Registry().load(Kind.QUANTIZER, name)
+        quantizer = technique.build(technique.config(), BuildContext(path="q"))
+        (promised if integer_precisions([quantizer]) else silent).add(quantizer.precision)
+    assert silent == {"fp16", "weight-only"}
+    assert promised >= {"int8-static", "int8-dynamic", "int8-latency-aware", "int8-qat", "qvit"}
 
 
 @pytest.mark.parametrize(("precision", "said"), [("fp32", "fp32"), ("weight-only", "0.0 %")])
