@@ -8,7 +8,7 @@ it is. It compares nothing.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ class OnnxLayers:
         self._reads = [_read_by(node) for node in model.graph.node]
         self._last = {name: at for at, names in enumerate(self._reads) for name in names}
         self._shown = _reached(model.graph, self._reads, self._feeds)
-        self.layers = [
+        self.layers: Sequence[Layer] = [
             *(Layer(layer=name, operator="Input", tensor=name, stands_for=name, inputs=()) for name in self._feeds),
             *self._of_nodes(),
         ]

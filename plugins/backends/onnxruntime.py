@@ -24,7 +24,7 @@ from edgefw.runtime.in_order import processors
 from edgefw.runtime.integer_products import exact_session
 
 if TYPE_CHECKING:
-    from edgefw.contracts.backend import LayerOutput
+    from edgefw.contracts.backend import LayerView
     from edgefw.registry.technique import Register
 
 FILE = "model.onnx"
@@ -99,8 +99,8 @@ class OnnxRuntimeBackend:
         session = open_session(file, total - count + 1)
         return [OnnxRunner(session) for _ in range(count)]
 
-    def layers(self, file: Path, feeds: Mapping[str, np.ndarray]) -> list[LayerOutput]:
-        """The output of every layer of a file; needs the package onnx."""
+    def layers(self, file: Path, feeds: Mapping[str, np.ndarray]) -> LayerView:
+        """What each layer of a file is and gives; needs the package onnx."""
         from edgefw.plugins.backends.onnx_layers import layer_outputs
 
         return layer_outputs(file, feeds)
