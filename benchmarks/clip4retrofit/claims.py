@@ -104,7 +104,12 @@ _CLAIMS: list[tuple[str, str, str, Judge]] = [
     (f"as many clean images: adversarial, twice the steps, {_KEEPS}", "adversarial-long", "both", _gains_and_keeps),
     (f"as many clean images: consistency, twice the steps, {_KEEPS}", "consistency-long", "both", _gains_and_keeps),
     (f"three times the steps: changed views {_KEEPS}", "changed-longest", "both-longest", _gains_and_keeps),
-    (f"three times the steps: multi-view (adversarial) {_KEEPS}", "adversarial-longest", "both-longest", _gains_and_keeps),
+    (
+        f"three times the steps: multi-view (adversarial) {_KEEPS}",
+        "adversarial-longest",
+        "both-longest",
+        _gains_and_keeps,
+    ),
     (f"as many clean images: changed views, twice the batch, {_KEEPS}", "changed-wide", "both", _gains_and_keeps),
     (f"as many clean images: adversarial, twice the batch, {_KEEPS}", "adversarial-wide", "both", _gains_and_keeps),
     (f"as many clean images: consistency, twice the batch, {_KEEPS}", "consistency-wide", "both", _gains_and_keeps),
