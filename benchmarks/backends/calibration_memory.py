@@ -197,6 +197,7 @@ def setting(side: int, limit: int) -> dict[str, Any]:
 
 
 def main() -> None:
+    """Measure each calibration in a process of its own, and write what came out."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     parser.add_argument("--methods", nargs="+", default=["minmax", "percentile", "entropy"])

@@ -35,8 +35,7 @@ OPTIONS = {
     "ViT-S": ("train.distil.optimiser.lr=3e-4",),
     "Swin-T": ("train.distil.optimiser.lr=3e-4",),
 }
-"""What each student's run changes in the recipe; Lite0 alone starts from published weights. The attention networks gave one answer to every
-image at the learning rate of the others."""
+"""What each student's run changes in the recipe; Lite0 alone starts from published weights. The attention networks learn at a smaller rate."""
 
 
 def run_folder(network: str, work: Path) -> Path:

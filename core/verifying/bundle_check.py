@@ -17,7 +17,7 @@ from edgefw.runtime.bundle_bench import memory_numbers
 from edgefw.runtime.opening import Opener
 from edgefw.verifying.bundle_numbers import distance, lost, measured, not_finite
 from edgefw.verifying.drawn_check import not_finite_when_drawn, undrawn
-from edgefw.verifying.reference_check import failing, own_reference, reference_rows
+from edgefw.verifying.reference_check import FLOATS, failing, own_reference, reference_rows
 from edgefw.verifying.sheets import Sheet, evaluation_rows, held_against, reference_of
 from edgefw.verifying.shown import Candidates, Shown, show_folders
 
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 _LISTED = 20
 _NO_MEMORY = {"memory_mib": None, "memory_why": "it was not asked for"}
-_FLOAT = ("fp32", "fp16", "bf16")
-"""What float files compute in; every other precision is a quantizer's."""
 
 
 def verify_bundle(
@@ -178,7 +176,7 @@ def _untimed(bundle: Bundle, records: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _without_source(entry: ArtefactEntry, entries: Mapping[str, ArtefactEntry]) -> str:
-    if entry.source is None and all(other.precision not in _FLOAT for other in entries.values()):
+    if entry.source is None and all(other.precision not in FLOATS for other in entries.values()):
         known = entry.quality.get("slowdown")
         then = "" if known is None else f"; where it was made, it took {known:.2f} times as long as in float"
         return f"its student learned to round, so the bundle has no float file{then}"
@@ -189,7 +187,7 @@ def _without_source(entry: ArtefactEntry, entries: Mapping[str, ArtefactEntry]) 
 
 def _was_quantised(entry: ArtefactEntry) -> bool:
     """Whether a float file should be as slow, be it in the bundle or not."""
-    return entry.source is not None or entry.precision not in _FLOAT
+    return entry.source is not None or entry.precision not in FLOATS
 
 
 def _preferred(numbers: Sequence[Measured], entries: Mapping[str, ArtefactEntry]) -> list[Measured]:

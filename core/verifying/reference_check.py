@@ -33,7 +33,8 @@ FLOAT_ERROR, ROUNDED_ERROR = 0.01, 0.1
 LABEL_ERROR = 0.02
 """Largest difference of a probability: what storing a label pack in float16 makes of it, and a margin."""
 ANSWER, LABELS = "max_reference_error", "max_label_error"
-_FLOATS = ("fp32", "fp16", "bf16")
+FLOATS = ("fp32", "fp16", "bf16")
+"""What float files compute in; every other precision is a quantizer's."""
 _WORST = 1e6
 
 
@@ -113,7 +114,7 @@ def _artefact_row(
 def _expected(entry: ArtefactEntry, reference: Reference) -> Mapping[str, str]:
     """By role, what an artefact answered itself; else, of a file that no quantizer made, what the student did."""
     own = reference.answers.get(entry.name, {})
-    if own or entry.precision not in _FLOATS:
+    if own or entry.precision not in FLOATS:
         return own
     return {role: reference.student[role] for role in entry.roles if role in reference.student}
 
