@@ -89,6 +89,7 @@ def test_openvino_has_rows_of_its_own_beside_its_own_float(script, small_bundle,
     assert plain["called"] == "fp32" and plain["ratio"] == 1.0 and plain["top1"] == 1.0
     assert rounded["called"] == "int8" and rounded["int8_share"] is None
     assert sum(rounded["layers"].get(kind, 0) for kind in ("i8", "u8")) > 0
+    assert ("openvino int8-static, reduce_range" in found["files"]) is not products_are_exact()
 
 
 def test_a_file_that_stayed_float_is_called_fp32_and_is_the_float_file(script):

@@ -23,10 +23,13 @@ from edgefw.plugins.backends.onnxruntime import OnnxRunner, OnnxRuntimeBackend, 
 from edgefw.plugins.quantizers.int8_latency_aware import Int8LatencyAware, LatencyAwareConfig
 from edgefw.plugins.quantizers.int8_static import Int8Static, StaticConfig
 from edgefw.plugins.quantizers.onnx_graph import preprocessed, quiet
+from edgefw.runtime.integer_products import products_are_exact
 
 FLOAT, DEFAULT, OURS = "fp32", "quantize_static", "int8-latency-aware"
-OPENVINO_FLOAT, OPENVINO = "openvino fp32", "openvino int8-static"
-SOURCES = {FLOAT: FLOAT, DEFAULT: FLOAT, OURS: FLOAT, OPENVINO_FLOAT: OPENVINO_FLOAT, OPENVINO: OPENVINO_FLOAT}
+OPENVINO_FLOAT, OPENVINO, NARROW = "openvino fp32", "openvino int8-static", "openvino int8-static, reduce_range"
+SOURCES = {FLOAT: FLOAT, DEFAULT: FLOAT, OURS: FLOAT} | dict.fromkeys(
+    (OPENVINO_FLOAT, OPENVINO, NARROW), OPENVINO_FLOAT
+)
 """What a file is compared with: the float file in the same runtime."""
 _BATCH = 4
 _INT8 = ("i8", "u8")
@@ -95,6 +98,7 @@ class Workshop:
         ways: dict[str, Callable[[], File]] = {DEFAULT: self._default, OURS: self._ours}
         if find_spec("openvino"):
             ways |= {OPENVINO_FLOAT: self._openvino_float, OPENVINO: self._openvino}
+            ways |= {} if products_are_exact() else {NARROW: self._openvino_narrow}
         return ways
 
     def _default(self) -> File:
@@ -121,9 +125,16 @@ class Workshop:
         return self._compiled(self.source, "openvino-fp32")
 
     def _openvino(self) -> File:
-        rounded = self.folder / "static.onnx"
-        Int8Static(StaticConfig(), OPENVINO).quantize(self.source, rounded, self._calibration)
-        return self._compiled(rounded, "openvino-int8")
+        return self._rounded(StaticConfig(), "openvino-int8")
+
+    def _openvino_narrow(self) -> File:
+        """With 7-bit weights, whose products OpenVINO does not cut on a processor without VNNI."""
+        return self._rounded(StaticConfig(reduce_range=True), "openvino-narrow")
+
+    def _rounded(self, config: StaticConfig, name: str) -> File:
+        rounded = self.folder / f"{name}.onnx"
+        Int8Static(config, OPENVINO).quantize(self.source, rounded, self._calibration)
+        return self._compiled(rounded, name)
 
     def _compiled(self, source: Path, name: str) -> File:
         """An ONNX file in OpenVINO, which says of layers, not of products, what they run in."""

@@ -28,6 +28,7 @@ from edgefw.plugins.backends.onnx_export import (
 )
 from edgefw.plugins.backends.onnxruntime import OnnxRunner, open_session
 from edgefw.plugins.backends.openvino_core import shared_core
+from edgefw.runtime.integer_products import products_are_exact
 
 if TYPE_CHECKING:
     from edgefw.plugins.backends.openvino import OpenVinoBackend, OpenVinoConfig, OpenVinoRunner
@@ -43,6 +44,25 @@ LIMITS = {
 SAME_FILE = 0.9
 """Least cosine between two runtimes on one int8 file: rounding differs between them, a lost layer is far below."""
 INT8 = ("i8", "u8")
+CLEAN = 0.999
+"""Cosine to ONNX Runtime's exact answers from which on nothing is said of products that this processor cuts."""
+
+
+def cut_products(cosine: float, exact: bool) -> tuple[str, ...]:
+    """What to say of an int8 file whose products this processor adds in 16 bits (docs/techniques/quantizers.md, Processors).
+
+    Args:
+        cosine: of OpenVINO's embeddings to ONNX Runtime's exact ones of the same file.
+        exact: whether this processor loses nothing of such sums.
+    """
+    if exact or cosine >= CLEAN:
+        return ()
+    said = (
+        f"OpenVINO cuts int8 products on this processor, which has no VNNI (cosine to the exact answers {cosine:.4f}). "
+    )
+    return (
+        f"{said}Set reduce_range: true of the quantizer (int8-static, int8-qat) if the camera's is such a processor",
+    )
 
 
 class IrWriter:
@@ -81,15 +101,19 @@ class IrWriter:
         found = compare(expected, runner.run(request.examples))
         if not found.cosine >= SAME_FILE:
             file.unlink()
+            why = f" {'. '.join(said)}." if (said := cut_products(found.cosine, products_are_exact())) else ""
             raise ExportError(
                 f"backend 'openvino': its embeddings of the quantised file are not those of ONNX Runtime (cosine "
-                f"{found.cosine:.4f}, least {SAME_FILE}). Use the backend onnxruntime with this quantizer."
+                f"{found.cosine:.4f}, least {SAME_FILE}).{why} Or use the backend onnxruntime with this quantizer."
             )
         details: dict[str, Any] = {
             "onnxruntime": {"cosine": found.cosine, "relative_error": found.relative},
             **self._facts(runner),
         }
-        warnings = () if any(details["layers"].get(kind) for kind in INT8) else ("OpenVINO runs no layer in int8",)
+        if any(details["layers"].get(kind) for kind in INT8):
+            warnings = cut_products(found.cosine, products_are_exact())
+        else:
+            warnings = ("OpenVINO runs no layer in int8",)
         return Artefact(file=file, level="compiled", details=details, warnings=warnings)
 
     def _written(self, source: Path, folder: Path) -> tuple[OpenVinoRunner, Path]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from small_networks import ConvNet, OddBatch, TwoSensors, answer, cosines, pixels, request, settled
 
 from edgefw.contracts.backend import OnnxCompiler, float_precision
@@ -15,6 +16,7 @@ from edgefw.errors import BundleError, ExportError
 from edgefw.plugins.backends.onnxruntime import open_session
 from edgefw.plugins.backends.openvino import OpenVinoBackend, OpenVinoConfig
 from edgefw.plugins.quantizers.int8_static import Int8Static, StaticConfig
+from edgefw.runtime.integer_products import products_are_exact
 
 openvino = pytest.importorskip("openvino")
 
@@ -40,10 +42,10 @@ def compiled(network, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def int8_file(compiled, tmp_path_factory):
-    """The float ONNX of the backend, quantised by int8-static."""
+    """The float ONNX of the backend, quantised by int8-static; with products that this processor does not cut."""
     target = tmp_path_factory.mktemp("int8") / "int8.onnx"
     rows = pixels(12, seed=3)
-    Int8Static(StaticConfig(), "q").quantize(
+    Int8Static(StaticConfig(reduce_range=not products_are_exact()), "q").quantize(
         compiled[1].onnx, target, Calibration(batches=lambda: iter([{"image": rows}]), samples=12)
     )
     return target
@@ -135,6 +137,30 @@ def test_int8_files_run_in_int8_and_agree_with_onnx_runtime(network, compiled, i
 def test_a_float_file_in_place_of_an_int8_one_is_told(network, compiled, tmp_path):
     artefact = compiled[0].compile_onnx(compiled[1].onnx, request(network, tmp_path))
     assert artefact.warnings == ("OpenVINO runs no layer in int8",)
+
+
+def test_cut_products_are_told_with_what_to_do():
+    from edgefw.plugins.backends.openvino_ir import cut_products
+
+    assert cut_products(0.98, exact=True) == cut_products(0.9995, exact=False) == ()
+    (said,) = cut_products(0.98539, exact=False)
+    assert "no VNNI (cosine to the exact answers 0.9854). Set reduce_range: true of the quantizer" in said
+
+
+@pytest.mark.skipif(products_are_exact(), reason="this processor cuts no int8 products")
+@pytest.mark.parametrize("narrow", [False, True])
+def test_export_warns_where_this_processor_cuts_products_and_not_with_seven_bits(narrow, tmp_path):
+    """Half of the channels have weights of one sign: sums that 16 bits do not hold."""
+    network = settled(ConvNet())
+    with torch.no_grad():
+        network.body[3].weight[:24].fill_(0.1)
+    (tmp_path / "float").mkdir()
+    piece, rows = backend(), pixels(12, seed=3)
+    source = piece.compile(request(network, tmp_path / "float", keep_onnx=True)).onnx
+    calibration = Calibration(batches=lambda: iter([{"image": rows}]), samples=12)
+    Int8Static(StaticConfig(reduce_range=narrow), "q").quantize(source, tmp_path / "int8.onnx", calibration)
+    warnings = piece.compile_onnx(tmp_path / "int8.onnx", request(network, tmp_path)).warnings
+    assert [("reduce_range" in said) for said in warnings] == ([] if narrow else [True])
 
 
 def test_two_inputs_keep_their_names_and_order(tmp_path):
