@@ -154,6 +154,17 @@ class Manifest(_Part):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _sources_fit(self) -> Manifest:
+        known = {artefact.name: artefact for artefact in self.artefacts}
+        for artefact in (artefact for artefact in self.artefacts if artefact.source is not None):
+            source = known[str(artefact.source)]
+            if source is artefact or source.roles != artefact.roles:
+                raise ValueError(
+                    f"artefact '{artefact.name}' was made from '{source.name}', which must be another one of the same modalities"
+                )
+        return self
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
         return self.model_dump(mode="json", exclude={name for name in ("maps", "folded") if not getattr(self, name)})

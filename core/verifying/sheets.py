@@ -97,8 +97,12 @@ def folder_groups(folders: Sequence[LabelledFolder], bundle: Bundle) -> tuple[li
 
 
 def reference_of(entry: ArtefactEntry, entries: Mapping[str, ArtefactEntry]) -> ArtefactEntry:
-    """The float artefact that an artefact was made from: of the same backend and inputs, else the first that serves
-    the same modalities, else itself."""
+    """The float artefact that an artefact was made from, whatever it computes in, if it says which and that one is there.
+
+    Else an fp32 file that serves the same modalities, of the same backend if there is one; else itself.
+    """
+    if entry.source is not None and entry.source in entries:
+        return entries[entry.source]
     floats = [other for other in entries.values() if other.precision == "fp32" and other.roles == entry.roles]
     same = [other for other in floats if other.backend == entry.backend]
     return (same or floats or [entry])[0]
