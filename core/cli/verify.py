@@ -101,13 +101,8 @@ def _bundle(
     return {"target": str(target), "kind": "bundle", **result}
 
 
-def _drop(artefact: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """What is lost against another artefact; against itself there is nothing to say."""
-    return None if artefact.get("reference") == artefact["name"] else artefact.get("drop")
-
-
 def _print(result: Mapping[str, Any]) -> None:
-    from edgefw.evaluation import drop_text
+    from edgefw.cli.artefact_numbers import numbers_of
     from edgefw.evaluation.budget import interval_text
 
     evaluation = [row for row in result["evaluation"] if row["metric"] == "top1"]
@@ -115,14 +110,7 @@ def _print(result: Mapping[str, Any]) -> None:
     for row in evaluation:
         click.echo(f"{row['model']:<{wide}} {row['modality']:<10} top-1 {100 * row['value']:6.1f} %  (n = {row['n']})")
     for artefact in result["artefacts"]:
-        agreed = artefact.get("top1_agreement")
-        click.echo(
-            f"{artefact['name']:<{wide}} cosine {artefact['cosine_mean']:.4f} (min {artefact['cosine_min']:.4f})"
-            + (f", agreement {100 * agreed:.1f} %" if agreed is not None else "")
-            + (f", drop {lost}" if (lost := drop_text(_drop(artefact))) else "")
-            + f", {artefact['latency_ms_p50']:.2f} ms{_beside_float(artefact)}, {artefact['bytes'] / 1e6:.2f} MB"
-            + f"{_memory(artefact)}{_work(artefact)}"
-        )
+        click.echo(f"{artefact['name']:<{wide}} {numbers_of(artefact)}")
     for row in (row for row in result.get("folded") or [] if "why" not in row):
         click.echo(
             f"{row['name']:<{wide}} cosine {row['cosine_mean']:.4f} (min {row['cosine_min']:.4f}) to {row['source']}"
@@ -149,24 +137,6 @@ def _print(result: Mapping[str, Any]) -> None:
 
 def _of_artefacts(artefacts: Sequence[Mapping[str, Any]]) -> list[str]:
     return [f"{artefact['name']}: {text}" for artefact in artefacts for text in artefact["warnings"]]
-
-
-def _beside_float(artefact: Mapping[str, Any]) -> str:
-    """A quantised file's time as a multiple of that of its float artefact."""
-    slowdown = artefact["slowdown"]
-    return "" if slowdown is None else f", x {slowdown:.2f} of float"
-
-
-def _memory(artefact: Mapping[str, Any]) -> str:
-    """What opening and running takes at the highest; why that is not known stands in the JSON document."""
-    return "" if artefact.get("memory_mib") is None else f", memory {artefact['memory_mib']:.1f} MiB"
-
-
-def _work(artefact: Mapping[str, Any]) -> str:
-    from edgefw.runtime.bundle_text import int8_work
-
-    work = int8_work(artefact["int8_share"], artefact["precision"])
-    return f", {work}" if work else ""
 
 
 def _blamed(row: Mapping[str, Any]) -> str:

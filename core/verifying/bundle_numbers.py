@@ -18,15 +18,8 @@ _WORST |= {"relative_error_mean": max, "relative_error_max": max}
 
 
 def distance(name: str, source: str, sheets: Sequence[Sheet]) -> dict[str, Any]:
-    """The worst modality's numbers, and each modality's under its name."""
-    each: dict[str, dict[str, Any]] = {}
-    for sheet in sheets:
-        if name in sheet.columns:
-            own, other = sheet.columns[name], sheet.columns[source]
-            each[sheet.role] = summary(np.concatenate(own.cosine), np.concatenate(own.error))
-            if own.prediction:
-                agreed = agreement(np.concatenate(own.prediction), np.concatenate(other.prediction))
-                each[sheet.role]["top1_agreement"] = agreed
+    """The worst modality's numbers, and each modality's under its name; None where there is no other file to compare with."""
+    each = {sheet.role: _apart(sheet, name, source) for sheet in sheets if name in sheet.columns}
     worst = {}
     for key, worse in _WORST.items():
         values = [row[key] for row in each.values() if row.get(key) is not None]
@@ -34,8 +27,20 @@ def distance(name: str, source: str, sheets: Sequence[Sheet]) -> dict[str, Any]:
     return {**worst, "modalities": each}
 
 
+def _apart(sheet: Sheet, name: str, source: str) -> dict[str, Any]:
+    if name == source:
+        return dict.fromkeys(_WORST)
+    own, other = sheet.columns[name], sheet.columns[source]
+    found = summary(np.concatenate(own.cosine), np.concatenate(own.error))
+    if own.prediction:
+        found["top1_agreement"] = agreement(np.concatenate(own.prediction), np.concatenate(other.prediction))
+    return found
+
+
 def lost(name: str, source: str, sheets: Sequence[Sheet]) -> Drop | None:
-    """Points of top-1 that an artefact loses against another; None without labelled images."""
+    """Points of top-1 that an artefact loses against another; None without one, and without labelled images."""
+    if name == source:
+        return None
     right = {}
     for sheet in sheets:
         if name in sheet.columns and sheet.columns[name].prediction:
@@ -51,16 +56,12 @@ def not_finite(name: str, sheets: Sequence[Sheet]) -> int:
 
 
 def measured(record: Mapping[str, Any], quantised: bool) -> Measured:
-    """What the budget is held against, from an artefact's finished record.
-
-    What has nothing to be held against has no distance: a number against itself would keep every limit.
-    """
-    alone = record["reference"] == record["name"]
-    drop: Mapping[str, Any] = (None if alone else record["drop"]) or {"points": None, "low": None}
+    """What the budget is held against, from an artefact's finished record."""
+    drop: Mapping[str, Any] = record["drop"] or {"points": None, "low": None}
     values = {
         "max_drop": drop["points"],
-        "min_cosine": None if alone else record["cosine_mean"],
-        "min_agreement": None if alone else record["top1_agreement"],
+        "min_cosine": record["cosine_mean"],
+        "min_agreement": record["top1_agreement"],
         "max_ms": record["latency_ms_p50"],
         "max_mb": record["bytes"] / 1e6,
         "max_memory_mib": record["memory_mib"],
@@ -70,18 +71,19 @@ def measured(record: Mapping[str, Any], quantised: bool) -> Measured:
     if record["slowdown"] is not None:
         values["max_slowdown"] = record["slowdown"]
     if record["precision"] == "fp32" and record["int8_share"] is None:
-        values["max_error"] = None if alone else record["relative_error_max"]
+        values["max_error"] = record["relative_error_max"]
     return Measured(
         name=record["name"],
         quantised=quantised,
         values=values,
         intervals={} if drop["low"] is None else {"max_drop": (drop["low"], drop["high"])},
-        reasons=_reasons(record, alone),
+        reasons=_reasons(record),
     )
 
 
-def _reasons(record: Mapping[str, Any], alone: bool) -> dict[str, str]:
+def _reasons(record: Mapping[str, Any]) -> dict[str, str]:
     """By limit, why an artefact's number is None, if it is."""
+    alone = record["reference"] == record["name"]
     held = dict.fromkeys(("max_drop", "min_cosine", "min_agreement", "max_error"), NO_STUDENT) if alone else {}
     asked = record["top1_agreement"] is not None
     return {

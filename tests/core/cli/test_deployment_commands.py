@@ -276,6 +276,24 @@ def test_verify_holds_a_bundle_against_its_float_file(edgefw, bundle, pictures):
     assert {row["check"] for row in document["budget"]} == {"max_drop", "min_cosine", "max_not_finite"}
 
 
+NUMBERS = (
+    "cosine_mean", "cosine_p1", "cosine_min", "relative_error_mean", "relative_error_max", "top1_agreement", "drop"
+)  # fmt: skip
+
+
+def test_verify_says_of_what_nothing_can_be_compared_with_that_it_has_no_reference(edgefw, bundle, pictures):
+    _, out, _ = edgefw("verify", bundle, "--data", pictures)
+    float_line, int8_line = (line for line in out.splitlines() if " ms" in line)
+    assert re.match(r"onnxruntime-fp32 +no reference, \d+\.\d\d ms, ", float_line)
+    assert re.match(r"onnxruntime-int8-static +cosine [01]\.\d{4} \(min 0\.\d{4}\), agreement 100\.0 %, ", int8_line)
+    document = json.loads(edgefw("verify", bundle, "--data", pictures, "--json")[1])
+    one, other = document["artefacts"]
+    assert one["reference"] == one["name"] and one["latency_ms_p50"] > 0
+    assert {one[key] for key in NUMBERS} == {None} and None not in [other[key] for key in NUMBERS]
+    assert set(one["modalities"]) == {"rgb"} and set(one["modalities"]["rgb"].values()) == {None}
+    assert None not in other["modalities"]["rgb"].values()
+
+
 def test_verify_prints_the_time_beside_float_without_a_limit_on_it(edgefw, bundle, pictures):
     code, out, err = edgefw("verify", bundle, "--data", pictures)
     float_line, int8_line = (line for line in out.splitlines() if " ms" in line)

@@ -1,0 +1,44 @@
+"""The numbers of one verified artefact on one line, for `edgefw verify`. What is not known is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from edgefw.evaluation import drop_text
+from edgefw.runtime.bundle_text import int8_work
+
+
+def numbers_of(artefact: Mapping[str, Any]) -> str:
+    """How far it is from what it is compared with, and what it costs: a row of `artefacts` in words."""
+    agreed, lost = artefact.get("top1_agreement"), drop_text(artefact.get("drop"))
+    return (
+        distance(artefact)
+        + (f", agreement {100 * agreed:.1f} %" if agreed is not None else "")
+        + (f", drop {lost}" if lost else "")
+        + f", {artefact['latency_ms_p50']:.2f} ms{_beside_float(artefact)}, {artefact['bytes'] / 1e6:.2f} MB"
+        + f"{_memory(artefact)}{_work(artefact)}"
+    )
+
+
+def distance(artefact: Mapping[str, Any]) -> str:
+    """Cosines to what a file is compared with; the first float file of a bundle has nothing to be compared with."""
+    if artefact["cosine_mean"] is None:
+        return "no reference" if artefact.get("reference") == artefact["name"] else "no sample to compare it on"
+    return f"cosine {artefact['cosine_mean']:.4f} (min {artefact['cosine_min']:.4f})"
+
+
+def _beside_float(artefact: Mapping[str, Any]) -> str:
+    """A quantised file's time as a multiple of that of its float artefact."""
+    slowdown = artefact["slowdown"]
+    return "" if slowdown is None else f", x {slowdown:.2f} of float"
+
+
+def _memory(artefact: Mapping[str, Any]) -> str:
+    """What opening and running takes at the highest; why that is not known stands in the JSON document."""
+    return "" if artefact.get("memory_mib") is None else f", memory {artefact['memory_mib']:.1f} MiB"
+
+
+def _work(artefact: Mapping[str, Any]) -> str:
+    work = int8_work(artefact["int8_share"], artefact["precision"])
+    return f", {work}" if work else ""

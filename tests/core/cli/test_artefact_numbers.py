@@ -1,0 +1,37 @@
+"""A line of `edgefw verify` from a record by hand."""
+
+import pytest
+
+from edgefw.cli.artefact_numbers import distance, numbers_of
+
+COSTS = {"latency_ms_p50": 1.234, "bytes": 2_500_000, "slowdown": None, "int8_share": None, "precision": "fp32"}
+FAR = {"cosine_mean": 0.99, "cosine_min": 0.5}
+NOTHING = dict.fromkeys(FAR)
+
+
+def test_what_is_not_known_is_left_out():
+    assert numbers_of({"name": "a", **FAR, **COSTS}) == "cosine 0.9900 (min 0.5000), 1.23 ms, 2.50 MB"
+    more = {
+        "top1_agreement": 0.975,
+        "slowdown": 0.5,
+        "memory_mib": 30.04,
+        "int8_share": 0.98,
+        "precision": "int8-static",
+    }
+    said = numbers_of({"name": "a", **FAR, **COSTS, **more})
+    assert said.startswith(
+        "cosine 0.9900 (min 0.5000), agreement 97.5 %, 1.23 ms, x 0.50 of float, 2.50 MB, memory 30.0 MiB, "
+    )
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({**NOTHING, "reference": "a"}, "no reference"),
+        ({**NOTHING, "reference": "b"}, "no sample to compare it on"),
+        (NOTHING, "no sample to compare it on"),
+        ({**FAR, "reference": "b"}, "cosine 0.9900 (min 0.5000)"),
+    ],
+)
+def test_what_has_nothing_to_be_compared_with_has_no_cosine(facts, said):
+    assert distance({"name": "a", **facts}) == said
