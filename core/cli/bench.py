@@ -20,8 +20,8 @@ from edgefw.cli.finite import FiniteRange
 def command(bundle: Path, seconds: float, batch: int, threads: int | None, no_memory: bool, as_json: bool) -> None:
     """Measure latency (batch 1, artefacts turn by turn), throughput and memory of BUNDLE.
 
-    BUNDLE is a bundle folder, an .edgefw file, or a run folder. An artefact whose runtime is not installed is named with
-    the reason, and the others are measured.
+    BUNDLE is a bundle folder, an .edgefw file, or a run folder. An artefact whose runtime is not installed, or refuses its
+    file, is named with the reason, and the others are measured.
     """
     from edgefw.runtime.bundle import open_bundle
     from edgefw.runtime.bundle_bench import bench_bundle

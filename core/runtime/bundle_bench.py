@@ -1,7 +1,7 @@
 """What a bundle's artefacts cost on this machine: latency, throughput, memory, size.
 
 Inputs are noise: the time of these networks does not depend on what an image shows. Accuracy is `edgefw verify`'s. An
-artefact whose runtime is not installed has a row that says so, behind the others.
+artefact that does not open here, or whose runtime is not installed, has a row that says so, behind the others.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ def bench_bundle(
     Raises:
         BundleError: if none of them can be opened.
     """
-    runners, closed = Opener(bundle, registry).runners(threads)
+    opened = Opener(bundle, registry).runners(threads)
+    runners, closed = opened.runners, {**opened.missing, **opened.refused}
     if not runners:
         reasons = "".join(f"\n  {name}: {why}" for name, why in closed.items())
         raise BundleError(f"{bundle.source}: no artefact can be opened here.{reasons}")

@@ -7,6 +7,7 @@ modules import no torch. This module knows no technique.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import ValidationError
@@ -25,6 +26,21 @@ if TYPE_CHECKING:
     from edgefw.contracts.modality import Modality
     from edgefw.runtime.bundle import Bundle
     from edgefw.runtime.manifest import ArtefactEntry
+
+
+@dataclass(frozen=True)
+class OpenedFiles:
+    """A bundle's artefacts by name: opened, and why not.
+
+    Attributes:
+        runners: of those that opened.
+        missing: why, of those whose runtime is not on this machine.
+        refused: why, of those that the runtime here does not open.
+    """
+
+    runners: dict[str, Runner] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
 
 
 class Opener:
@@ -112,31 +128,28 @@ class Opener:
                 f"the manifest says {', '.join(artefact.inputs)}."
             )
 
-    def runners(
-        self, threads: int | None = None, without: Collection[str] = ()
-    ) -> tuple[dict[str, Runner], dict[str, str]]:
-        """All artefacts that can be opened, by name; and of the others the reason, where their runtime is missing.
+    def runners(self, threads: int | None = None, without: Collection[str] = ()) -> OpenedFiles:
+        """All artefacts that can be opened; and of the others the reason.
 
         Args:
             threads: CPU threads of each; None: the artefact's own option.
             without: names to leave out.
 
         Raises:
-            BundleError: if `without` names none of them, or a runtime that is here refuses its file.
+            BundleError: if `without` names none of them.
         """
         entries = {entry.name: entry for entry in self._bundle.manifest.artefacts}
         if unknown := sorted(set(without) - entries.keys()):
             raise BundleError(f"{self._bundle.source}: no artefact '{unknown[0]}'. It has: {', '.join(entries)}.")
-        opened: dict[str, Runner] = {}
-        closed: dict[str, str] = {}
-        for name, entry in entries.items():
-            if name in without:
-                continue
+        opened = OpenedFiles()
+        for name in (name for name in entries if name not in without):
             try:
-                opened[name] = self.runner(entry, threads)
+                opened.runners[name] = self.runner(entries[name], threads)
             except (MissingDependency, PluginNotFound) as error:
-                closed[name] = str(error)
-        return opened, closed
+                opened.missing[name] = str(error)
+            except BundleError as error:
+                opened.refused[name] = str(error)
+        return opened
 
     def _build(self, kind: Kind, name: str, options: Mapping[str, Any], where: str) -> Any:
         place = f"{self._bundle.source}: {where}"

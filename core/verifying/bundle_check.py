@@ -65,10 +65,11 @@ def verify_bundle(
 
     Raises:
         DataError: if a folder has no readable image.
-        BundleError: if no artefact can be opened.
+        BundleError: if there is nothing to say of any artefact, as no runtime is here.
     """
     opener, reference = Opener(bundle, registry), own_reference(bundle)
-    candidates = Candidates(bundle, *opener.runners(threads, without))
+    opened = opener.runners(threads, without)
+    candidates = Candidates(bundle, opened.runners, opened.missing, opened.refused)
     drawn = _tried(opener, candidates, reference, batch)
     shown = show_folders(opener, candidates, folders, pack, batch)
     entries, sheets, runners = shown.entries, shown.sheets, candidates.runners

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Candidates:
-    """The files of a bundle: opened, closed for want of a runtime, and failed on images, the latter with the reason."""
+    """The files of a bundle: opened, closed for want of a runtime, and those that do not open or fail on images, with the reason."""
 
     bundle: Bundle
     runners: dict[str, Runner]
