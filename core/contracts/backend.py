@@ -76,6 +76,8 @@ class Runner(Protocol):
 class Backend(Protocol):
     """Compiles and opens. Importing a backend must not import torch: the device opens artefacts without it.
 
+    Where its options have `threads`, null is replaced by the recipe's `compute.threads` (see `session_threads`).
+
     A backend may also have:
 
     - `precision`, a word: what its float artefacts compute in, where that is not "fp32" (see `float_precision`);
@@ -205,6 +207,16 @@ class WorkCounter(Protocol):
 def float_precision(backend: Backend) -> str:
     """What a backend's float artefacts compute in, as part of their names: "fp32", "bf16"."""
     return str(getattr(backend, "precision", "fp32"))
+
+
+def session_threads(options: Mapping[str, Any], compute: int | None) -> int | None:
+    """CPU threads that a file is opened with: the `threads` of its backend's options, else the recipe's `compute.threads`.
+
+    >>> session_threads({"threads": 4}, 2), session_threads({"threads": None}, 2), session_threads({}, None)
+    (4, 2, None)
+    """
+    stated = options.get("threads")
+    return compute if stated is None else int(stated)
 
 
 def absence(backend: Backend) -> str | None:

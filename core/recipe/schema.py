@@ -215,7 +215,10 @@ class Compute(Section):
     keep_decoded: Annotated[int, Field(ge=0)] = Field(
         default=256, description="MB of decoded training images that each loading process keeps; 0: none"
     )
-    threads: Positive | None = Field(default=None, description="CPU threads; null: the library's choice")
+    threads: Positive | None = Field(
+        default=None,
+        description="CPU threads of training, and of exported files whose backend states no `threads`; null: the library's choice",
+    )
     checkpoint_every: Positive | None = Field(default=None, description="steps between checkpoints; null: per epoch")
     log_every: Positive = Field(default=10, description="steps between logged steps")
 

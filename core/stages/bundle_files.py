@@ -5,11 +5,12 @@ It gathers what stages left in the run folder, and lets `edgefw.runtime.bundle_w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgefw import __version__
+from edgefw.contracts.backend import session_threads
 from edgefw.portable_paths import portable
 from edgefw.runtime.bundle_write import LABELS, REFERENCE
 from edgefw.runtime.bundle_write import write_bundle as write_folder
@@ -46,9 +47,7 @@ def write_bundle(context: StageContext) -> Path:
     export, verify = context.folder.result("export"), context.folder.result("verify")
     pack = label_pack(context, export["student_sha256"])
     measured = {row["name"]: row for row in verify["artefacts"]}
-    records = {record["name"]: record for record in export["artefacts"]}
-    maps = {record["name"]: record for record in export.get("maps", [])}
-    folded = {record["name"]: record for record in export.get("folded", [])}
+    records, maps, folded = (_with_threads(context, export.get(kind, [])) for kind in ("artefacts", "maps", "folded"))
     inside = {row["name"]: row for row in verify.get("folded", []) if "why" not in row}
     manifest = Manifest.model_validate(
         {
@@ -107,6 +106,17 @@ def _artefact(
 def _map(record: Mapping[str, Any]) -> dict[str, Any]:
     details = record["details"]
     return {"artefact": _entry(record, "maps"), "grid": details["grid"], "mean_error": details["mean_error"]}
+
+
+def _with_threads(context: StageContext, records: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Records by name; where their backend has an option `threads`, it says how many `verify` opened the file with."""
+    compute = context.recipe.config.compute.threads
+    found = {}
+    for record in records:
+        options = dict(record["options"])
+        threads = {"threads": session_threads(options, compute)} if "threads" in options else {}
+        found[record["name"]] = {**record, "options": {**options, **threads}}
+    return found
 
 
 def _entry(record: Mapping[str, Any], folder: str) -> dict[str, Any]:

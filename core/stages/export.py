@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgefw.contracts.backend import CompileRequest, OnnxCompiler, absence, float_precision
+from edgefw.contracts.backend import CompileRequest, OnnxCompiler, absence, float_precision, session_threads
 from edgefw.contracts.quantizer import TimedQuantizer, fits
 from edgefw.errors import EdgefwError, ExportError, RecipeError
 from edgefw.reporting.part_advice import advice_line
@@ -269,7 +269,7 @@ class _Exporter:
         calibration = target.images.calibration()
         if not isinstance(quantizer, TimedQuantizer):
             return quantizer.quantize(source, file, calibration)
-        threads = self.context.recipe.config.compute.threads
+        threads = self._threads(target)
         return quantizer.quantize_timed(source, file, calibration, lambda path: target.backend.open(path, threads))
 
     def _say_choices(self, report: QuantizationReport) -> None:
@@ -324,11 +324,14 @@ class _Exporter:
         """The file opens in its own runtime, if that is here, and gives finite numbers at batch 1 and more."""
         if absence(target.backend):
             return
-        runner = target.backend.open(file, self.context.recipe.config.compute.threads)
+        runner = target.backend.open(file, self._threads(target))
         for batch in (1, len(next(iter(target.examples.values())))):
             rows = runner.run({key: values[:batch] for key, values in target.examples.items()})
             if len(rows) != batch or not np.isfinite(rows).all():
                 raise ExportError(f"artefact '{name}' does not give {batch} finite embeddings of {batch} images.")
+
+    def _threads(self, target: _Target) -> int | None:
+        return session_threads(target.chosen.config.model_dump(), self.context.recipe.config.compute.threads)
 
     def _record(
         self,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgefw.contracts.backend import CompileRequest
+from edgefw.contracts.backend import CompileRequest, session_threads
 from edgefw.errors import EdgefwError
 from edgefw.stages.graphs import graph_of
 
@@ -104,7 +104,8 @@ def _twin(
         examples={name: _enough(values) for name, values in artefact.feeds(images).items()},
     )
     made = artefact.backend.compile(request)
-    runner = artefact.backend.open(made.file, context.recipe.config.compute.threads)
+    threads = session_threads(artefact.record["options"], context.recipe.config.compute.threads)
+    runner = artefact.backend.open(made.file, threads)
     replace(artefact, runner=runner).ask(images)
     return runner
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgefw.contracts.backend import OnnxCompiler
+from edgefw.contracts.backend import OnnxCompiler, session_threads
 from edgefw.data.loading import read_image
 from edgefw.errors import BundleError, ExportError, RecipeError
 from edgefw.evaluation import agreement, predictions, zero_shot_scores
@@ -104,7 +104,8 @@ def make_folded(
     Raises:
         ExportError: if the graph is not what the preprocessing and the artefact do.
     """
-    threads, size = context.recipe.config.compute.threads, context.pieces.student_spec.input
+    threads = session_threads(source["options"], context.recipe.config.compute.threads)
+    size = context.pieces.student_spec.input
     contract = context.pieces.modalities[role].preprocessing(size)
     fold(file, contract, target)
     (input,) = source["inputs"]
@@ -215,7 +216,7 @@ def _row(context: StageContext, record: Mapping[str, Any], source: Runner, held:
     (role,) = record["signature"]["serves"]
     sensor, size = context.pieces.modalities[role], context.pieces.student_spec.input
     file = context.folder.stage("export") / record["name"] / record["file"]
-    ask = _opened(file, context.recipe.config.compute.threads)
+    ask = _opened(file, session_threads(record["options"], context.recipe.config.compute.threads))
     fitting = [sample for sample in held.samples if role in sample.images]
     places = np.unique(np.linspace(0, len(fitting) - 1, min(SAMPLES, len(fitting))).round().astype(int))
     pictures = (read_image(fitting[int(at)], role, sensor) for at in places)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgefw.contracts.backend import session_threads
 from edgefw.contracts.scheme import Signature
 from edgefw.errors import BundleError, MissingDependency
 from edgefw.recipe.compose import build
@@ -82,7 +83,7 @@ class Opened:
 def open_artefacts(context: StageContext) -> Opened:
     """Every artefact that export left, opened by its backend from the file on disk."""
     backends, missing = _backends(context)
-    folder, threads = context.folder.stage("export"), context.recipe.config.compute.threads
+    folder, compute = context.folder.stage("export"), context.recipe.config.compute.threads
     opened = Opened()
     for record in context.folder.result("export")["artefacts"]:
         name, backend = record["name"], record["backend"]
@@ -91,6 +92,7 @@ def open_artefacts(context: StageContext) -> Opened:
             opened.unjudged.append({**unjudged, "why": missing[backend]})
             continue
         try:
+            threads = session_threads(record["options"], compute)
             runner = backends[backend].open(folder / name / record["file"], threads)
         except MissingDependency as error:
             opened.unjudged.append({**unjudged, "why": str(error)})

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgefw.contracts.backend import WorkCounter, float_precision
+from edgefw.contracts.backend import WorkCounter, float_precision, session_threads
 from edgefw.contracts.operators import rounds_activations
 from edgefw.runtime.benchmark import Feeds, slowdown, time_interleaved
 from edgefw.runtime.memory import peak_memory
@@ -114,7 +114,7 @@ def _int8_share(context: StageContext, artefact: OpenArtefact) -> float | None:
 def _memory(context: StageContext, record: Mapping[str, Any]) -> dict[str, Any]:
     """{memory_mib, memory_why} of opening the file in a fresh process and running it at batch 1."""
     file = context.folder.stage("export") / record["name"] / record["file"]
-    threads = context.recipe.config.compute.threads
+    threads = session_threads(record["options"], context.recipe.config.compute.threads)
     found = peak_memory(record["backend"], record["options"], file, record["inputs"], threads=threads)
     return {"memory_mib": found.mib, "memory_why": found.why or None}
 
