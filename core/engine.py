@@ -126,7 +126,7 @@ def _observed(context: StageContext, registry: Registry, until: str | None) -> d
             describe(context, registry)
         if until is None or STAGES.index(until) >= STAGES.index("export"):
             refuse_unready(context.pieces.backends, context.recipe.config.export.heat)
-            refuse_pairs(context.pieces.quantizers, context.pieces.backends)
+            refuse_pairs(context.pieces.quantizers_by_path, context.pieces.backends)
         if until is None or STAGES.index(until) >= STAGES.index("train"):
             _refuse_student(context)
         result = _stages(context, registry, until)

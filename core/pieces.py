@@ -158,6 +158,11 @@ class Pieces:
         """The recipe's post-training quantizers, in order."""
         return tuple(build(choice, self.context(choice)) for choice in self.composition.quantizers)
 
+    @property
+    def quantizers_by_path(self) -> dict[str, OnnxQuantizer]:
+        """Key path in the recipe -> post-training quantizer, in order."""
+        return dict(zip((choice.path for choice in self.composition.quantizers), self.quantizers))
+
     def evaluation_labels(self) -> list[str]:
         """Label names of the zero-shot evaluation: `evaluate.labels`, or the data set's classes.
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from edgefw.contracts.backend import OnnxCompiler
+from edgefw.errors import EdgefwError, RecipeError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -168,18 +169,41 @@ def refuse_misfits(quantizers: Iterable[object], network: nn.Module) -> None:
             quantizer.check_network(network)
 
 
-def refuse_pairs(quantizers: Iterable[Any], backends: Iterable[Backend]) -> None:
-    """Let every backend say now, before anything is trained, that it cannot read what a quantizer's file will hold.
+def refuse_pairs(quantizers: Mapping[str, Any], backends: Sequence[Backend]) -> None:
+    """Say now, before anything is trained, that a quantizer has no backend to work for, or one that cannot read its file.
+
+    Args:
+        quantizers: key path in the recipe -> quantizer that works after training.
+        backends: in the recipe's order.
 
     Raises:
-        EdgefwError: the first backend's reason.
+        RecipeError: for a quantizer that fits no backend.
+        EdgefwError: the first backend's reason, behind the quantizer's path.
     """
-    rounders = tuple(quantizers)
-    for backend in backends:
-        check = getattr(backend, "check_quantizer", None)
-        for quantizer in rounders:
-            if check is not None and fits(quantizer, backend):
-                check(quantizer)
+    for path, quantizer in quantizers.items():
+        fitting = [backend for backend in backends if fits(quantizer, backend)]
+        if not fitting:
+            raise RecipeError(f"{path}: {_idle(quantizer, backends)}")
+        for backend in fitting:
+            try:
+                getattr(backend, "check_quantizer", _fine)(quantizer)
+            except EdgefwError as error:
+                raise type(error)(f"{path}: {error}") from error
+
+
+def _fine(quantizer: object) -> None:
+    """What a backend without `check_quantizer` says."""
+
+
+def _idle(quantizer: Any, backends: Sequence[Backend]) -> str:
+    """Why a quantizer makes no file for any of these backends."""
+    names = ", ".join(backend.name for backend in backends)
+    if isinstance(quantizer, TimedQuantizer):
+        return (
+            f"'{quantizer.precision}' times ONNX files as they run on this machine, and no backend here ({names}) runs them as they are. "
+            "Use int8-static, or a backend that runs ONNX files (onnxruntime with format: onnx)."
+        )
+    return f"'{quantizer.precision}' works on level {quantizer.level}, which no backend here ({names}) takes. Add one that does."
 
 
 def fits(quantizer: OnnxQuantizer | ProgramQuantizer | TimedQuantizer, backend: Backend) -> bool:

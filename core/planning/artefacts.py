@@ -25,10 +25,11 @@ def planned_artefacts(pieces: Pieces, scheme: Scheme, network: nn.Module, heat: 
     """One row per artefact, in the order they are made; those of `heat` last.
 
     Raises:
-        EdgefwError: if a backend cannot compile on this machine or read a quantizer's file, or a quantizer would refuse this student.
+        EdgefwError: if a backend cannot compile on this machine or read a quantizer's file, or a quantizer would refuse this student
+            or fits no backend.
     """
     refuse_unready(pieces.backends, heat)
-    refuse_pairs(pieces.quantizers, pieces.backends)
+    refuse_pairs(pieces.quantizers_by_path, pieces.backends)
     refuse_misfits(pieces.quantizers, network)
     beside = _beside(scheme, network)
     signatures = list(enumerate(scheme.signatures(tuple(pieces.modalities))))

@@ -185,6 +185,7 @@ def _export(composition: Composition, outer: Scope, registry: Registry) -> Itera
     for quantizer in quantizers:
         unmet = list(_unmet(quantizer, scope, registry))
         yield from unmet or _export_quantizer(quantizer, scope)
+    yield from _idle(composition)
     yield from _float_only(composition, registry)
     yield from _heat(composition)
     for pieces in (backends, quantizers):
@@ -199,6 +200,17 @@ def _heat(composition: Composition) -> Iterator[Problem]:
     if composition.recipe.config.export.heat and "student.map" not in composition.student.provides:
         text = f"heat maps need student.map; {_provided(composition.student)}. Set it to false, or take a student with a map."
         yield Problem(("export", "heat"), text)
+
+
+def _idle(composition: Composition) -> Iterator[Problem]:
+    """Post-training quantizers behind a training that has quantised the network already."""
+    trained = composition.phases[-1].quantizer
+    for chosen in composition.quantizers if trained is not None else ():
+        text = (
+            f"quantizer '{chosen.technique.name}' finds no float file, because the last phase trains with quantizer "
+            f"'{trained.technique.name}'. Remove one of the two."
+        )
+        yield Problem((*chosen.keys, "name"), text)
 
 
 def _float_only(composition: Composition, registry: Registry) -> Iterator[Problem]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from edgefw.registry.technique import Register
 
 FILE = "model.onnx"
+PROVIDES = frozenset({"module", "onnx", "runs-onnx"})
 _BETWEEN = "stays in float between int8 layers, with a conversion before and after it"
 SLOW_WHEN_ROUNDED = {
     SILU: _BETWEEN,
@@ -142,6 +143,11 @@ def build(config: OnnxRuntimeConfig, context: edgefw.BuildContext) -> OnnxRuntim
     return made
 
 
+def provides_for(config: OnnxRuntimeConfig) -> frozenset[str]:
+    """What a format's files offer: those in ORT format are no ONNX that a quantizer could time."""
+    return PROVIDES if config.format == "onnx" else PROVIDES - {"runs-onnx"}
+
+
 @edgefw.hookimpl
 def edgefw_register_backends(register: Register) -> None:
     """Offer `onnxruntime`."""
@@ -150,7 +156,8 @@ def edgefw_register_backends(register: Register) -> None:
             name="onnxruntime",
             config=OnnxRuntimeConfig,
             build=build,
-            provides=frozenset({"module", "onnx", "runs-onnx"}),
+            provides=PROVIDES,
+            provides_for=provides_for,
             requires=("onnxruntime",),
             install="pip install onnxruntime",
         )

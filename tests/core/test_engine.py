@@ -272,7 +272,9 @@ def test_runs_share_a_cache_when_they_are_told_to(project: Path, monkeypatch: py
 
 
 def test_a_backend_refuses_a_quantizer_before_data_are_curated(project: Path) -> None:
-    with pytest.raises(EdgefwError, match="backend 'tensorrt': the quantizer 'int8-static' rounds to uint8"):
+    with pytest.raises(
+        EdgefwError, match=r"export.quantizers\[0\]: backend 'tensorrt': the quantizer 'int8-static' rounds to uint8"
+    ):
         run(project, "export={backends: [{name: tensorrt}], quantizers: [{name: int8-static}]}", until=None)
     assert not [entry for entry in (project / "run").rglob("*") if entry.parent.name in {"curate", "train"}]
 

@@ -179,6 +179,11 @@ MISFITS = [
         "Quantizers that fit: fp16, int8-dynamic, int8-nncf",
     ),
     over(
+        "timing files in ORT format",
+        "export={backends: [{name: onnxruntime, format: ort}], quantizers: [{name: int8-latency-aware}]}",
+        "export.quantizers[0]: quantizer 'int8-latency-aware' needs backend.runs-onnx; backend 'onnxruntime' provides module, onnx.",
+    ),
+    over(
         "timing what takes no ONNX",
         "export={backends: [{name: executorch}], quantizers: [{name: int8-latency-aware}]}",
         "export.quantizers[0]: quantizer 'int8-latency-aware' needs backend.runs-onnx; backend 'executorch' provides",

@@ -158,6 +158,13 @@ def test_all_problems_of_all_pieces_come_in_one_message(composed) -> None:
             ),
         ),
         (
+            ["train.0.quantizer.name=during", "export.quantizers=[{name: after}]"],
+            (
+                "export.quantizers[0].name: quantizer 'after' finds no float file, because the last phase trains with "
+                "quantizer 'during'. Remove one of the two."
+            ),
+        ),
+        (
             ["train.0.gradient_checkpointing=true"],
             (
                 "train[0].gradient_checkpointing: gradient checkpointing needs student.checkpointing; "

@@ -15,7 +15,7 @@ from small_networks import ConvNet, OddBatch, TwoSensors, answer, cosines, pixel
 
 from edgefw.contracts.backend import absence, float_precision, refuse_unready
 from edgefw.contracts.quantizer import Calibration, refuse_pairs
-from edgefw.errors import ExportError, MissingDependency
+from edgefw.errors import ExportError, MissingDependency, RecipeError
 from edgefw.plugins.backends.onnxruntime import OnnxRuntimeBackend, OnnxRuntimeConfig
 from edgefw.plugins.backends.tensorrt import TensorRtBackend, TensorRtConfig
 from edgefw.plugins.backends.tensorrt_onnx import refuse_unreadable
@@ -215,11 +215,11 @@ def test_grids_that_tensorrt_does_not_read_are_refused_with_what_to_set(network,
 
 @pytest.mark.parametrize("options", [{}, {"activation": "int8", "zero_point": "affine"}, {"zero_point": "symmetric"}])
 def test_grids_that_tensorrt_does_not_read_are_refused_before_training(options) -> None:
-    quantizers = [Int8Static(StaticConfig(**options), "q")]
+    quantizers = {"export.quantizers[0]": Int8Static(StaticConfig(**options), "export.quantizers[0]")}
     with pytest.raises(ExportError) as caught:
         refuse_pairs(quantizers, [backend()])
     assert str(caught.value) == (
-        "backend 'tensorrt': the quantizer 'int8-static' rounds to uint8 or has a zero point; TensorRT takes int8 around 0. "
+        "export.quantizers[0]: backend 'tensorrt': the quantizer 'int8-static' rounds to uint8 or has a zero point; TensorRT takes int8 around 0. "
         "Use int8-static with `activation: int8`."
     )
     refuse_pairs(quantizers, [OnnxRuntimeBackend(OnnxRuntimeConfig())])
@@ -227,16 +227,26 @@ def test_grids_that_tensorrt_does_not_read_are_refused_before_training(options) 
 
 def test_dynamic_int8_is_refused_before_training_and_what_may_fit_is_not() -> None:
     with pytest.raises(ExportError, match="the quantizer 'int8-dynamic' measures ranges as it runs"):
-        refuse_pairs([Int8Dynamic(DynamicConfig(), "q")], [backend()])
+        refuse_pairs({"q": Int8Dynamic(DynamicConfig(), "q")}, [backend()])
     with pytest.raises(ExportError, match="the quantizer 'int8-nncf' rounds to uint8 or has a zero point"):
-        refuse_pairs([Int8Nncf(NncfConfig(), "q")], [backend()])
+        refuse_pairs({"q": Int8Nncf(NncfConfig(), "q")}, [backend()])
     fitting = [
         Int8Static(StaticConfig(activation="int8"), "q"),
         Int8Nncf(NncfConfig(zero_point="symmetric"), "q"),
         WeightOnly(WeightOnlyConfig(), "q"),
-        Int8LatencyAware(LatencyAwareConfig(), "q", print),  # works on no level of this backend
     ]
-    refuse_pairs(fitting, [backend()])
+    refuse_pairs({str(place): quantizer for place, quantizer in enumerate(fitting)}, [backend()])
+
+
+def test_a_quantizer_that_times_files_is_refused_before_training_where_no_backend_runs_them() -> None:
+    timing = {"export.quantizers[0]": Int8LatencyAware(LatencyAwareConfig(), "export.quantizers[0]", print)}
+    with pytest.raises(RecipeError) as caught:
+        refuse_pairs(timing, [backend()])
+    assert str(caught.value) == (
+        "export.quantizers[0]: 'int8-latency-aware' times ONNX files as they run on this machine, and no backend here "
+        "(tensorrt) runs them as they are. Use int8-static, or a backend that runs ONNX files (onnxruntime with format: onnx)."
+    )
+    refuse_pairs(timing, [backend(), OnnxRuntimeBackend(OnnxRuntimeConfig())])
 
 
 @pytest.mark.parametrize("options", [{"activation": "int8"}, {}, {"activation": "int8", "zero_point": "affine"}])
