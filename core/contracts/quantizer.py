@@ -67,7 +67,8 @@ class OnnxQuantizer(Protocol):
     """Level "onnx": a float file to a smaller file. It may also be a `NetworkChecker`.
 
     It may say in `activations` how the file rounds them: "even" (signed numbers around 0), "uneven" (unsigned, or with a zero
-    point), "dynamic" (in a range measured as it runs), "float" (not at all), or None where that depends on the samples; a backend that cannot read that refuses it early.
+    point), "dynamic" (in a range measured as it runs), "float" (not at all), or None where that depends on the samples; a backend that cannot read that refuses it early. It may name in `foreign` the operators beyond
+    ONNX's own that its files may hold.
     """
 
     level: str

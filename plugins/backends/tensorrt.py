@@ -94,6 +94,11 @@ class TensorRtBackend:
             raise ExportError(
                 f"backend 'tensorrt': the quantizer '{name}' measures ranges as it runs, and TensorRT has no such layers. {ADVICE}"
             )
+        if foreign := getattr(quantizer, "foreign", ()):
+            raise ExportError(
+                f"backend 'tensorrt': the quantizer '{name}' writes {', '.join(foreign)}, which is not ONNX's own; TensorRT has no such "
+                f"operator. {ADVICE}"
+            )
 
     def compile(self, request: CompileRequest) -> Artefact:
         """Export, check in ONNX Runtime at two batch sizes, and build and check the plan where that is possible."""

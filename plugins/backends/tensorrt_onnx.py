@@ -42,6 +42,7 @@ FLOAT = 1e-3
 """Of the ONNX file on the way, unless the option allows more."""
 SAME_FILE = Difference(cosine=0.999, relative=0.05)
 """What taking the rounding of biases away may do to an int8 file."""
+ONNX_DOMAINS = ("", "ai.onnx")
 _UNREADABLE = ("DynamicQuantizeLinear", "MatMulInteger", "ConvInteger", "QLinearConv", "QLinearMatMul")
 
 
@@ -133,13 +134,13 @@ def _in_onnxruntime(file: Path) -> OnnxRunner:
 
 
 def refuse_unreadable(model: onnx.ModelProto) -> None:
-    """Refuse integer layers that TensorRT does not read: it takes QuantizeLinear to int8 without a zero point.
+    """Refuse layers that TensorRT does not read: it takes ONNX's own operators, and QuantizeLinear to int8 without a zero point.
 
     Raises:
         ExportError: naming them, with what to do.
     """
-    found = {node.op_type for node in model.graph.node}
-    if foreign := sorted(found & set(_UNREADABLE)):
+    known = [node.domain in ONNX_DOMAINS and node.op_type not in _UNREADABLE for node in model.graph.node]
+    if foreign := sorted({node.op_type for node, is_known in zip(model.graph.node, known) if not is_known}):
         raise ExportError(f"backend 'tensorrt': TensorRT has no {', '.join(foreign)}. Use the quantizer int8-static.")
     numbers = constants(model)
     uneven = [node.name for node in _rounding(model) if not _is_even(node, numbers)]

@@ -40,6 +40,7 @@ class WeightOnly:
     level = "onnx"
     precision = "weight-only"
     activations = "float"
+    foreign = ("MatMulNBits",)
 
     def __init__(self, config: WeightOnlyConfig, path: str) -> None:
         self._config = config

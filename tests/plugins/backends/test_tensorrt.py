@@ -20,6 +20,7 @@ from edgefw.plugins.backends.onnxruntime import OnnxRuntimeBackend, OnnxRuntimeC
 from edgefw.plugins.backends.tensorrt import TensorRtBackend, TensorRtConfig
 from edgefw.plugins.backends.tensorrt_onnx import refuse_unreadable
 from edgefw.plugins.backends.tensorrt_plan import Profile, absent, trtexec_line
+from edgefw.plugins.quantizers.fp16 import Half, HalfConfig
 from edgefw.plugins.quantizers.int8_dynamic import DynamicConfig, Int8Dynamic
 from edgefw.plugins.quantizers.int8_latency_aware import Int8LatencyAware, LatencyAwareConfig
 from edgefw.plugins.quantizers.int8_nncf import Int8Nncf, NncfConfig
@@ -230,10 +231,14 @@ def test_dynamic_int8_is_refused_before_training_and_what_may_fit_is_not() -> No
         refuse_pairs({"q": Int8Dynamic(DynamicConfig(), "q")}, [backend()])
     with pytest.raises(ExportError, match="the quantizer 'int8-nncf' rounds to uint8 or has a zero point"):
         refuse_pairs({"q": Int8Nncf(NncfConfig(), "q")}, [backend()])
+    with pytest.raises(
+        ExportError, match="'weight-only' writes MatMulNBits, which is not ONNX's own; TensorRT has no such"
+    ):
+        refuse_pairs({"q": WeightOnly(WeightOnlyConfig(), "q")}, [backend()])
     fitting = [
         Int8Static(StaticConfig(activation="int8"), "q"),
         Int8Nncf(NncfConfig(zero_point="symmetric"), "q"),
-        WeightOnly(WeightOnlyConfig(), "q"),
+        Half(HalfConfig(), "q"),
     ]
     refuse_pairs({str(place): quantizer for place, quantizer in enumerate(fitting)}, [backend()])
 
@@ -268,6 +273,16 @@ def test_dynamic_int8_is_refused(network, compiled, tmp_path) -> None:
     onnx.save(model, tmp_path / "dynamic.onnx")
     with pytest.raises(ExportError, match="TensorRT has no DynamicQuantizeLinear. Use the quantizer int8-static."):
         backend().compile_onnx(tmp_path / "dynamic.onnx", request(network, tmp_path))
+
+
+@pytest.mark.parametrize("domain", ["com.microsoft", "acme"])
+def test_operators_that_are_not_onnxs_own_are_refused(network, compiled, tmp_path, domain) -> None:
+    model = onnx.load(compiled.onnx)
+    refuse_unreadable(model)
+    model.graph.node[0].domain, model.graph.node[0].op_type = domain, "MatMulNBits"
+    onnx.save(model, tmp_path / "foreign.onnx")
+    with pytest.raises(ExportError, match="TensorRT has no MatMulNBits. Use the quantizer int8-static."):
+        backend().compile_onnx(tmp_path / "foreign.onnx", request(network, tmp_path))
 
 
 def test_a_file_that_is_not_the_network_is_refused(tmp_path) -> None:
