@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 import edgefw
 from edgefw.contracts.backend import Artefact, CompileRequest
@@ -52,6 +52,14 @@ class OnnxRuntimeConfig(edgefw.TechniqueConfig):
     )
     threads: int | None = Field(default=None, ge=1, description="CPU threads of a session; null: one per core")
     tolerance: float = Field(default=1e-3, gt=0.0, description="largest relative error of the file on real samples")
+
+    @model_validator(mode="after")
+    def _optimise_is_used(self) -> OnnxRuntimeConfig:
+        if self.optimise == "none" and self.format == "ort":
+            raise ValueError(
+                "optimise none has no effect with format ort, whose converter optimises. Remove it, or set format: onnx."
+            )
+        return self
 
 
 class OnnxRunner:

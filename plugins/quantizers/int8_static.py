@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 import edgefw
 from edgefw.contracts.quantizer import Calibration, QuantizationReport
@@ -24,13 +24,16 @@ if TYPE_CHECKING:
     from edgefw.registry.technique import Register
 
 
+PERCENTILE = 99.99
+
+
 class StaticConfig(edgefw.TechniqueConfig):
     """Options of static int8."""
 
     ranges: Literal["minmax", "percentile", "entropy"] = Field(
         default="minmax", description="how the range of an activation follows from the samples"
     )
-    percentile: float = Field(default=99.99, gt=50.0, le=100.0, description="share kept by ranges: percentile")
+    percentile: float = Field(default=PERCENTILE, gt=50.0, le=100.0, description="share kept by ranges: percentile")
     operators: Literal["weighted", "all"] | list[str] = Field(
         default="weighted", description="what has weights to shrink, all that onnxruntime can, or ONNX operator names"
     )
@@ -43,6 +46,14 @@ class StaticConfig(edgefw.TechniqueConfig):
     )
     reduce_range: bool = Field(default=False, description="7-bit weights: the fast kernel on x86 without VNNI")
     batch: int = Field(default=4, ge=1, description="calibration samples in memory at a time")
+
+    @model_validator(mode="after")
+    def _percentile_is_used(self) -> StaticConfig:
+        if self.percentile != PERCENTILE and self.ranges != "percentile":
+            raise ValueError(
+                f"percentile {self.percentile:g} has no effect with ranges {self.ranges}. Set ranges: percentile, or remove it."
+            )
+        return self
 
     @property
     def is_symmetric(self) -> bool:

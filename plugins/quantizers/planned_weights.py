@@ -37,6 +37,19 @@ def planned_bytes(networks: Sequence[nn.Module], bits: int, block: int) -> int:
     return size
 
 
+def packs_nothing(network: nn.Module) -> bool:
+    """Whether a student is sure to become a graph without a MatMul of a matrix that would be packed.
+
+    A linear layer with a bias that is shown rows alone becomes Gemm; any other matrix of at least `SMALLEST` numbers may be one of MatMul.
+
+    Args:
+        network: the student, a module with `spec`.
+    """
+    rows_only = _shown_rows(network)
+    matrices = [each for each in _parameters([network]) if each[1].ndim == 2 and each[1].numel() >= SMALLEST]
+    return all(layer in rows_only and layer.bias is not None for layer, _ in matrices)
+
+
 def _parameters(networks: Sequence[nn.Module]) -> Iterator[tuple[nn.Module, Tensor]]:
     for network in networks:
         for layer in network.modules():

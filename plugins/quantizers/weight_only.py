@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import Field
 
@@ -26,11 +26,15 @@ if TYPE_CHECKING:
     from edgefw.registry.technique import Register
 
 
+BITS: Final = 8
+BLOCK: Final = 32
+
+
 class WeightOnlyConfig(edgefw.TechniqueConfig):
     """Options of weight-only quantisation."""
 
-    bits: Literal[4, 8] = Field(default=8, description="of MatMul's matrices; other weights have 8")
-    block: Literal[16, 32, 64, 128, 256] = Field(default=32, description="MatMul's weights that share a step")
+    bits: Literal[4, 8] = Field(default=BITS, description="of MatMul's matrices; other weights have 8")
+    block: Literal[16, 32, 64, 128, 256] = Field(default=BLOCK, description="MatMul's weights that share a step")
     exclude: list[str] = Field(default=[], description="shell patterns of node names whose weights stay float")
 
 
@@ -58,14 +62,43 @@ class WeightOnly:
         model = loaded(source)
         excluded = named_nodes(model, tuple(self._config.exclude), self._path)
         packed = [name for name in weighted_products(model) if name not in excluded]
-        if self._config.bits == 4 and not packed:
-            raise ExportError(f"{self._path}.bits: 4 bits are for MatMul, and the graph has none with weights. Use 8.")
+        if not packed:
+            self._refuse_idle_options()
         model = pack_matrices(model, packed, self._config.bits, self._config.block)
         shrunk = shrink_weights(model, set(excluded))
         if not packed and not shrunk:
             raise ExportError(f"{self._path}: the graph has no weights to shrink. Remove the quantizer.")
         target.write_bytes(model.SerializeToString())
         return self._report(source, target, len(shrunk), len(packed))
+
+    def check_network(self, network: nn.Module) -> None:
+        """Refuse options for matrices of MatMul before a student without any is trained.
+
+        Raises:
+            ExportError: where `quantize` would be sure to refuse the file.
+        """
+        from edgefw.plugins.quantizers.planned_weights import packs_nothing
+
+        if self._is_default() or not packs_nothing(network):
+            return
+        self._refuse_idle_options()
+
+    def _is_default(self) -> bool:
+        return self._config.bits == BITS and self._config.block == BLOCK
+
+    def _refuse_idle_options(self) -> None:
+        """Refuse what was set for matrices of MatMul where there are none.
+
+        Raises:
+            ExportError: naming the option.
+        """
+        config = self._config
+        if config.bits != BITS:
+            raise ExportError(f"{self._path}.bits: 4 bits are for MatMul, and the graph has none with weights. Use 8.")
+        if config.block != BLOCK:
+            raise ExportError(
+                f"{self._path}.block: blocks of {config.block} are for MatMul, and the graph has none with weights. Remove the option."
+            )
 
     def planned_bytes(self, networks: Sequence[nn.Module]) -> int:
         """Bytes of the file of a network, and of what a graph has beside it, before anything is trained."""

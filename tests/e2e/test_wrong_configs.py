@@ -179,6 +179,11 @@ MISFITS = [
         "Quantizers that fit: fp16, int8-dynamic, int8-nncf",
     ),
     over(
+        "a percentile nobody uses",
+        "export.quantizers=[{name: int8-static, percentile: 99.9}]",
+        "export.quantizers[0]: percentile 99.9 has no effect with ranges minmax. Set ranges: percentile, or remove it.",
+    ),
+    over(
         "timing files in ORT format",
         "export={backends: [{name: onnxruntime, format: ort}], quantizers: [{name: int8-latency-aware}]}",
         "export.quantizers[0]: quantizer 'int8-latency-aware' needs backend.runs-onnx; backend 'onnxruntime' provides module, onnx.",

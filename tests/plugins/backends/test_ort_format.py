@@ -79,6 +79,12 @@ def test_sums_that_this_processor_would_cut_are_refused_with_what_to_do(network,
         assert (tmp_path / "model.ort").is_file()
 
 
+def test_optimise_none_which_the_converter_would_ignore_is_refused() -> None:
+    with pytest.raises(ValueError, match="optimise none has no effect with format ort, whose converter optimises"):
+        OnnxRuntimeConfig(format="ort", optimise="none")
+    OnnxRuntimeConfig(optimise="none")
+
+
 def test_two_inputs_keep_their_names(tmp_path) -> None:
     network, piece = settled(TwoSensors()), backend()
     runner = piece.open(piece.compile(request(network, tmp_path)).file)

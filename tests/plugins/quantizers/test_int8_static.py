@@ -9,6 +9,7 @@ import pytest
 from onnx import numpy_helper
 
 from edgefw.errors import ExportError
+from edgefw.plugins.quantizers.int8_latency_aware import LatencyAwareConfig
 from edgefw.plugins.quantizers.int8_static import Int8Static, StaticConfig
 
 
@@ -70,6 +71,18 @@ def test_percentile_ignores_an_outlier_that_minmax_follows(conv_file, images, ca
     minmax = initialisers(quantised(conv_file, images, calibration)[0])["image_scale"]
     percentile = initialisers(quantised(conv_file, images, calibration, ranges="percentile", percentile=99.9)[0])
     assert percentile["image_scale"] < minmax / 20
+
+
+@pytest.mark.parametrize("config", [StaticConfig, LatencyAwareConfig])
+def test_a_percentile_that_no_range_uses_is_refused(config):
+    with pytest.raises(
+        ValueError, match=r"percentile 99.9 has no effect with ranges minmax. Set ranges: percentile, or"
+    ):
+        config(percentile=99.9)
+    with pytest.raises(ValueError, match="has no effect with ranges entropy"):
+        config(percentile=99.9, ranges="entropy")
+    assert config(ranges="percentile", percentile=99.9).percentile == 99.9
+    assert config(**config().model_dump()) == config()  # what `edgefw plugins show` prints can be pasted
 
 
 def test_signed_activations_are_symmetric(conv_file, images, calibration, run, cosine):

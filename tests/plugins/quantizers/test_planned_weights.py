@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from edgefw.contracts.quantizer import Calibration
-from edgefw.plugins.quantizers.planned_weights import planned_bytes
+from edgefw.errors import ExportError
+from edgefw.plugins.quantizers.planned_weights import packs_nothing, planned_bytes
 from edgefw.plugins.quantizers.weight_only import WeightOnly, WeightOnlyConfig
 from edgefw.testing.onnx_files import export
 
@@ -80,3 +81,46 @@ def test_a_weight_that_two_layers_share_counts_once_and_the_network_is_left_as_i
     network.again.weight = network.tokens.weight
     assert planned_bytes([network], 8, 32) == before
     assert network.training and not network.tokens._forward_hooks
+
+
+class Rows(nn.Module):
+    """Convolutions and a head that sees rows, with another layer of choice between them."""
+
+    def __init__(self, between: nn.Module | None = None, bias: bool = True) -> None:
+        super().__init__()
+        self.spec = SimpleNamespace(input=SimpleNamespace(channels=3, size=16))
+        self.first, self.between = nn.Conv2d(3, 32, 3), between or nn.Identity()
+        self.head = nn.Linear(32, 64, bias=bias)
+
+    def forward(self, pixels):
+        return self.head(self.between(self.first(pixels).flatten(2).transpose(1, 2)).mean(1))
+
+
+def weight_only(**options):
+    return WeightOnly(WeightOnlyConfig(**options), "export.quantizers[0]")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"bits": 4},
+            r"^export.quantizers\[0\].bits: 4 bits are for MatMul, and the graph has none with weights. Use 8.$",
+        ),
+        ({"block": 128}, r"^export.quantizers\[0\].block: blocks of 128 are for MatMul, .* Remove the option.$"),
+    ],
+)
+def test_options_for_matrix_products_are_refused_before_a_student_without_any_is_trained(tmp_path, options, message):
+    network = Rows().eval()
+    with pytest.raises(ExportError, match=message):
+        weight_only(**options).check_network(network)
+    source = export(network, torch.randn(3, 3, 16, 16), tmp_path / "float.onnx")
+    with pytest.raises(ExportError, match=message):
+        weight_only(**options).quantize(source, tmp_path / "q.onnx", Calibration(batches=lambda: iter(()), samples=0))
+    weight_only().check_network(network)
+
+
+@pytest.mark.parametrize("network", [Rows(nn.Linear(32, 32)), Rows(bias=False), Mixed()])
+def test_students_that_may_have_matrix_products_are_let_through(network):
+    assert packs_nothing(Rows()) and not packs_nothing(network)
+    weight_only(bits=4, block=64).check_network(network)

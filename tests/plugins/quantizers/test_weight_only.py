@@ -148,3 +148,11 @@ def test_small_matrices_stay_float():
     weight = onnx.numpy_helper.from_array(np.ones((5, 51), np.float32), "w")
     graph = onnx.helper.make_graph(nodes, "g", [info("image", 1, ["n", 5])], [info("a", 1, ["n", 51])], [weight])
     assert weighted_products(onnx.helper.make_model(graph)) == []
+
+
+def test_blocks_without_a_matrix_product_are_refused(conv_file, attention_file, tokens, images, calibration):
+    with pytest.raises(
+        ExportError, match=r"^export.quantizers\[0\].block: blocks of 64 are for MatMul, and the graph has none"
+    ):
+        quantised(conv_file, images, calibration, block=64)
+    assert quantised(attention_file, tokens, calibration, block=64)[0].is_file()
