@@ -68,7 +68,8 @@ class OnnxQuantizer(Protocol):
 
     It may say in `activations` how the file rounds them: "even" (signed numbers around 0), "uneven" (unsigned, or with a zero
     point), "dynamic" (in a range measured as it runs), "float" (not at all), or None where that depends on the samples; a backend that cannot read that refuses it early. It may name in `foreign` the operators beyond
-    ONNX's own that its files may hold.
+    ONNX's own that its files may hold, say in `narrow` whether its weights have 7 bits (where it has a choice), so that no processor cuts sums of
+    products, and in `computes` what layers of a half-precision file compute in.
     """
 
     level: str

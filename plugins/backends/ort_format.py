@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import platform
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgefw.contracts.backend import Artefact, CompileRequest
+from edgefw.contracts.operators import rounds_activations
 from edgefw.errors import ExportError
 from edgefw.runtime.integer_products import products_are_exact
 
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 FILE, OPERATORS = "model.ort", "required_operators.config"
 _ADVICE = "This processor cuts sums of int8 in such files: set reduce_range: true for the quantizer. "
+_X86 = platform.machine().lower() in ("x86_64", "amd64")
+"""No kernels of half precision: the converter casts around every layer."""
 _UNPACKED, _SMALL = 1.5, 1 << 16
 """A file that grows so much holds its weights in another type; of small files the graph decides."""
 SAME_FILE = 0.9999
@@ -48,6 +52,26 @@ class OrtFormatBackend:
     def __init__(self, inner: OnnxRuntimeBackend) -> None:
         self._inner = inner
         self.slow_when_rounded = inner.slow_when_rounded
+
+    def check_quantizer(self, quantizer: Any) -> None:
+        """Refuse what comes out of the converter as float, or is cut by this processor, before anything is trained.
+
+        Raises:
+            ExportError: with what to set.
+        """
+        name = quantizer.precision
+        if name == "fp16" and (_X86 or getattr(quantizer, "computes", "fp32") == "fp32"):
+            raise ExportError(
+                f"backend 'onnxruntime', format ort: its converter stores the numbers of '{name}' in float again, so nothing is gained. "
+                "Use format: onnx, or remove the quantizer."
+            )
+        narrow = getattr(quantizer, "narrow", None)
+        if rounds_activations(quantizer) and not narrow and not products_are_exact():
+            advice = "Use format: onnx." if narrow is None else "Set reduce_range: true for it, or use format: onnx."
+            raise ExportError(
+                f"backend 'onnxruntime', format ort: this processor cuts sums of int8 in such files, so that of '{name}' would give "
+                f"other embeddings here. {advice}"
+            )
 
     def compile(self, request: CompileRequest) -> Artefact:
         """Export and check as ONNX, convert, and compare."""

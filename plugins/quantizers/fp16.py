@@ -47,6 +47,7 @@ class Half:
     def __init__(self, config: HalfConfig, path: str) -> None:
         self._config = config
         self._path = path
+        self.computes = config.compute
 
     def quantize(self, source: Path, target: Path, calibration: Calibration) -> QuantizationReport:
         """Write `target`; inputs and outputs stay float32, `calibration` is not read.

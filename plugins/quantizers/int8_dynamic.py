@@ -47,6 +47,7 @@ class Int8Dynamic:
     def __init__(self, config: DynamicConfig, path: str) -> None:
         self._config = config
         self._path = path
+        self.narrow = config.reduce_range
 
     def check_network(self, network: nn.Module) -> None:
         """Refuse a convolutional student before it is trained.

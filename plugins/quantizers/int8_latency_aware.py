@@ -22,7 +22,7 @@ from pydantic import Field
 import edgefw
 from edgefw.contracts.quantizer import Calibration, QuantizationReport
 from edgefw.errors import ExportError
-from edgefw.plugins.quantizers.int8_static import StaticConfig
+from edgefw.plugins.quantizers.int8_static import StaticConfig, check_operators
 
 if TYPE_CHECKING:
     from edgefw.contracts.backend import Runner
@@ -151,8 +151,14 @@ def _delivered(trials: Trials, labels: Labels, target: Path) -> tuple[Timing | N
 
 
 def build(config: LatencyAwareConfig, context: edgefw.BuildContext) -> Int8LatencyAware:
-    """The quantizer; nothing is read yet."""
-    return Int8LatencyAware(config, context.path or "int8-latency-aware", context.say)
+    """The quantizer; nothing is read yet.
+
+    Raises:
+        ExportError: if `operators` names one that onnxruntime cannot quantise.
+    """
+    path = context.path or "int8-latency-aware"
+    check_operators(config, path)
+    return Int8LatencyAware(config, path, context.say)
 
 
 @edgefw.hookimpl

@@ -70,6 +70,7 @@ class Int8Static:
     def __init__(self, config: StaticConfig, path: str) -> None:
         self._config = config
         self._path = path
+        self.narrow = config.reduce_range
         self.activations = "even" if config.activation == "int8" and config.is_symmetric else "uneven"
 
     def quantize(self, source: Path, target: Path, calibration: Calibration) -> QuantizationReport:
@@ -104,8 +105,22 @@ class Int8Static:
 
 
 def build(config: StaticConfig, context: edgefw.BuildContext) -> Int8Static:
-    """The quantizer; nothing is read yet."""
-    return Int8Static(config, context.path or "int8-static")
+    """The quantizer; nothing is read yet.
+
+    Raises:
+        ExportError: if `operators` names one that onnxruntime cannot quantise.
+    """
+    path = context.path or "int8-static"
+    check_operators(config, path)
+    return Int8Static(config, path)
+
+
+def check_operators(config: StaticConfig, path: str) -> None:
+    """Look up the operators that are named one by one; onnxruntime's list takes a while to load."""
+    if not isinstance(config.operators, str):
+        from edgefw.plugins.quantizers.static_writer import refuse_unknown
+
+        refuse_unknown(config.operators, path)
 
 
 @edgefw.hookimpl

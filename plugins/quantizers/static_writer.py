@@ -33,9 +33,23 @@ from edgefw.plugins.quantizers.onnx_graph import (
 if TYPE_CHECKING:
     from edgefw.plugins.quantizers.int8_static import StaticConfig
 
+KNOWN = QDQRegistry.keys() | QLinearOpsRegistry.keys()
+"""Operators that onnxruntime can quantise."""
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 EXCLUDED, OF_ACTIVATIONS, AFTER_SOFTMAX = "excluded", "product of activations", "behind a softmax"
 """Why a node stays float."""
+
+
+def refuse_unknown(operators: Sequence[str], path: str) -> None:
+    """Refuse names of operators that onnxruntime cannot quantise.
+
+    Raises:
+        ExportError: with those that it can.
+    """
+    if unknown := sorted(set(operators) - KNOWN):
+        raise ExportError(
+            f"{path}.operators: onnxruntime cannot quantise {', '.join(unknown)}. It can: {', '.join(sorted(KNOWN))}."
+        )
 
 
 class StaticWriter:
@@ -125,17 +139,12 @@ class StaticWriter:
         return found
 
     def _operators(self, present: Any) -> list[str]:
-        known = QDQRegistry.keys() | QLinearOpsRegistry.keys()
         chosen = self._config.operators
         if isinstance(chosen, str):
-            wanted = sorted(known) if chosen == "all" else list(WEIGHTED)
+            wanted = sorted(KNOWN) if chosen == "all" else list(WEIGHTED)
         else:
             wanted = chosen
-            if unknown := sorted(set(chosen) - known):
-                raise ExportError(
-                    f"{self._path}.operators: onnxruntime cannot quantise {', '.join(unknown)}. "
-                    f"It can: {', '.join(sorted(known))}."
-                )
+            refuse_unknown(chosen, self._path)
         operators = [name for name in wanted if present[name]]
         if not operators:
             raise ExportError(f"{self._path}.operators: the graph has none of {', '.join(wanted)}.")

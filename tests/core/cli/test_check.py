@@ -211,6 +211,16 @@ def test_nothing_is_left_behind(recipe: Path, plan) -> None:
         (["train.0.select.by=accuracy", "evaluate.labels=[cat]"], "train[0].select.by: 'accuracy' needs labels"),
         (["compute.device=tpu"], "compute.device: must be text of the form"),
         (["modalities={depth: {name: depth}}"], "modalities: none of depth shows photographs"),
+        (["export.quantizers=[{name: weight-only, bits: 4}]"], "export.quantizers[0].bits: 4 bits are for MatMul"),
+        (["export.quantizers=[{name: weight-only, block: 64}]"], "export.quantizers[0].block: blocks of 64 are for"),
+        (
+            ["export.quantizers.0.operators=[Convv]"],
+            "export.quantizers[0].operators: onnxruntime cannot quantise Convv.",
+        ),
+        (
+            ["export={backends: [{name: onnxruntime, format: ort}], quantizers: [{name: fp16}]}"],
+            "export.quantizers[0]: backend 'onnxruntime', format ort: its converter stores",
+        ),
         (["export.quantizers.0.name=int8-dynamic"], "of the weights are in convolutions"),
         (["train.0.gradient_checkpointing=true"], "gradient checkpointing needs student.checkpointing"),
     ],

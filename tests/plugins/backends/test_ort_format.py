@@ -1,5 +1,7 @@
 """ORT-format files of the onnxruntime backend: the same embeddings, the operators that a minimal build needs, int8 as well."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import onnx
 import pytest
@@ -8,11 +10,15 @@ from torch import nn
 
 import edgefw
 from edgefw.contracts.backend import LayerShower, OnnxCompiler
-from edgefw.contracts.quantizer import Calibration
+from edgefw.contracts.quantizer import Calibration, refuse_pairs
 from edgefw.errors import BundleError, ExportError
+from edgefw.plugins.backends import ort_format
 from edgefw.plugins.backends.onnxruntime import OnnxRuntimeBackend, OnnxRuntimeConfig, build, open_session
 from edgefw.plugins.quantizers.fp16 import Half, HalfConfig
+from edgefw.plugins.quantizers.int8_dynamic import DynamicConfig, Int8Dynamic
+from edgefw.plugins.quantizers.int8_nncf import Int8Nncf, NncfConfig
 from edgefw.plugins.quantizers.int8_static import Int8Static, StaticConfig
+from edgefw.plugins.quantizers.weight_only import WeightOnly, WeightOnlyConfig
 from edgefw.runtime.integer_products import products_are_exact
 
 
@@ -62,6 +68,42 @@ def test_a_quantised_file_is_converted_and_says_the_same(network, compiled, tmp_
     other = open_session(source, 1).run(None, {"image": images})[0]
     assert cosines(own, other).min() > 0.9999
     assert any("QuantizeLinear" in line or "QLinearConv" in line for line in made.details["operators"])
+
+
+def test_what_the_converter_stores_in_float_again_is_refused_before_training() -> None:
+    with pytest.raises(ExportError) as caught:
+        refuse_pairs({"export.quantizers[0]": Half(HalfConfig(), "export.quantizers[0]")}, [backend()])
+    assert str(caught.value) == (
+        "export.quantizers[0]: backend 'onnxruntime', format ort: its converter stores the numbers of 'fp16' in float again, so "
+        "nothing is gained. Use format: onnx, or remove the quantizer."
+    )
+    refuse_pairs({"q": WeightOnly(WeightOnlyConfig(), "q")}, [backend()])
+    refuse_pairs({"q": Half(HalfConfig(), "q")}, [backend(format="onnx")])
+
+
+@pytest.mark.parametrize("x86", [True, False])
+def test_files_that_compute_in_half_precision_are_refused_where_there_are_no_kernels(monkeypatch, x86) -> None:
+    monkeypatch.setattr(ort_format, "_X86", x86)
+    half = {"q": Half(HalfConfig(compute="fp16"), "q")}
+    with pytest.raises(ExportError, match="in float again") if x86 else nullcontext():
+        refuse_pairs(half, [backend()])
+
+
+@pytest.mark.parametrize("exact", [True, False])
+@pytest.mark.parametrize(
+    ("quantizer", "advice"),
+    [
+        (Int8Static(StaticConfig(), "q"), "Set reduce_range: true for it, or use format: onnx."),
+        (Int8Dynamic(DynamicConfig(), "q"), "Set reduce_range: true for it, or use format: onnx."),
+        (Int8Nncf(NncfConfig(), "q"), "other embeddings here. Use format: onnx."),
+    ],
+)
+def test_sums_that_this_processor_would_cut_are_refused_before_training(monkeypatch, quantizer, advice, exact) -> None:
+    monkeypatch.setattr(ort_format, "products_are_exact", lambda: exact)
+    with nullcontext() if exact else pytest.raises(ExportError, match=f"^q: backend .* cuts sums of int8 .* {advice}$"):
+        refuse_pairs({"q": quantizer}, [backend()])
+    refuse_pairs({"q": Int8Static(StaticConfig(reduce_range=True), "q")}, [backend()])
+    refuse_pairs({"q": quantizer}, [backend(format="onnx")])
 
 
 def test_sums_that_this_processor_would_cut_are_refused_with_what_to_do(network, compiled, tmp_path) -> None:

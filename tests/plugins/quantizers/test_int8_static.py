@@ -9,8 +9,10 @@ import pytest
 from onnx import numpy_helper
 
 from edgefw.errors import ExportError
+from edgefw.plugins.quantizers import int8_latency_aware
 from edgefw.plugins.quantizers.int8_latency_aware import LatencyAwareConfig
-from edgefw.plugins.quantizers.int8_static import Int8Static, StaticConfig
+from edgefw.plugins.quantizers.int8_static import Int8Static, StaticConfig, build
+from edgefw.registry.technique import BuildContext
 
 
 def quantised(source, values, calibration, **options):
@@ -145,6 +147,16 @@ def test_operator_that_onnxruntime_cannot_quantise_is_told_with_the_list(conv_fi
     with pytest.raises(ExportError) as caught:
         quantised(conv_file, images, calibration, operators=["Convolution"])
     assert "cannot quantise Convolution. It can: " in str(caught.value)
+
+
+@pytest.mark.parametrize(("make", "config"), [(build, StaticConfig), (int8_latency_aware.build, LatencyAwareConfig)])
+def test_an_unknown_operator_is_refused_when_the_quantizer_is_built(make, config):
+    context = BuildContext(path="export.quantizers[1]")
+    with pytest.raises(
+        ExportError, match=r"^export.quantizers\[1\].operators: onnxruntime cannot quantise Convv. It can: "
+    ):
+        make(config(operators=["Conv", "Convv"]), context)
+    make(config(operators=["Conv"]), context)
 
 
 def test_graph_without_the_chosen_operators_is_refused(conv_file, images, calibration):
