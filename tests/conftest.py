@@ -41,6 +41,14 @@ def pair_bundle() -> Any:
 
 
 @pytest.fixture(scope="session")
+def off_when_alone() -> Callable[[Path, float], None]:
+    """`off_when_alone(file, factor)` makes an ONNX file wrong at batch 1, and there alone."""
+    source = Path(__file__).parent / "fixtures" / "batch_fault.py"
+    function: Callable[[Path, float], None] = runpy.run_path(str(source))["off_when_alone"]
+    return function
+
+
+@pytest.fixture(scope="session")
 def installed_plugins(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """`with installed_plugins("edgefw-acme"):` has third parties' packages in the environment, see its file."""
     source = Path(__file__).parent / "fixtures" / "installed_plugins.py"

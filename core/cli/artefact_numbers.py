@@ -22,10 +22,15 @@ def numbers_of(artefact: Mapping[str, Any]) -> str:
 
 
 def distance(artefact: Mapping[str, Any]) -> str:
-    """Cosines to what a file is compared with; the first float file of a bundle has nothing to be compared with."""
+    """Cosines to what a file is compared with, in batches and alone; a bundle's first float file has nothing to be compared with."""
     if artefact["cosine_mean"] is None:
         return "no reference" if artefact.get("reference") == artefact["name"] else "no sample to compare it on"
-    return f"cosine {artefact['cosine_mean']:.4f} (min {artefact['cosine_min']:.4f})"
+    alone = artefact.get("batch_1")
+    return f"cosine {_cosines(artefact)}" + (f", alone {_cosines(alone)}" if alone else "")
+
+
+def _cosines(row: Mapping[str, Any]) -> str:
+    return f"{row['cosine_mean']:.4f} (min {row['cosine_min']:.4f})"
 
 
 def _beside_float(artefact: Mapping[str, Any]) -> str:

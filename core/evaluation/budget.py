@@ -56,7 +56,7 @@ def checks(measured: Sequence[Measured], limits: Mapping[str, float | None]) -> 
     rows = []
     for entry in measured:
         for check in LIMITS:
-            limit, value = limits.get(check), entry.values.get(check)
+            limit, value = limit_of(entry, check, limits), entry.values.get(check)
             if limit is None or value is None or (check in COSTS and some_quantised and not entry.quantised):
                 continue
             row: dict[str, Any] = {"artefact": entry.name, "check": check, "limit": limit, "value": value}
@@ -64,6 +64,18 @@ def checks(measured: Sequence[Measured], limits: Mapping[str, float | None]) -> 
                 row["interval"] = list(entry.intervals[check])
             rows.append({**row, "ok": keeps(check, limit, value)})
     return rows
+
+
+def limit_of(entry: Measured, check: str, limits: Mapping[str, float | None]) -> float | None:
+    """What an artefact's number is held to: the limit of the check.
+
+    A file that `max_error` applies to is exact: what an image alone changes in it is an error as any other, and held to
+    that limit, too.
+    """
+    limit, exact = limits.get(check), limits.get("max_error")
+    if check != "max_batch_error" or "max_error" not in entry.values or limit is None or exact is None:
+        return limit
+    return min(limit, exact)
 
 
 def keeps(check: str, limit: float, value: float) -> bool:
@@ -106,7 +118,7 @@ def best(measured: Sequence[Measured], limits: Mapping[str, float | None]) -> tu
     """
 
     def kept(entry: Measured) -> int:
-        pairs = [(check, limits.get(check), entry.values.get(check)) for check in LIMITS]
+        pairs = [(check, limit_of(entry, check, limits), entry.values.get(check)) for check in LIMITS]
         return sum(limit is None or value is None or keeps(check, limit, value) for check, limit, value in pairs)
 
     if not measured:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+SUMMARY = ("cosine_mean", "cosine_p1", "cosine_min", "relative_error_mean", "relative_error_max")
+"""Keys of `summary`."""
+AGREEMENT = "top1_agreement"
+_SMALLER_IS_WORSE = ("cosine_mean", "cosine_p1", "cosine_min", AGREEMENT)
 
 
 def row_cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -33,7 +39,7 @@ def summary(cosines: np.ndarray, errors: np.ndarray) -> dict[str, Any]:
     A row that is not a number counts as the worst that can be: cosine -1, error infinite.
     """
     if not len(cosines):
-        return dict.fromkeys(("cosine_mean", "cosine_p1", "cosine_min", "relative_error_mean", "relative_error_max"))
+        return dict.fromkeys(SUMMARY)
     cosines = np.where(np.isnan(cosines), -1.0, cosines)
     errors = np.where(np.isnan(errors), np.inf, errors)
     return {
@@ -42,6 +48,15 @@ def summary(cosines: np.ndarray, errors: np.ndarray) -> dict[str, Any]:
         "cosine_min": float(cosines.min()),
         "relative_error_mean": float(errors.mean()),
         "relative_error_max": float(errors.max()),
+    }
+
+
+def worst(rows: Sequence[Mapping[str, Any]], keys: Sequence[str] = (*SUMMARY, AGREEMENT)) -> dict[str, Any]:
+    """The worst number of several summaries, key by key; None where none has one."""
+    known = {key: [row[key] for row in rows if row.get(key) is not None] for key in keys}
+    return {
+        key: (min(values) if key in _SMALLER_IS_WORSE else max(values)) if values else None
+        for key, values in known.items()
     }
 
 

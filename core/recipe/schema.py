@@ -196,10 +196,11 @@ class Verify(Section):
         default=None, description="most memory that opening and running the file takes, 2^20 bytes"
     )
     max_error: PositiveFloat | None = Field(
-        default=0.01, description="largest relative error of an fp32 file on any sample"
+        default=0.01, description="largest relative error of an fp32 file on any sample, in a batch or alone"
     )
     max_batch_error: PositiveFloat | None = Field(
-        default=0.25, description="largest relative error between an image alone and in a batch"
+        default=0.25,
+        description="largest relative error between an image alone and in a batch; of an fp32 file, max_error if that is less",
     )
 
 

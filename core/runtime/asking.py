@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +27,23 @@ def ask(runner: Runner, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
     if embeddings.ndim != 2 or len(embeddings) != count:
         raise BundleError(f"gives shape {embeddings.shape} for a batch of {count}")
     return embeddings
+
+
+def ask_both_ways(runner: Runner, samples: Sequence[Mapping[str, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Embeddings (N, D) of N samples, each asked about alone; and those of all of them in one batch.
+
+    Args:
+        runner: opened.
+        samples: N times images (1, C, H, W) by input.
+
+    Raises:
+        BundleError: with the runtime's reason, if the file does not take them or gives something else.
+    """
+    batch = ask(runner, {name: np.concatenate([own[name] for own in samples]) for name in samples[0]})
+    each = [ask(runner, own) for own in samples]
+    if other := [rows.shape[1] for rows in each if rows.shape[1] != batch.shape[1]]:
+        raise BundleError(f"gives {other[0]} numbers for an image alone, {batch.shape[1]} for each of a batch")
+    return np.concatenate(each), batch
 
 
 def _first_line(error: Exception) -> str:

@@ -21,6 +21,7 @@ from edgefw.evaluation.budget import ALWAYS, best, broken, checks, not_judged
 from edgefw.runtime.hashes import sha256_of
 from edgefw.runtime.reference import write_reference
 from edgefw.stages import folded
+from edgefw.stages.batch_one import beside, both_ways
 from edgefw.stages.blame import Blamer, failing
 from edgefw.stages.fingerprints import data_state, piece
 from edgefw.stages.held_out import fingerprint_of, held_out
@@ -28,7 +29,7 @@ from edgefw.stages.opened import OpenArtefact, open_artefacts
 from edgefw.stages.probing import REFERENCE, probe
 from edgefw.stages.trained import load_student
 from edgefw.stages.verify_cost import costs
-from edgefw.stages.verify_models import STUDENT, TEACHER, Gathered, Pass, batch_errors
+from edgefw.stages.verify_models import STUDENT, TEACHER, Gathered, Pass
 from edgefw.stages.verify_numbers import cost_notes, distances, drop, evaluation_rows, measured, not_finite
 from edgefw.stages.verify_pictures import disagreements
 
@@ -107,7 +108,7 @@ def budget_limits(context: StageContext) -> dict[str, float | None]:
 
 def _records(context: StageContext, trained: Trained, opened: Opened, gathered: Gathered) -> list[dict[str, Any]]:
     context.progress.say("verify: latency and memory")
-    batches = batch_errors(opened, gathered.inputs)
+    said = both_ways(opened, gathered.inputs)
     cost = costs(context, trained, opened.artefacts, gathered.inputs)
     records: list[dict[str, Any]] = []
     for artefact in opened.artefacts:
@@ -117,8 +118,11 @@ def _records(context: StageContext, trained: Trained, opened: Opened, gathered: 
             "signature": own["signature"]["name"],
             "serves": list(artefact.roles),
             **cost[artefact.name],
-            "batch_relative_error": batches[artefact.name],
-            **distances(gathered.answers, artefact.name, artefact.roles, STUDENT),
+            **beside(
+                distances(gathered.answers, artefact.name, artefact.roles, STUDENT),
+                said[artefact.name],
+                gathered.sources,
+            ),
         }
         records.append({**record, "warnings": [*own["warnings"], *record["warnings"], *cost_notes(record)]})
     return records

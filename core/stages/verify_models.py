@@ -7,7 +7,7 @@ their own runtime; one that fails on a batch is asked no more. It collects answe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import TYPE_CHECKING
@@ -18,7 +18,6 @@ from edgefw.contracts.scheme import together
 from edgefw.data.loading import read_image
 from edgefw.errors import BundleError
 from edgefw.evaluation import predictions, zero_shot_scores
-from edgefw.evaluation.comparison import relative_errors
 from edgefw.stages.answers import Answers, Questions
 from edgefw.stages.teacher_answers import TeacherAnswers
 
@@ -36,10 +35,31 @@ _PAIRS = 8
 
 @dataclass
 class Gathered:
-    """What one pass leaves: answers by (model, role), and a few real inputs per role, by modality."""
+    """What one pass leaves.
+
+    Attributes:
+        answers: by (model, role).
+        inputs: a few real inputs (N, C, H, W) per role, by modality.
+        sources: the student's embeddings (N, D) of these, by role.
+    """
 
     answers: dict[tuple[str, str], Answers] = field(default_factory=dict)
     inputs: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+    sources: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def keep(self, role: str, images: Mapping[str, np.ndarray], source: np.ndarray) -> None:
+        """Keep the first images of a role (B, C, H, W), by modality, and what the student says of them (B, D)."""
+        kept = self.inputs.setdefault(role, {})
+        for name, own in images.items():
+            kept[name] = _first(kept.get(name), own)
+        self.sources[role] = _first(self.sources.get(role), source)
+
+
+def _first(kept: np.ndarray | None, more: np.ndarray) -> np.ndarray:
+    """The first rows of both, `_PAIRS` at most."""
+    if kept is None:
+        return more[:_PAIRS]
+    return kept if len(kept) >= _PAIRS else np.concatenate([kept, more])[:_PAIRS]
 
 
 class Pass:
@@ -146,10 +166,7 @@ class Pass:
         for artefact in self._opened.artefacts:
             if role in artefact.roles and (embeddings := self._asked(artefact, images, source)) is not None:
                 self._of(artefact.name, role).add(place, embeddings, source, photographs, target)
-        kept = self._gathered.inputs.setdefault(role, {})
-        for name, own in images.items():
-            if len(kept.get(name, ())) < _PAIRS:
-                kept[name] = np.concatenate([kept[name], own])[:_PAIRS] if name in kept else own[:_PAIRS]
+        self._gathered.keep(role, images, source)
 
     def _asked(self, artefact: OpenArtefact, images: Mapping[str, np.ndarray], source: np.ndarray) -> np.ndarray | None:
         """What an artefact says; None if it fails, in which case it is asked no more."""
@@ -182,24 +199,6 @@ def student_embeddings(trained: Trained, images: Mapping[str, np.ndarray]) -> np
     return embedding
 
 
-def batch_errors(opened: Opened, inputs: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, float | None]:
-    """Each artefact's largest relative error between a sample in a batch and alone; one that fails alone is left out."""
-    found: dict[str, float | None] = {}
-    for artefact in list(opened.artefacts):
-        try:
-            found[artefact.name] = batch_difference(artefact, inputs)
-        except BundleError as error:
-            opened.drop(artefact, str(error))
-    return found
-
-
-def batch_difference(artefact: OpenArtefact, inputs: Mapping[str, Mapping[str, np.ndarray]]) -> float | None:
-    """Largest relative error between a sample in a batch and the same one alone; None if it serves no two of them."""
-    several = [inputs[role] for role in artefact.roles if role in inputs and _count(inputs[role]) > 1]
-    errors = [float(error) for images in several for error in _alone(artefact, images)]
-    return float(np.max(errors)) if errors else None
-
-
 def single_feeds(artefact: OpenArtefact, images: Mapping[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
     """What the artefact is fed for each sample alone, from (B, C, H, W) images by modality."""
     return [artefact.feeds({name: own[row : row + 1] for name, own in images.items()}) for row in range(_count(images))]
@@ -207,10 +206,3 @@ def single_feeds(artefact: OpenArtefact, images: Mapping[str, np.ndarray]) -> li
 
 def _count(images: Mapping[str, np.ndarray]) -> int:
     return min(len(own) for own in images.values())
-
-
-def _alone(artefact: OpenArtefact, images: Mapping[str, np.ndarray]) -> Iterator[float]:
-    whole = artefact.ask(images)
-    for row in range(len(whole)):
-        alone = artefact.ask({name: own[row : row + 1] for name, own in images.items()})
-        yield float(relative_errors(alone, whole[row : row + 1])[0])

@@ -20,8 +20,9 @@ from edgefw.evaluation import (
     top1,
     worst_drop,
 )
+from edgefw.evaluation.batch_sizes import largest_error
 from edgefw.evaluation.budget import LIMITS, Measured
-from edgefw.evaluation.comparison import summary
+from edgefw.evaluation.comparison import summary, worst
 from edgefw.runtime.benchmark import slower_notes
 from edgefw.stages.answers import Answers
 from edgefw.stages.searched import search_metrics
@@ -91,17 +92,7 @@ def distances(answers: Gathering, name: str, modalities: Sequence[str], source: 
         asked = own.questions.text is not None and bool(seen.any())
         each[modality]["top1_agreement"] = agreement(own.prediction[seen], other.prediction[seen]) if asked else None
         each[modality]["n"] = int(seen.sum())
-    return {**_worst(list(each.values())), "modalities": each}
-
-
-def _worst(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    keys = {"cosine_mean": min, "cosine_p1": min, "cosine_min": min, "top1_agreement": min}
-    keys |= {"relative_error_mean": max, "relative_error_max": max}
-    found = {}
-    for key, worse in keys.items():
-        values = [row[key] for row in rows if row.get(key) is not None]
-        found[key] = worse(values) if values else None
-    return found
+    return {**worst(list(each.values())), "modalities": each}
 
 
 def drop(answers: Gathering, labels: np.ndarray, teacher: tuple[str, str], name: str, source: str) -> Drop | None:
@@ -145,8 +136,8 @@ def not_finite(answers: Gathering, record: Mapping[str, Any], drawn: Mapping[str
 def measured(record: Mapping[str, Any], bad: int) -> Measured:
     """What the budget is held against, from an artefact's finished record.
 
-    A float file is a translation: how far it is from the network on the worst sample is judged, where a quantised
-    file has its mean cosine.
+    A float file is a translation: how far it is from the network on the worst sample, in a batch or alone, is judged, where
+    a quantised file has its mean cosine.
     """
     exact = record["precision"] == FLOAT and record["int8_share"] is None
     timed = record["source"] is not None or record["slowdown"] is not None
@@ -160,7 +151,7 @@ def measured(record: Mapping[str, Any], bad: int) -> Measured:
         "max_ms": record["latency_ms_p50"],
         "max_mb": record["bytes"] / 1e6,
         "max_memory_mib": record["memory_mib"],
-        "max_error": record["relative_error_max"],
+        "max_error": largest_error(record),
         "max_batch_error": record["batch_relative_error"],
         "max_not_finite": float(bad),
     }

@@ -1,53 +1,47 @@
-"""Does a bundle's file say the same of an image alone and in a batch? The kept images are shown both ways.
+"""Ask a bundle's files about the kept images, each alone and all in one batch: does a file say the same, and as its source?
 
-It needs the images and the file alone; where there are fewer than two images, nothing can be said.
+It needs the images and the files alone; what the answers are worth, `bundle_numbers` says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from edgefw.errors import BundleError
-from edgefw.evaluation.comparison import relative_errors
-from edgefw.runtime.asking import ask
+from edgefw.evaluation.batch_sizes import BothWays
+from edgefw.runtime.asking import ask_both_ways
 
 if TYPE_CHECKING:
     from edgefw.contracts.backend import Runner
     from edgefw.runtime.manifest import ArtefactEntry
     from edgefw.verifying.sheets import Sheet
 
+Said = dict[str, dict[str, BothWays]]
+"""By artefact and role."""
 
-def batch_errors(
+
+def both_ways(
     entries: Mapping[str, ArtefactEntry], runners: Mapping[str, Runner], sheets: Sequence[Sheet]
-) -> tuple[dict[str, float | None], dict[str, str]]:
-    """By name, each artefact's largest error; and why, by name, of those that fail on the batch.
+) -> tuple[Said, dict[str, str]]:
+    """What each artefact says; and why, by name, of those that fail on the batch.
 
     Args:
-        entries: artefacts to look at.
+        entries: artefacts to ask.
         runners: opened, by name.
         sheets: filled; a few prepared images are kept on each.
     """
-    found: dict[str, float | None] = {}
+    said: Said = {}
     failed: dict[str, str] = {}
     for name, entry in entries.items():
+        served = [sheet for sheet in sheets if name in sheet.columns]
         try:
-            errors = [
-                error for sheet in sheets if name in sheet.columns for error in _errors(entry, runners[name], sheet)
-            ]
+            said[name] = {sheet.role: _asked(entry, runners[name], sheet) for sheet in served}
         except BundleError as error:
             failed[name] = str(error)
-            errors = []
-        found[name] = float(np.max(errors)) if errors else None
-    return found, failed
+    return said, failed
 
 
-def _errors(entry: ArtefactEntry, runner: Runner, sheet: Sheet) -> Iterator[float]:
-    """Relative errors of each kept image alone, against the same one in the batch of all of them."""
-    rows = list(sheet.alone(entry))
-    if len(rows) > 1:
-        whole = ask(runner, {key: np.concatenate([row[key] for row in rows]) for key in rows[0]})
-        alone = np.concatenate([ask(runner, row) for row in rows])
-        yield from relative_errors(alone, whole)
+def _asked(entry: ArtefactEntry, runner: Runner, sheet: Sheet) -> BothWays:
+    alone, batch = ask_both_ways(runner, list(sheet.alone(entry)))
+    return BothWays(alone=alone, batch=batch)

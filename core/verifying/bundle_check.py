@@ -11,11 +11,12 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgefw import __version__
+from edgefw.evaluation.batch_sizes import batch_error, with_batch_1
 from edgefw.evaluation.budget import ALWAYS, LIMITS, Measured, best, broken, checks, not_judged
 from edgefw.runtime.benchmark import slowdown, slower_notes, time_interleaved
 from edgefw.runtime.bundle_bench import memory_numbers
 from edgefw.runtime.opening import Opener
-from edgefw.verifying.bundle_numbers import distance, lost, measured, not_finite
+from edgefw.verifying.bundle_numbers import alone, distance, lost, measured, not_finite
 from edgefw.verifying.drawn_check import not_finite_when_drawn, undrawn
 from edgefw.verifying.reference_check import FLOATS, failing, own_reference, reference_rows
 from edgefw.verifying.sheets import Sheet, evaluation_rows, held_against, reference_of
@@ -144,9 +145,8 @@ def _records(
             "latency_ms_p95": latency[name].p95_ms,
             "slowdown": ratios[name],
             "not_finite": drawn.get(name, 0) + not_finite(name, sheets),
-            "batch_relative_error": shown.batch_errors[name],
-            **distance(name, held_against(entry, entries).name, sheets),
-            "drop": own.to_json() if (own := lost(name, held_against(entry, entries).name, sheets)) else None,
+            "batch_relative_error": batch_error(shown.said[name].values()),
+            **_compared(name, held_against(entry, entries).name, shown),
             **_NO_MEMORY,
             "warnings": slower_notes(ratios[name], latency[name].p50_ms, latency[sources[name]].p50_ms)
             if sources[name] in latency
@@ -154,6 +154,15 @@ def _records(
         }
         for name, entry in used.items()
     ]
+
+
+def _compared(name: str, source: str, shown: Shown) -> dict[str, Any]:
+    """How far an artefact is from another one, in batches and at batch 1, and what is lost; None of what has no other."""
+    drop = lost(name, source, shown.sheets)
+    return {
+        **with_batch_1(distance(name, source, shown.sheets), alone(name, source, shown.said)),
+        "drop": drop.to_json() if drop else None,
+    }
 
 
 def _float_source(entry: ArtefactEntry, entries: Mapping[str, ArtefactEntry]) -> str:

@@ -8,33 +8,35 @@ from typing import Any
 import numpy as np
 
 from edgefw.evaluation import Drop, agreement, worst_drop
+from edgefw.evaluation.batch_sizes import BothWays, at_batch_1, largest_error
 from edgefw.evaluation.budget import Measured
-from edgefw.evaluation.comparison import summary
+from edgefw.evaluation.comparison import AGREEMENT, SUMMARY, summary, worst
 from edgefw.verifying.sheets import Sheet
 
 NO_STUDENT = "the bundle holds no student to compare it with"
-_WORST = {"cosine_mean": min, "cosine_p1": min, "cosine_min": min, "top1_agreement": min}
-_WORST |= {"relative_error_mean": max, "relative_error_max": max}
 
 
 def distance(name: str, source: str, sheets: Sequence[Sheet]) -> dict[str, Any]:
     """The worst modality's numbers, and each modality's under its name; None where there is no other file to compare with."""
     each = {sheet.role: _apart(sheet, name, source) for sheet in sheets if name in sheet.columns}
-    worst = {}
-    for key, worse in _WORST.items():
-        values = [row[key] for row in each.values() if row.get(key) is not None]
-        worst[key] = worse(values) if values else None
-    return {**worst, "modalities": each}
+    return {**worst(list(each.values())), "modalities": each}
 
 
 def _apart(sheet: Sheet, name: str, source: str) -> dict[str, Any]:
     if name == source:
-        return dict.fromkeys(_WORST)
+        return dict.fromkeys((*SUMMARY, AGREEMENT))
     own, other = sheet.columns[name], sheet.columns[source]
     found = summary(np.concatenate(own.cosine), np.concatenate(own.error))
     if own.prediction:
-        found["top1_agreement"] = agreement(np.concatenate(own.prediction), np.concatenate(other.prediction))
+        found[AGREEMENT] = agreement(np.concatenate(own.prediction), np.concatenate(other.prediction))
     return found
+
+
+def alone(name: str, source: str, said: Mapping[str, Mapping[str, BothWays]]) -> dict[str, dict[str, Any]]:
+    """By modality, how far what an artefact says of an image alone is from what its source says of it in a batch."""
+    if name == source:
+        return {}
+    return {role: at_batch_1(own.alone, said[source][role].batch) for role, own in said[name].items()}
 
 
 def lost(name: str, source: str, sheets: Sequence[Sheet]) -> Drop | None:
@@ -71,7 +73,7 @@ def measured(record: Mapping[str, Any], quantised: bool) -> Measured:
     if record["slowdown"] is not None:
         values["max_slowdown"] = record["slowdown"]
     if record["precision"] == "fp32" and record["int8_share"] is None:
-        values["max_error"] = record["relative_error_max"]
+        values["max_error"] = largest_error(record)
     return Measured(
         name=record["name"],
         quantised=quantised,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgefw.contracts.scheme import together
 from edgefw.errors import BundleError
-from edgefw.verifying.batch_check import batch_errors
+from edgefw.verifying.batch_check import Said, both_ways
 from edgefw.verifying.sheets import Sheet, fill, folder_groups, reference_of
 
 if TYPE_CHECKING:
@@ -73,14 +73,14 @@ class Shown:
         entries: that are judged, by name.
         unjudged: rows of those that cannot be.
         sheets: what they said.
-        batch_errors: by name, see `batch_check`.
+        said: of a few images, each alone and all in one batch, see `batch_check`.
         left_out: what cannot be measured, in words.
     """
 
     entries: dict[str, ArtefactEntry]
     unjudged: list[dict[str, Any]]
     sheets: list[Sheet]
-    batch_errors: dict[str, float | None]
+    said: Said
     left_out: list[str]
 
 
@@ -101,6 +101,6 @@ def show_folders(
         sheets = [fill(opener, group, entries, candidates.runners, pack, batch) for group in shown]
         if candidates.drop({name: why for sheet in sheets for name, why in sheet.failed.items()}):
             continue
-        errors, failed = batch_errors(entries, candidates.runners, sheets)
+        said, failed = both_ways(entries, candidates.runners, sheets)
         if not candidates.drop(failed):
-            return Shown(entries=entries, unjudged=unjudged, sheets=sheets, batch_errors=errors, left_out=left_out)
+            return Shown(entries=entries, unjudged=unjudged, sheets=sheets, said=said, left_out=left_out)

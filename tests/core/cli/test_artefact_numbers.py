@@ -31,6 +31,10 @@ def test_what_is_not_known_is_left_out():
         ({**NOTHING, "reference": "b"}, "no sample to compare it on"),
         (NOTHING, "no sample to compare it on"),
         ({**FAR, "reference": "b"}, "cosine 0.9900 (min 0.5000)"),
+        (
+            {**FAR, "batch_1": {"cosine_mean": 0.98, "cosine_min": 0.4}},
+            "cosine 0.9900 (min 0.5000), alone 0.9800 (min 0.4000)",
+        ),
     ],
 )
 def test_what_has_nothing_to_be_compared_with_has_no_cosine(facts, said):

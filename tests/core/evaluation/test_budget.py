@@ -39,6 +39,27 @@ def test_a_quantised_file_is_held_against_the_time_of_its_source_and_a_float_fil
     assert best([FLOAT, slow], {"max_slowdown": 1.1}) == ("fp32", True)
 
 
+@pytest.mark.parametrize(
+    ("limits", "exact", "rounded"),
+    [
+        ({"max_error": 0.01, "max_batch_error": 0.25}, 0.01, 0.25),
+        ({"max_error": 0.5, "max_batch_error": 0.25}, 0.25, 0.25),
+        ({"max_error": None, "max_batch_error": 0.25}, 0.25, 0.25),
+        ({"max_error": 0.01, "max_batch_error": None}, None, None),
+    ],
+)
+def test_what_an_image_alone_changes_in_an_exact_file_is_an_error_as_any_other(limits, exact, rounded):
+    """`max_error` has no key in a rounded file; an exact one without a student has it, with no value."""
+    files = [
+        Measured(name="exact", quantised=False, values={"max_error": None, "max_batch_error": 0.2}),
+        Measured(name="rounded", quantised=True, values={"max_batch_error": 0.2}),
+    ]
+    rows = {row["artefact"]: (row["limit"], row["ok"]) for row in checks(files, limits)}
+    said = {"exact": exact, "rounded": rounded}
+    assert rows == {name: (limit, limit >= 0.2) for name, limit in said.items() if limit is not None}
+    assert best(files, limits)[0] == ("rounded" if exact == 0.01 else "exact")
+
+
 def test_a_limit_is_said_as_it_was_set():
     rows = checks([artefact(cosine=0.9997)], {"min_cosine": 0.99999})
     assert failures(rows) == "  int8: min_cosine is 0.9997, the budget is 0.99999"

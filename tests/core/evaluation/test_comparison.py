@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from edgefw.evaluation.comparison import relative_errors, row_cosines, summary
+from edgefw.evaluation.comparison import SUMMARY, relative_errors, row_cosines, summary, worst
 
 ROWS = arrays(np.float64, (4, 3), elements=st.floats(-100, 100).filter(lambda x: x == 0 or abs(x) > 1e-3))
 
@@ -50,3 +50,14 @@ def test_summary_of_nothing_is_nothing():
 def test_shapes_must_match():
     with pytest.raises(ValueError, match="one shape"):
         row_cosines(np.ones((2, 3)), np.ones((3, 2)))
+
+
+def test_the_worst_of_several_summaries_is_chosen_key_by_key():
+    rows = [
+        {"cosine_min": 0.9, "relative_error_max": 0.1, "top1_agreement": None},
+        {"cosine_min": 0.8, "relative_error_max": 0.05, "top1_agreement": 0.7},
+    ]
+    found = worst(rows)
+    assert (found["cosine_min"], found["relative_error_max"], found["top1_agreement"]) == (0.8, 0.1, 0.7)
+    assert found["cosine_mean"] is None and set(worst([]).values()) == {None}
+    assert tuple(worst(rows, SUMMARY)) == SUMMARY

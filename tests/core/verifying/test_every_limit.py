@@ -76,7 +76,9 @@ def test_a_bundle_judges_every_limit_or_says_that_it_does_not(verified, change, 
 
 def test_a_record_without_numbers_leaves_no_limit_unsaid():
     """Of `verify RUN`: an artefact of which nothing could be measured."""
-    keys = "cosine_mean top1_agreement slowdown relative_error_max batch_relative_error drop int8_share memory_mib"
+    keys = (
+        "cosine_mean top1_agreement slowdown relative_error_max batch_relative_error batch_1 drop int8_share memory_mib"
+    )
     own = {"name": "a", "precision": "fp32", "source": "b", "serves": ["rgb"], "bytes": 1, "latency_ms_p50": 1.0}
     blind = measured({**dict.fromkeys(keys.split()), **own, "memory_why": "the system does not tell"}, 0)
     others, memory = not_judged([blind], LOOSE)
