@@ -2,7 +2,8 @@
 
 `model.ort` is what ONNX Runtime makes of an ONNX file once its optimisations are done, those for one processor left out. A
 minimal build reads nothing else, and holds only the operators in `required_operators.config`, which lies beside the
-file and is given to the build as `--include_ops_by_config`. The usual package reads it as well, so it is checked and verified here.
+file and is given to the build as `--include_ops_by_config`. The same lines stand in the file's own metadata, so that they travel with it
+into a bundle, and so does the share of its work that is int8, counted where the graph can still be read. The usual package reads it as well, so it is checked and verified here.
 Its layers cannot be looked into. The converter is onnxruntime's own, and needs the package onnx.
 
 Source: ONNX Runtime, "ORT model format" and "Custom build".
@@ -14,7 +15,7 @@ import contextlib
 import io
 import platform
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,11 @@ if TYPE_CHECKING:
     from edgefw.plugins.backends.onnxruntime import OnnxRunner, OnnxRuntimeBackend
 
 FILE, OPERATORS = "model.ort", "required_operators.config"
+SHARE = "edgefw.int8_share"
+"""Key of the file's metadata; that of its operators is `OPERATORS`."""
+_INTEGER = {
+    "QLinearConv", "QLinearMatMul", "QGemm", "ConvInteger", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul",
+}  # fmt: skip
 _ADVICE = "This processor cuts sums of int8 in such files: set reduce_range: true for the quantizer. "
 _X86 = platform.machine().lower() in ("x86_64", "amd64")
 """No kernels of half precision: the converter casts around every layer."""
@@ -90,6 +96,8 @@ class OrtFormatBackend:
         """
         file = request.folder / FILE
         operators = _converted(source, file)
+        with tempfile.TemporaryDirectory(dir=request.folder) as folder:
+            _converted(_noted(source, Path(folder) / source.name, operators), file)
         before, after = source.stat().st_size, file.stat().st_size
         if after > _UNPACKED * max(before, _SMALL):
             file.unlink()
@@ -109,6 +117,32 @@ class OrtFormatBackend:
     def open(self, file: Path, threads: int | None = None) -> OnnxRunner:
         """A session on the CPU."""
         return self._inner.open(file, threads)
+
+    def int8_share(self, file: Path) -> float | None:
+        """Fraction of the multiply-accumulates in int8, as it was counted when the file was made."""
+        from edgefw.plugins.backends.onnxruntime import open_session
+
+        share = open_session(file, 1).get_modelmeta().custom_metadata_map.get(SHARE)
+        return float(share) if share else None
+
+
+def _noted(source: Path, target: Path, operators: Sequence[str]) -> Path:
+    """Write `target`: the ONNX file with what its ORT-format file should say of itself."""
+    import onnx
+
+    from edgefw.plugins.backends.onnx_work import int8_share
+
+    model = onnx.load(source)
+    share = int8_share(source) if _multiplies_integers(operators) else 0.0
+    noted = {entry.key: entry.value for entry in model.metadata_props} | {OPERATORS: "\n".join(operators)}
+    onnx.helper.set_model_props(model, noted if share is None else noted | {SHARE: repr(share)})
+    onnx.save(model, target)
+    return target
+
+
+def _multiplies_integers(operators: Sequence[str]) -> bool:
+    """Whether one of the operators left ("ai.onnx;18;Conv,Gemm") has products in int8."""
+    return any(name in _INTEGER for line in operators for name in line.split(";")[2].split(","))
 
 
 def _converted(source: Path, target: Path) -> list[str]:

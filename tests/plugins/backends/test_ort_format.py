@@ -4,15 +4,17 @@ from contextlib import nullcontext
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from small_networks import ConvNet, TwoSensors, answer, cosines, pixels, request, settled
 from torch import nn
 
 import edgefw
-from edgefw.contracts.backend import LayerShower, OnnxCompiler
+from edgefw.contracts.backend import LayerShower, OnnxCompiler, WorkCounter
 from edgefw.contracts.quantizer import Calibration, refuse_pairs
 from edgefw.errors import BundleError, ExportError
 from edgefw.plugins.backends import ort_format
+from edgefw.plugins.backends.onnx_work import int8_share
 from edgefw.plugins.backends.onnxruntime import OnnxRuntimeBackend, OnnxRuntimeConfig, build, open_session
 from edgefw.plugins.quantizers.fp16 import Half, HalfConfig
 from edgefw.plugins.quantizers.int8_dynamic import DynamicConfig, Int8Dynamic
@@ -54,6 +56,45 @@ def test_operators_of_a_minimal_build_lie_beside_it_and_in_the_record(compiled) 
     named = {name for line in lines for name in line.split(";")[2].split(",")}
     assert named & {"Conv", "FusedConv"} and named & {"Gemm", "FusedGemm"} and "ReduceMean" in named
     assert all(line in (folder / "required_operators.config").read_text() for line in lines)
+
+
+def metadata(file) -> dict[str, str]:
+    return (
+        onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"]).get_modelmeta().custom_metadata_map
+    )
+
+
+def test_operators_of_a_minimal_build_travel_inside_the_file(compiled) -> None:
+    lines = metadata(compiled[1].file)["required_operators.config"].splitlines()
+    beside = (compiled[1].file.parent / "required_operators.config").read_text().splitlines()
+    assert lines == compiled[1].details["operators"] == [line for line in beside if line and not line.startswith("#")]
+
+
+@pytest.mark.parametrize("operators", ["weighted", ["Relu"]])
+def test_it_says_how_much_of_its_work_is_int8(network, compiled, tmp_path, operators) -> None:
+    piece, artefact = compiled
+    assert isinstance(piece, WorkCounter) and piece.int8_share(artefact.file) == 0.0
+    images = pixels(16, seed=3)
+    calibration = Calibration(batches=lambda: iter([{"image": images}]), samples=len(images))
+    source = tmp_path / "int8.onnx"
+    model = onnx.load(artefact.onnx)
+    onnx.helper.set_model_props(model, {"author": "us"})
+    onnx.save(model, tmp_path / "float.onnx")
+    quantizer = Int8Static(StaticConfig(reduce_range=True, operators=operators), "q")
+    try:
+        quantizer.quantize(tmp_path / "float.onnx", source, calibration)
+    except ExportError as error:
+        assert operators == ["Relu"] and "larger" in str(error)  # roundings were added, no weight shrank
+    made = piece.compile_onnx(source, request(network, tmp_path))
+    assert piece.int8_share(made.file) == int8_share(source)
+    assert (int8_share(source) == 0.0) is (operators == ["Relu"])
+    assert metadata(made.file)["required_operators.config"].splitlines() == made.details["operators"]
+
+
+def test_a_file_that_does_not_say_it_has_no_share(compiled, tmp_path) -> None:
+    older = tmp_path / "model.ort"
+    ort_format._converted(compiled[1].onnx, older)
+    assert compiled[0].int8_share(older) is None
 
 
 def test_a_quantised_file_is_converted_and_says_the_same(network, compiled, tmp_path) -> None:
