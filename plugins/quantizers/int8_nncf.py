@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -99,7 +100,8 @@ class Int8Nncf:
             "samples": calibration.samples,
             "float_layers": float_layers(found, model),
         }
-        return self._report(source, target, found, {**numbers, "seconds_taken": round(time.monotonic() - started, 1)})
+        times = {"seconds_taken": round(time.monotonic() - started, 1), "seconds_first_file": round(begun - started, 1)}
+        return self._report(source, target, found, {**numbers, **times})
 
     def _rounding(self, excluded: list[str]) -> Rounding:
         from edgefw.plugins.quantizers.nncf_graph import Rounding
@@ -132,7 +134,19 @@ class Int8Nncf:
             "bytes_before": before,
             "bytes_after": after,
         }
-        return QuantizationReport(details=details, warnings=self._warnings(found, numbers["parts"]))
+        warnings = (*self._warnings(found, numbers["parts"]), *self._late(numbers))
+        return QuantizationReport(details=details, warnings=warnings)
+
+    def _late(self, numbers: Mapping[str, float]) -> tuple[str, ...]:
+        """That the whole took longer than `seconds`, which bounds the search alone."""
+        taken, first, allowed = numbers["seconds_taken"], numbers["seconds_first_file"], self._config.seconds
+        if not 0 < allowed < taken:
+            return ()
+        told = (
+            f"int8-nncf: took {taken:g} s, and `seconds` is {allowed:g}: {first:g} s of it went to NNCF's own work on the first file, "
+            "which is not cut short. A smaller export.calibration or bias_correction: false makes that shorter."
+        )
+        return (told,)
 
     def _warnings(self, found: Found, parts: int) -> tuple[str, ...]:
         if found.cosine >= self._config.min_cosine:

@@ -61,6 +61,18 @@ def test_parts_go_back_to_float_until_the_cosine_suffices(conv_file, images, cal
     assert report.warnings == ()
 
 
+def test_a_first_file_that_takes_longer_than_the_time_is_told(conv_file, images, calibration):
+    _, report = quantised(conv_file, images, calibration, min_cosine=0.5, seconds=0.001)
+    (told,) = report.warnings
+    taken, first = report.details["seconds_taken"], report.details["seconds_first_file"]
+    assert 0 < first <= taken
+    assert told == (
+        f"int8-nncf: took {taken:g} s, and `seconds` is 0.001: {first:g} s of it went to NNCF's own work on the first file, "
+        "which is not cut short. A smaller export.calibration or bias_correction: false makes that shorter."
+    )
+    assert quantised(conv_file, images, calibration, min_cosine=0.5, seconds=0)[1].warnings == ()  # never searches
+
+
 def test_no_time_keeps_the_int8_file_and_says_so(conv_file, images, calibration):
     _, report = quantised(conv_file, images, calibration, min_cosine=0.9999999, seconds=0)
     assert report.details["out_of_time"]
