@@ -48,7 +48,7 @@ train:
 
 export:
   backends: [{{name: onnxruntime}}]
-  # int8 where it is faster on this machine; for a camera with another processor: int8-static, and verify the bundle there.
+  # int8 but where it is slower on this machine; for a camera with another processor: int8-static, and verify the bundle there.
   quantizers: [{{name: int8-latency-aware}}]
 
 {evaluate}

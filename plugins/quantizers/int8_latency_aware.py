@@ -1,10 +1,12 @@
-"""Static int8 of those layers that make an ONNX file faster, and of no others.
+"""Static int8 of an ONNX file, but for the layers that it makes slower.
 
 Int8 makes a network smaller, and on many processors slower: without VNNI, in depthwise convolutions, where values are converted back and
 forth. So nodes of one shape form a group, and files with a group in int8 and in float are timed beside each other, in the
-runtime, with the options and the threads of the device's file. A group is int8 where that makes the whole file faster beyond noise
-(95 % interval of the median ratio of calls in turn). Groups are then taken out, the worst first, until the mean cosine to the
-float file is at least `min_cosine` on every modality, and the outcome is timed against the float file once more: if it is not faster, there is
+runtime, with the options and the threads of the device's file. The search begins at the faster one of the file all in
+float and the file all in int8, and a group changes sides where that makes the whole file faster beyond noise (95 % interval of the median
+ratio of calls in turn). So a group that makes no difference beyond noise, or that there was no time for, is int8 where the search came
+from the file all in int8. Groups are then taken out, the worst first, until the mean cosine to the float file is at least `min_cosine` on
+every modality, and the outcome is timed against the float file once more: if it is not faster, there is
 no int8 file, and the report says so. The arithmetic is that of `int8-static`; the search is our own, a coordinate descent.
 It looks at latency at batch 1 on this machine, not at memory or energy, nor at another processor.
 """
