@@ -205,7 +205,9 @@ def _heat(composition: Composition) -> Iterator[Problem]:
 def _idle(composition: Composition) -> Iterator[Problem]:
     """Post-training quantizers behind a training that has quantised the network already."""
     trained = composition.phases[-1].quantizer
-    for chosen in composition.quantizers if trained is not None else ():
+    if trained is None:
+        return
+    for chosen in composition.quantizers:
         text = (
             f"quantizer '{chosen.technique.name}' finds no float file, because the last phase trains with quantizer "
             f"'{trained.technique.name}'. Remove one of the two."
