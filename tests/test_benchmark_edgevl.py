@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import importlib
 import json
+import tarfile
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 from edgefw.recipe.compose import compose
 from edgefw.recipe.read import read_recipe
 from edgefw.registry.loading import Registry
+from edgefw.stages.kept import Kept
+from edgefw.stages.kept import write_kept as write_kept_table
 
 ROOT = Path(__file__).resolve().parents[1]
 CLASSES = [
@@ -122,3 +126,30 @@ def test_the_figures_of_a_row_are_those_of_its_file(tmp_path: Path, precision: s
     row = measured(tmp_path, 8)
     assert (row["average"], row["megabytes"], row["train_seconds"]) == (pytest.approx(0.3), 1.0, 3.5)
     assert row["teacher"]["average"] == pytest.approx(0.4)
+
+
+def test_rows_that_know_the_classes_train_without_curation_on_what_it_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cells: ModuleType
+) -> None:
+    halves, kept = importlib.import_module("halves"), importlib.import_module("kept")
+    monkeypatch.setenv("EDGEVL_WORK", str(tmp_path))
+    monkeypatch.setenv("EDGEVL_DATA", "data")
+    run, data = tmp_path / "run", tmp_path / "data"
+    assert not kept.write_kept(run, data)
+    data.mkdir()
+    (run / "curate").mkdir(parents=True)
+    with tarfile.open(data / halves.SHARD, "w") as tar:
+        for name in ("a", "b", "c"):
+            halves.add_sample(tar, {"": name.encode(), "jpg": b"1", "depth.png": b"2", "json": b"{}"})
+    rows = Kept(
+        ids=["distil/a", "distil/b", "distil/c"],
+        label=np.zeros(3),
+        confidence=np.ones(3),
+        kept=np.array([1, 0, 1], bool),
+    )
+    write_kept_table(run / "curate", rows)
+    assert kept.write_kept(run, data)
+    assert [sample[""] for sample in halves.shard_samples(data / kept.FILE)] == [b"a", b"c"]
+    (cell,) = cells.cells(["known-stage-2"], ["cnn"], [1])
+    recipe = read_recipe(cells.RECIPE, cell.overrides()).config
+    assert recipe.curate is None and recipe.data.options["shards"]["train"] == str(data / kept.FILE)

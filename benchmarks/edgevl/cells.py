@@ -17,6 +17,8 @@ import yaml
 
 HERE = Path(__file__).resolve().parent
 RECIPE = HERE / "small.yaml"
+KEPT = ("curate=null", "data.shards.train=${oc.env:EDGEVL_WORK}/data/kept-000000.tar")
+"""Overrides of a row that is given what curation kept (kept.py), and not what the teacher took it for."""
 _KINDS = {"scheme": "scheme", "sampler": "sampler", "quantizer": "quantizer", "views": "view"}
 
 
@@ -45,6 +47,7 @@ class Cell:
         given = [f"seed={self.seed}", f"train={json.dumps(self.phases)}"]
         if self.piece:
             given.append(f"student={json.dumps(self.piece)}")
+        given += list(KEPT) if self.row.get("kept") else []
         return [*given, f"export.quantizers={json.dumps(self.row.get('quantizers', []))}"]
 
     def digest(self) -> str:

@@ -26,6 +26,7 @@ from pathlib import Path
 from cells import HERE, RECIPE, Cell, cells
 from collect import results, table
 from halves import write_students_half
+from kept import write_kept
 
 sys.path.insert(0, str(HERE.parent))
 from running import edgefw, finish, installed_techniques, is_finished, quiet_environment
@@ -92,6 +93,9 @@ def _run(cell: Cell, runs: Path, environment: dict[str, str], verify: Sequence[s
     folder = runs / cell.name
     if is_finished(folder, cell.digest()):
         return True
+    if cell.row.get("kept") and not write_kept(runs / f"stage-1-{cell.student}-1", folder.parents[1] / "data"):
+        print(f"{cell.name} is left out: it trains on what stage-1-{cell.student}-1 kept, which is not finished")
+        return False
     if cell.start and not folder.exists():
         if not (runs / cell.start / "cell.json").is_file():
             print(f"{cell.name} is left out: it starts from {cell.start}, which is not finished")
