@@ -47,13 +47,14 @@ class AotiRunner:
     """A loaded package.
 
     Args:
-        package: what `aoti_load_package` gives.
+        many: the compiled graph of any number of images.
+        single: that of one image; None in a package without one.
         inputs: names in the order of the network's arguments.
         threads: of torch while a batch runs; None leaves them as they are.
     """
 
-    def __init__(self, package: Any, inputs: Sequence[str], threads: int | None) -> None:
-        self._package, self._threads = package, threads
+    def __init__(self, many: Any, single: Any, inputs: Sequence[str], threads: int | None) -> None:
+        self._many, self._single, self._threads = many, single, threads
         self.inputs: Sequence[str] = tuple(inputs)
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -66,8 +67,9 @@ class AotiRunner:
             torch.set_num_threads(wanted)
         try:
             rows = [torch.from_numpy(np.ascontiguousarray(feeds[name], np.float32)) for name in self.inputs]
+            compiled = self._single if self._single is not None and len(rows[0]) == 1 else self._many
             with torch.inference_mode():
-                result: np.ndarray = self._package(*rows).float().numpy()
+                result: np.ndarray = compiled(*rows).float().numpy()
         finally:
             if wanted != before:
                 torch.set_num_threads(before)
@@ -106,7 +108,7 @@ class AotiBackend:
     def open(self, file: Path, threads: int | None = None) -> AotiRunner:
         """A package in torch; `threads` goes before the option of the recipe."""
         try:
-            from edgefw.plugins.backends.aoti_package import load, machine
+            from edgefw.plugins.backends.aoti_package import MANY, load, machine
         except ImportError as error:
             raise BundleError(f"{file}: needs {error.name}. Run: {INSTALL}") from error
         record = read_record(file)
@@ -115,7 +117,8 @@ class AotiBackend:
                 f"{file}: was compiled for {record['machine']}, and this is {machine()}. Compile it on a machine of this kind, "
                 "or take another artefact."
             )
-        return AotiRunner(load(file), record["inputs"], threads or self._config.threads)
+        single = load(file, record["single"]) if "single" in record else None
+        return AotiRunner(load(file, MANY), single, record["inputs"], threads or self._config.threads)
 
 
 def compiler() -> str:

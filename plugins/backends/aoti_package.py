@@ -17,12 +17,14 @@ from torch import nn
 from edgefw.contracts.backend import Artefact, CompileRequest, Runner
 from edgefw.errors import BundleError, ExportError
 from edgefw.plugins.backends.aoti import FILE, KEY, compiler
-from edgefw.plugins.backends.capture import captured, quiet
+from edgefw.plugins.backends.capture import captured, captured_single, quiet
 
 MIN_COSINE = 0.9999
 SETTINGS = {"freezing": True, "cpp.dynamic_threads": True}
 """Of torch's compiler: weights become constants, so that convolutions are fused with what follows and weights are laid out once; and the
 number of threads is that of the machine that runs it, not of the one that compiled it."""
+MANY, SINGLE = "model", "single"
+"""Models of a package: of any number of images, under the name that torch loads by default, and of one image, whose fixed shape is faster."""
 _ELSEWHERE = "Use the backend onnxruntime or openvino for this student."
 
 
@@ -56,30 +58,40 @@ def compile_package(request: CompileRequest, tolerance: float, runner: Callable[
     return Artefact(file=target, level="compiled", details=details, warnings=notes.warnings)
 
 
-def load(file: Path) -> Any:
-    """The package in torch.
+def load(file: Path, model: str) -> Any:
+    """A model of the package in torch.
 
     Raises:
         BundleError: if torch refuses it.
     """
+    from torch._inductor.package import load_package
+
     try:
-        return torch._inductor.aoti_load_package(str(file))
+        return load_package(str(file), model)
     except Exception as error:  # RuntimeError of the loader, or what the dynamic linker says
         raise BundleError(f"{file}: torch cannot load it ({_first_line(error)}).") from error
 
 
 def _write(network: nn.Module, request: CompileRequest, target: Path) -> None:
-    import torch._inductor
+    from torch._inductor.package import package_aoti
 
-    record = json.dumps({"inputs": list(request.examples), "machine": machine()})
-    settings = {**SETTINGS, "aot_inductor.metadata": {KEY: record}}
+    record = json.dumps({"inputs": list(request.examples), "machine": machine(), "single": SINGLE})
     try:
         with quiet(), torch.no_grad():
-            program = captured(network, request.examples)
-            torch._inductor.aoti_compile_and_package(program, package_path=str(target), inductor_configs=settings)
+            programs = {MANY: captured(network, request.examples), SINGLE: captured_single(network, request.examples)}
+            package_aoti(str(target), {name: _library(program, record) for name, program in programs.items()})
     except Exception as error:  # capture and compilation raise whatever they meet
         target.unlink(missing_ok=True)
         raise ExportError(f"backend 'aoti': torch cannot compile it ({_first_line(error)}). {_ELSEWHERE}") from error
+
+
+def _library(program: torch.export.ExportedProgram, record: str) -> Any:
+    """What torch's compiler writes for one graph."""
+    import torch._inductor
+
+    settings = {**SETTINGS, "aot_inductor.package": True, "aot_inductor.metadata": {KEY: record}}
+    arguments, options = program.example_inputs or ((), {})
+    return torch._inductor.aot_compile(program.module(check_guards=False), arguments, options, options=settings)
 
 
 def _first_line(error: Exception) -> str:

@@ -113,6 +113,21 @@ def test_the_package_gives_the_networks_embeddings_at_every_batch_size(network, 
 
 @pytest.mark.slow
 @needs_compiler
+def test_one_image_runs_through_a_graph_of_its_own(network, compiled):
+    """A graph of fixed shape answers one image, however many it is fed; without one the dynamic graph answers."""
+    piece, artefact = compiled
+    runner, images = piece.open(artefact.file), pixels(2, seed=9)
+    assert runner._single is not None
+    runner._many = runner._single
+    np.testing.assert_allclose(runner.run({"image": images[:1]}), answer(network, images[:1]), rtol=1e-4, atol=1e-6)
+    assert len(runner.run({"image": images})) == 1
+    many = piece.open(artefact.file)
+    many._single = None
+    np.testing.assert_allclose(many.run({"image": images[:1]}), answer(network, images[:1]), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.slow
+@needs_compiler
 def test_weights_are_laid_out_once_and_threads_are_those_of_who_runs_it(compiled):
     with zipfile.ZipFile(compiled[1].file) as archive:
         written = "".join(archive.read(name).decode() for name in archive.namelist() if name.endswith(".cpp"))
