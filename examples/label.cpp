@@ -20,7 +20,7 @@
 #include <string>
 #include <vector>
 
-using Json = nlohmann::json;
+using Json = nlohmann::ordered_json;
 
 struct Image {  // 8-bit RGB, row by row
     int width = 0, height = 0;
@@ -306,6 +306,7 @@ int main(int count, char** words) try {
     if (count < 3) throw std::runtime_error("usage: label BUNDLE_FOLDER PHOTO.ppm [PHOTO.ppm ...]");
     const std::string folder = std::string(words[1]) + "/";
     const Json manifest = read_json(folder + "manifest.json");
+    if (manifest.at("labels").is_null()) throw std::runtime_error(std::string(words[1]) + ": the bundle has no label pack");
     const Json pack = read_json(folder + std::string(manifest.at("labels")));
     const Chosen entry = chosen(manifest);
     const Model model(folder + entry.file, entry.input, entry.shape);  // one for the life of the program

@@ -1,9 +1,6 @@
-"""Label photographs with a bundle: numpy, pillow and onnxruntime, nothing of edgefw.
+"""Label photographs with a bundle folder, as `edgefw label` does: numpy, pillow and onnxruntime, nothing of edgefw.
 
-    python label.py BUNDLE_FOLDER PHOTO [PHOTO ...]
-
-Prints what `edgefw label` prints. It takes 8-bit photographs and the bundle's ONNX file for them; it does not check hashes.
-"""
+python label.py BUNDLE_FOLDER PHOTO [PHOTO ...]    # 8-bit photographs, the bundle's ONNX file for them; checks no hashes"""
 
 import base64
 import json
@@ -16,20 +13,19 @@ from PIL import Image, ImageOps
 
 
 def prepared(path: str, steps: list[dict]) -> np.ndarray:
-    """The preprocessing contract of the modality rgb: a file to (3, H, W) float32."""
+    """The preprocessing contract of the sensor: a file to (1, 3, H, W) float32."""
     resize, *crop, scale, normalise = steps
     if [step for step in crop if step["name"] != "centre-crop"] or not resize.get("antialias", True):
         sys.exit(f"this example does not know these steps: {steps}")
     image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
-    size = [resize["size"], resize["size"]]
-    if resize.get("fit") == "shortest":
-        size = [int(resize["size"] * side / min(image.size)) for side in image.size]
+    side = min(image.size) if resize.get("fit") == "shortest" else None
+    size = [int(resize["size"] * own / (side or own)) for own in image.size]
     image = image.resize(size, Image.Resampling[resize["filter"].upper()])
     for step in crop:
         left, top = (round((side - step["size"]) / 2) for side in image.size)
         image = image.crop((left, top, left + step["size"], top + step["size"]))
     unit = np.asarray(image, np.float32) / np.float32(scale["divisor"])
-    return ((unit - np.float32(normalise["mean"])) / np.float32(normalise["std"])).transpose(2, 0, 1)
+    return ((unit - np.float32(normalise["mean"])) / np.float32(normalise["std"])).transpose(2, 0, 1)[None]
 
 
 def vectors(pack: dict) -> np.ndarray:
@@ -49,24 +45,27 @@ def answer(embedding: np.ndarray, pack: dict) -> tuple[str, float, bool]:
     cosines = np.maximum.reduceat((image @ rows.T)[0], starts).astype(np.float64)
     bias, temperature = (np.array([entry.get(key, 0.0) for entry in entries]) for key in ("bias", "temperature"))
     logits = pack["logit_scale"] * cosines / temperature + bias
-    powers = np.exp(logits - logits.max())
-    best = powers[:count].argmax()
+    powers, best = np.exp(logits - logits.max()), logits[:count].argmax()
     label, probability = entries[best], powers[best] / powers.sum()
     stronger = (negative for negative, logit in zip(entries[count:], logits[count:]) if logit > logits[best])
     beaten = any(not negative["of"] or label["name"] in negative["of"] for negative in stronger)
     return label["name"], probability, probability >= label["threshold"] and not beaten
 
 
-folder, photos = Path(sys.argv[1]), sys.argv[2:]
-manifest = json.loads((folder / "manifest.json").read_text())
-pack = json.loads((folder / manifest["labels"]).read_text())
-role, sensor = next(item for item in manifest["modalities"].items() if item[1]["technique"] == "rgb")
-files = [one for one in manifest["artefacts"] if one["backend"] == "onnxruntime" and role in one["modalities"]]
-chosen = max((one for one in files if len(one["inputs"]) == 1), key=lambda one: one["name"] == manifest["default"])
-options = onnxruntime.SessionOptions()
-options.add_session_config_entry("session.x64quantprecision", "1")  # exact int8 sums on x86 without VNNI
-session = onnxruntime.InferenceSession(str(folder / chosen["file"]), options, providers=["CPUExecutionProvider"])
-for photo in photos:
-    image = prepared(photo, sensor["preprocessing"]["steps"])
-    name, probability, said = answer(session.run(None, {session.get_inputs()[0].name: image[None]})[0], pack)
-    print(f"{photo}\t{'' if said else 'unknown: '}{name}\t{probability:.3f}")
+try:
+    current, *photos = sys.argv[1:] or sys.exit("usage: python label.py BUNDLE_FOLDER PHOTO [PHOTO ...]")
+    manifest = json.loads(Path(current, "manifest.json").read_bytes())
+    pack = json.loads(Path(current, manifest["labels"] or sys.exit(f"{current}: no label pack")).read_bytes())
+    files = [one for one in manifest["artefacts"] if (one["backend"], len(one["inputs"])) == ("onnxruntime", 1)]
+    rgb = [role for role, own in manifest["modalities"].items() if own["technique"] == "rgb"]
+    role = next((r for r in rgb for one in files if r in one["modalities"]), "") or sys.exit(f"{current}: no ONNX file")
+    file = max((one for one in files if role in one["modalities"]), key=lambda one: one["name"] == manifest["default"])
+    options, path = onnxruntime.SessionOptions(), str(Path(current, file["file"]))
+    options.add_session_config_entry("session.x64quantprecision", "1")  # exact int8 sums on x86 without VNNI
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    for current in photos:
+        feeds = {next(iter(file["inputs"])): prepared(current, manifest["modalities"][role]["preprocessing"]["steps"])}
+        name, probability, said = answer(session.run(None, feeds)[0], pack)
+        print(f"{current}\t{'' if said else 'unknown: '}{name}\t{probability:.3f}")
+except Exception as error:  # noqa: BLE001 - Pillow and onnxruntime raise many unrelated types
+    sys.exit(f"{current}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")

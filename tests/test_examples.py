@@ -164,6 +164,94 @@ def test_the_python_example_names_the_steps_that_it_does_not_know(tmp_path, pict
     assert done.returncode == 1 and "this example does not know these steps: [{'name': 'resize'" in done.stderr
 
 
+def _without_labels(manifest: dict) -> None:
+    manifest["labels"] = None
+
+
+def _without_onnx(manifest: dict) -> None:
+    for entry in manifest["artefacts"]:
+        entry["backend"] = "openvino"
+
+
+@pytest.mark.parametrize(("change", "said"), [
+    (_without_labels, "{folder}: no label pack"),
+    (_without_onnx, "{folder}: no ONNX file"),
+])  # fmt: skip
+def test_the_python_example_says_in_one_line_what_a_bundle_lacks(tmp_path, pictures, change, said):
+    from small_bundle import change_manifest, write_small_bundle
+
+    folder = change_manifest(write_small_bundle(tmp_path / "bundle"), change)
+    assert failed(folder, pictures[0]) == said.format(folder=folder)
+
+
+def test_the_python_example_says_in_one_line_that_a_packed_bundle_is_no_folder(tmp_path, pictures):
+    from small_bundle import write_small_bundle
+
+    packed = tmp_path / "camera.edgefw"
+    assert command_line(["bundle", "pack", str(write_small_bundle(tmp_path / "bundle")), str(packed)]) == 0
+    for place in (packed, tmp_path):
+        line = failed(place, pictures[0])
+        assert line.startswith(f"{place}: ") and f"{place}/manifest.json" in line
+    assert failed() == "usage: python label.py BUNDLE_FOLDER PHOTO [PHOTO ...]"
+
+
+def test_the_python_example_names_a_photograph_that_it_cannot_read(tmp_path):
+    from small_bundle import write_small_bundle
+
+    folder = write_small_bundle(tmp_path / "bundle")
+    (tmp_path / "cut.ppm").write_bytes(b"P6 4 4 255\nabc")
+    (tmp_path / "text.jpg").write_text("no picture")
+    for name, said in {"cut.ppm": "truncated", "text.jpg": "cannot identify", "absent.png": "No such file"}.items():
+        line = failed(folder, tmp_path / name)
+        assert line.startswith(f"{tmp_path / name}: ") and said in line
+    (folder / "artefacts" / "onnxruntime-int8-static" / "model.onnx").write_bytes(b"cut")
+    assert failed(folder, tmp_path / "cut.ppm").startswith(f"{folder}: ")
+
+
+def failed(*words: object) -> str:
+    """The one line that the example ends with."""
+    command = [sys.executable, str(EXAMPLES / "label.py"), *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    return line
+
+
+@pytest.fixture
+def two_sensors(tmp_path) -> Path:
+    """The small bundle with a second sensor for photographs that comes later, and first in the alphabet, and is served as well."""
+    from small_bundle import change_manifest, write_small_bundle
+
+    def add(manifest: dict) -> None:
+        other = json.loads(json.dumps(manifest["modalities"]["rgb"]))
+        other["preprocessing"]["steps"][1]["divisor"] = 2.0
+        manifest["modalities"]["fisheye"] = other
+        for entry in manifest["artefacts"]:
+            entry["modalities"].append("fisheye")
+
+    return change_manifest(write_small_bundle(tmp_path / "bundle"), add)
+
+
+def test_of_two_sensors_for_photographs_the_python_example_takes_the_first(two_sensors, pictures, capsys):
+    assert command_line(["label", str(two_sensors), *pictures]) == 0
+    command = [sys.executable, str(EXAMPLES / "label.py"), str(two_sensors), *pictures]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.stdout == capsys.readouterr().out, done.stderr
+
+
+def test_a_sensor_without_a_file_of_its_own_is_passed_over(two_sensors, pictures):
+    from small_bundle import change_manifest
+
+    def leave(manifest: dict) -> None:
+        for entry in manifest["artefacts"]:
+            entry["modalities"] = ["fisheye"]
+
+    change_manifest(two_sensors, leave)
+    command = [sys.executable, str(EXAMPLES / "label.py"), str(two_sensors), *pictures]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert len(done.stdout.splitlines()) == len(pictures), done.stderr
+
+
 def include_folders() -> list[Path]:
     """Where the headers of ONNX Runtime and of nlohmann/json lie; fewer than needed where one is missing."""
     home = os.environ.get("ONNXRUNTIME_HOME")
@@ -248,3 +336,16 @@ def test_the_cpp_example_says_what_is_wrong(program, bundle, tmp_path):
         [str(program), str(bundle), str(tmp_path / "cut.ppm")], capture_output=True, text=True, check=False
     )
     assert done.returncode == 2 and done.stderr.strip() == f"{tmp_path}/cut.ppm: the file is cut"
+    from small_bundle import change_manifest, write_small_bundle
+
+    silent = change_manifest(write_small_bundle(tmp_path / "silent"), _without_labels)
+    done = subprocess.run([str(program), str(silent), "a.ppm"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stderr.strip() == f"{silent}: the bundle has no label pack"
+
+
+@pytest.mark.slow
+def test_of_two_sensors_for_photographs_the_cpp_example_takes_the_first(program, two_sensors, pictures, capsys):
+    assert command_line(["label", str(two_sensors), *pictures]) == 0
+    command = [str(program), str(two_sensors), *pictures]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.stdout == capsys.readouterr().out, done.stderr

@@ -8,7 +8,7 @@ from __future__ import annotations
 import subprocess
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
 LIMITS = {"fp32": 1e-3, "fp16": 0.01}
 """Largest relative error by storage: Winograd's sums in one case, 10 bits of mantissa in the other."""
-_PATIENCE_S = 1800
+_PATIENCE_S = 1800.0
+_LINES = 3
+"""So many of the last lines of a pnnx that failed are told."""
 _ELSEWHERE = "Use the backend onnxruntime or openvino for this student."
 
 
@@ -77,10 +79,30 @@ def _converted(network: nn.Module, request: CompileRequest, folder: Path, half: 
     parts[2].write_text("\n".join(request.examples) + "\n", encoding="utf-8")
     command = [pnnx.EXEC_PATH, str(trace), f"inputshape={','.join(shapes)}", f"fp16={int(half)}"]
     command += [f"ncnnparam={parts[0]}", f"ncnnbin={parts[1]}"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=_PATIENCE_S)
-    if done.returncode != 0 or not all(part.is_file() for part in parts):
-        raise ExportError(f"backend 'ncnn': pnnx failed (status {done.returncode}). {_ELSEWHERE}")
+    _run(command, folder)
+    if missing := [part.name for part in parts if not part.is_file()]:
+        raise ExportError(f"backend 'ncnn': pnnx wrote no {missing[0]}. {_ELSEWHERE}")
     return parts
+
+
+def _run(command: Sequence[str], folder: Path) -> None:
+    """Run pnnx in a folder.
+
+    Raises:
+        ExportError: with the last that it said, if it fails; if it does not end in time.
+    """
+    try:
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, errors="replace", check=False, timeout=_PATIENCE_S
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ExportError(
+            f"backend 'ncnn': pnnx had not ended after {_PATIENCE_S:g} seconds and was stopped. {_ELSEWHERE}"
+        ) from error
+    if done.returncode != 0:
+        said = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        last = ": " + " / ".join(said[-_LINES:]) if said else ""
+        raise ExportError(f"backend 'ncnn': pnnx failed (status {done.returncode}{last}). {_ELSEWHERE}")
 
 
 def _refuse_unknown(param: Path) -> None:

@@ -15,7 +15,8 @@ from edgefw.errors import BundleError, ExportError, MissingDependency
 from edgefw.plugins.backends.ncnn import NcnnBackend, NcnnConfig
 
 pytest.importorskip("ncnn")
-pytest.importorskip("pnnx")
+pnnx = pytest.importorskip("pnnx")
+ncnn_convert = pytest.importorskip("edgefw.plugins.backends.ncnn_convert")
 
 
 def backend(**options) -> NcnnBackend:
@@ -87,6 +88,28 @@ class Unknown(nn.Module):
 def test_operators_that_ncnn_lacks_are_named(tmp_path):
     with pytest.raises(ExportError, match=r"^backend 'ncnn': ncnn has no layer for .*cumprod.*\. Use the backend onnx"):
         backend().compile(request(Unknown().eval(), tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_pnnx_that_fails_is_quoted(network, tmp_path, monkeypatch):
+    program = tmp_path / "pnnx"
+    program.write_text(f'#!/bin/sh\nrm "$1"\nexec {pnnx.EXEC_PATH} "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(pnnx, "EXEC_PATH", str(program))
+    folder = tmp_path / "files"
+    folder.mkdir()
+    said = (
+        r"^backend 'ncnn': pnnx failed \(status 255: open failed .*trace.pt / .*read.* failed\)\. Use the backend onnx"
+    )
+    with pytest.raises(ExportError, match=said):
+        backend().compile(request(network, folder))
+    assert list(folder.iterdir()) == []
+
+
+def test_a_pnnx_that_does_not_end_is_stopped(network, tmp_path, monkeypatch):
+    monkeypatch.setattr(ncnn_convert, "_PATIENCE_S", 0.001)
+    with pytest.raises(ExportError, match=r"^backend 'ncnn': pnnx had not ended after 0.001 seconds and was stopped\."):
+        backend().compile(request(network, tmp_path))
     assert list(tmp_path.iterdir()) == []
 
 
