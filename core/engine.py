@@ -34,6 +34,7 @@ from edgefw.registry.observers import Observers
 from edgefw.registry.specs import ObserverHooks
 from edgefw.reporting.progress import Progress, SilentProgress, format_seconds, make_progress
 from edgefw.run_folder import RunFolder
+from edgefw.stages import licences
 from edgefw.stages.context import StageContext
 from edgefw.stages.fingerprints import digest
 
@@ -258,9 +259,7 @@ def _provenance(context: StageContext, done: Mapping[str, Mapping[str, Any]]) ->
         "seed": context.recipe.config.seed,
         "weights": train.get("weights"),
         "weights_sha256": train.get("sha256"),
-        "teacher": train.get("teacher"),
-        "student": train.get("student"),
-        "data": train.get("data"),
+        **licences.inputs(context, train),
         "samples": {key: curate.get(key) for key in ("total", "kept", "skipped")},
         "environment": "environment.json",
     }

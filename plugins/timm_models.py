@@ -15,7 +15,9 @@ from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
 import edgefw
+from edgefw.contracts.licence import RANDOM, UNKNOWN
 from edgefw.errors import RecipeError
+from edgefw.plugins.licences import Licence
 from edgefw.training.hub import fetching
 from edgefw.training.weight_files import load_by_name, load_by_order, read_weights
 
@@ -48,6 +50,7 @@ class TimmModelConfig(edgefw.TechniqueConfig):
         default=None, description="square input in pixels; null: the model's own"
     )
     normalise: Normalise | None = Field(default=None, description="mean and std; null: the model's own")
+    licence: Licence = None
 
     @property
     def input_channels(self) -> int:
@@ -170,7 +173,9 @@ def _spare_names(model: Any, options: dict[str, Any]) -> tuple[str, ...]:
 
 
 def licence(config: TimmModelConfig, model: Any) -> str:
-    """Licence of the weights: timm's statement for a download, unknown for a file."""
+    """Licence of the weights: the recipe's statement, else timm's for a download; unknown for a file."""
+    if config.licence is not None:
+        return config.licence
     if config.weights == "none":
-        return "random weights"
-    return str(model.pretrained_cfg.get("license") or "unknown") if config.weights == "pretrained" else "unknown"
+        return RANDOM
+    return str(model.pretrained_cfg.get("license") or UNKNOWN) if config.weights == "pretrained" else UNKNOWN

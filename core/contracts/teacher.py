@@ -31,7 +31,8 @@ class TeacherSpec:
         fingerprint: hash of weights and everything else that changes an embedding; the cache key.
         preprocessing: the library's own preprocessing in words, part of the cache key.
         tokens: the token grid, or None.
-        licence: licence of the weights, "unknown" when the source states none.
+        licence: licence of the weights, "unknown" when neither the recipe nor the source states one.
+        unlicensed: of a teacher with several parts, the option keys that would state what is unknown ("text_licence").
         source: where the weights came from (tag, file, hub id), for the provenance.
     """
 
@@ -42,6 +43,7 @@ class TeacherSpec:
     preprocessing: str = ""
     tokens: TokenSpec | None = None
     licence: str = "unknown"
+    unlicensed: tuple[str, ...] = ()
     source: str = ""
 
 

@@ -37,20 +37,26 @@ def plan(run: RunData) -> Part:
 
 def facts(run: RunData) -> Part:
     """Environment, numbers of teacher and student, and what else the run says of its inputs, as pairs."""
-    environment, train = run.environment, run.stage("train")
+    environment, inputs = run.environment, _inputs(run)
     groups = [
         ("Software", {"edgefw": environment.get("edgefw"), "python": environment.get("python"),
                       **dict(environment.get("packages") or {})}),
         ("Machine", dict(environment.get("hardware") or {})),
-        ("Teacher", dict(train.get("teacher") or {})),
-        ("Student", dict(train.get("student") or {})),
-        ("Data", dict(train.get("data") or {})),
+        ("Teacher", inputs["teacher"]),
+        ("Student", inputs["student"]),
+        ("Data", inputs["data"]),
         ("Provenance", _provenance(run)),
     ]  # fmt: skip
     shown = [(title, [_worded(*leaf) for leaf in _leaves(values)]) for title, values in groups]
     shown = [(title, [row for row in rows if row[1]]) for title, rows in shown]
     shown = [(title, rows) for title, rows in shown if rows]
     return {"groups": shown} if shown else {"absent": "environment.json is missing or damaged."}
+
+
+def _inputs(run: RunData) -> dict[str, dict[str, Any]]:
+    """Teacher, student and data: what result.json says, where a licence may be newer than the training; else the training."""
+    train, stated = run.stage("train"), dict(run.finished.get("provenance") or {})
+    return {name: dict(stated.get(name) or train.get(name) or {}) for name in ("teacher", "student", "data")}
 
 
 def _provenance(run: RunData) -> dict[str, Any]:
@@ -77,7 +83,7 @@ def plugins(run: RunData) -> list[Mapping[str, Any]]:
 def licences(run: RunData) -> list[tuple[str, str]]:
     """What the run's data and weights are licensed under, as far as it is stated."""
     found: dict[str, str] = {}
-    for source in (run.stage("train"), run.manifest.get("provenance") or {}):
+    for source in (_inputs(run), run.manifest.get("provenance") or {}):
         for name, value in _leaves(source):
             if name.split(".")[-1] in ("licence", "license") and value:
                 found[name.rsplit(".", 1)[0].replace(".", " ")] = value

@@ -29,6 +29,7 @@ from edgefw.run_folder import write_json
 from edgefw.runtime.hashes import sha256_of
 from edgefw.stages.calibration import CalibrationImages, spread
 from edgefw.stages.fingerprints import piece
+from edgefw.stages.licences import warn_of_unknown
 from edgefw.stages.phase_pieces import TrainingInputs
 from edgefw.stages.trained import Trained, load_student, weights_file
 
@@ -69,6 +70,7 @@ def timed(quantizers: Sequence[Chosen]) -> bool:
 def run(context: StageContext) -> dict[str, Any]:
     """Compile, quantise, record."""
     trained = load_student(context)
+    warn_of_unknown(context)
     samples = spread(TrainingInputs(context).samples, context.recipe.config.export.calibration)
     exporter = _Exporter(context, trained)
     for target in _targets(context, trained, samples):

@@ -18,6 +18,10 @@ from edgefw.contracts.dataset import FileReference, Sample, TarReference
 if TYPE_CHECKING:
     from edgefw.contracts.dataset import Dataset
     from edgefw.recipe.compose import Chosen
+    from edgefw.registry.config import TechniqueConfig
+
+_LICENCE = "licence"
+"""How the options end that are words for the provenance: `licence`, `text_licence`."""
 
 _SMALL = 16 * 2**20
 """Up to so many bytes a file counts by its contents."""
@@ -31,9 +35,10 @@ def digest(value: Any) -> str:
 def piece(chosen: Chosen, base: Path) -> dict[str, Any]:
     """A technique by name, module and options, with the state of every file or folder an option names.
 
-    Techniques inside its options stand under `inner`, where there are any.
+    Techniques inside its options stand under `inner`, where there are any. A licence that is stated counts as if it were not:
+    it changes no answer.
     """
-    options = chosen.config.model_dump(mode="json")
+    options = _unlicensed(chosen.config)
     files = {text: file_state(base / os.path.expanduser(text)) for text in sorted(set(_texts(options)))}
     return {
         "name": chosen.technique.name,
@@ -42,6 +47,19 @@ def piece(chosen: Chosen, base: Path) -> dict[str, Any]:
         "files": {text: state for text, state in files.items() if state is not None},
         **({"inner": [piece(each, base) for each in chosen.inner]} if chosen.inner else {}),
     }
+
+
+def _unlicensed(config: TechniqueConfig) -> dict[str, Any]:
+    options: dict[str, Any] = config.model_dump(mode="json")
+    own = {name: type(config).model_fields[name].default for name in options if name.endswith(_LICENCE)}
+    return {**{name: _without_licences(value) for name, value in options.items()}, **own}
+
+
+def _without_licences(value: Any) -> Any:
+    """Options of other techniques, inside an option, as plain values."""
+    if isinstance(value, Mapping):
+        return {name: _without_licences(item) for name, item in value.items() if not name.endswith(_LICENCE)}
+    return [_without_licences(item) for item in value] if isinstance(value, list) else value
 
 
 def file_state(path: Path) -> Any:

@@ -8,14 +8,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from edgefw.reporting.html import write_report
+from edgefw.stages.licences import RECORDED, stated
 
 if TYPE_CHECKING:
     from edgefw.stages.context import StageContext
 
 
 def fingerprint(context: StageContext) -> dict[str, Any]:
-    """Which observers may add sections; the stages before this one are in the chain."""
-    return {"observers": context.observers.names}
+    """Which observers may add sections, and licences, where the recipe states others than it did when it was trained.
+
+    The stages before this one are in the chain.
+    """
+    licences = stated(context.composition)
+    then = context.folder.result("train").get(RECORDED, {})
+    return {"observers": context.observers.names, **({"licences": licences} if licences != then else {})}
 
 
 def run(context: StageContext) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from edgefw.contracts.quantizer import refuse_misfits
 from edgefw.run_folder import write_json
 from edgefw.stages.fingerprints import data_state, digest, piece
 from edgefw.stages.kept import FILE as KEPT
+from edgefw.stages.licences import RECORDED, stated
 from edgefw.stages.phase_display import PhaseDisplay
 from edgefw.stages.phase_pieces import PhasePieces, TrainingInputs
 
@@ -206,6 +207,7 @@ def _result(
 
     last = phases[-1]
     pieces = context.pieces
+    teacher = {key: value for key, value in asdict(pieces.teacher.spec).items() if key != "unlicensed"}
     return {
         "phases": phases,
         "samples": len(inputs.samples),
@@ -217,11 +219,12 @@ def _result(
         "validation": last["validation"],
         "weights": f"train/{last['name']}/{last['weights']}",
         "sha256": last["sha256"],
-        "teacher": {"technique": context.composition.teacher.technique.name, **asdict(pieces.teacher.spec)},
+        "teacher": {"technique": context.composition.teacher.technique.name, **teacher},
         "student": {
             "technique": context.composition.student.technique.name,
             **asdict(student.spec),
             "parameters_with_head": sum(value.numel() for value in student.parameters()),
         },
         "data": {"technique": context.composition.dataset.technique.name, "licence": pieces.dataset.licence},
+        RECORDED: stated(context.composition),
     }

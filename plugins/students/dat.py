@@ -20,7 +20,9 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 import edgefw
+from edgefw.contracts.licence import RANDOM, UNKNOWN
 from edgefw.contracts.student import InputSpec, MapSpec, StudentFeatures, StudentSpec
+from edgefw.plugins.licences import Licence
 from edgefw.plugins.students.dat_parts.architecture import SMALLEST_STEP, VARIANTS, Architecture
 from edgefw.plugins.students.dat_parts.backbone import DatBackbone
 from edgefw.registry.technique import Register
@@ -47,6 +49,7 @@ class DatConfig(edgefw.TechniqueConfig):
     depths: Counts | None = Field(default=None, description="blocks of the four stages; null: the variant's")
     heads: Counts | None = Field(default=None, description="heads of the four stages; null: the variant's")
     groups: Counts | None = Field(default=None, description="groups of points of the four stages; null: the variant's")
+    licence: Licence = None
 
     @property
     def architecture(self) -> Architecture:
@@ -100,7 +103,7 @@ def build(config: DatConfig, context: edgefw.BuildContext) -> DatStudent:
     backbone = DatBackbone(config.architecture, config.size, config.drop_path)
     has_file = config.weights != "none"
     weights = f"weights {config.weights}" if has_file else "random weights"
-    licence = "unknown" if has_file else "random weights"
+    licence = config.licence or (UNKNOWN if has_file else RANDOM)
     width = config.architecture.dims[-1]
     student = DatStudent(backbone, width, config.size, licence, f"{config.variant}, {weights}")
     if has_file:

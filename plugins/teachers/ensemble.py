@@ -12,7 +12,7 @@ tensor, at the top, zeros below smaller ones; members of equal preprocessing sha
 `logit_scale` is the weighted mean of the members' unless it is given.
 Does not: give tokens; learn weights; even out members whose cosines are spread differently (a weight counts cosines, not
 probabilities: to average logits, give weights proportional to w_m s_m, with s_m the members' logit scales).
-Licence of the weights: those of the members, all of which are named.
+Licence of the weights: those of the members, all of which are named; each member states its own.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from PIL import Image
@@ -30,8 +30,10 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 import edgefw
+from edgefw.contracts.licence import unlicensed
 from edgefw.contracts.teacher import Teacher, TeacherOutput, TeacherSpec
 from edgefw.errors import RecipeError
+from edgefw.plugins.licences import Licence
 from edgefw.registry.technique import Register
 
 
@@ -44,6 +46,13 @@ class Member(edgefw.TechniqueConfig):
     weight: Annotated[float, Field(gt=0.0, le=1000.0)] = Field(
         default=1.0, description="share in the cosine, before the weights are divided by their sum"
     )
+    licence: Licence = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The member's own options: what stands beside name and weight."""
+        stated = {} if self.licence is None else {"licence": self.licence}
+        return {**(self.model_extra or {}), **stated}
 
 
 class EnsembleConfig(edgefw.TechniqueConfig):
@@ -152,6 +161,7 @@ def _spec(config: EnsembleConfig, specs: Sequence[TeacherSpec]) -> TeacherSpec:
         fingerprint=hashlib.sha256(json.dumps(["ensemble", facts]).encode()).hexdigest(),
         preprocessing="; ".join(f"{name}: {spec.preprocessing}" for name, spec in zip(names, specs)),
         licence=_listed(names, licences) if len(set(licences)) > 1 else licences[0],
+        unlicensed=tuple(f"members[{at}].{key}" for at, spec in enumerate(specs) for key in unlicensed(spec)),
         source=" + ".join(f"{share:.3g} x {spec.source or name}" for name, share, spec in zip(names, shares, specs)),
     )
 
@@ -168,7 +178,7 @@ def inner(config: EnsembleConfig) -> list[edgefw.Inner]:
             keys=("members", number),
             kind=edgefw.Kind.TEACHER,
             name=member.name,
-            options=dict(member.model_extra or {}),
+            options=member.options,
             must=must,
         )
         for number, member in enumerate(config.members)

@@ -8,7 +8,8 @@ Source: Ilharco et al. 2021, OpenCLIP, doi:10.5281/zenodo.5143773; Radford et al
 `weights` is a tag, a file, or none (random); folders and hub repositories bring their own. QuickGELU follows the tag.
 Tokens and q/k/v come from vision transformers only; q/k/v not from those with rotary positions (EVA).
 Differs: nothing. Does not: use SigLIP's logit bias, which no softmax over texts depends on.
-Licence of the weights: that of their source; a local folder may state it as "licence" in open_clip_config.json.
+Licence of the weights: `licence`; else what their source says: "licence" in the open_clip_config.json of a local folder,
+the model card (README.md) beside it, or the card of the hub repository in the local cache. open_clip's tags record none.
 """
 
 from __future__ import annotations
@@ -32,8 +33,10 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 import edgefw
+from edgefw.contracts.licence import RANDOM, UNKNOWN
 from edgefw.contracts.teacher import TeacherOutput, TeacherSpec, TokenSpec
 from edgefw.errors import RecipeError
+from edgefw.plugins.licences import Licence, cached_card_licence, card_licence
 from edgefw.plugins.teachers.last_block import Captured, LastBlock, fused, timm_fused
 from edgefw.registry.technique import Register
 from edgefw.training.hub import fetching
@@ -53,6 +56,7 @@ class OpenClipConfig(edgefw.TechniqueConfig):
     weights: str | None = Field(
         default=None, description="tag, file, or none for random ones; null: what the folder or repository brings"
     )
+    licence: Licence = None
 
     @field_validator("model")
     @classmethod
@@ -207,11 +211,22 @@ def _family(trunk: nn.Module) -> str:
     return type(trunk).__module__.rpartition(".")[2]
 
 
-def _licence(name: str) -> str:
-    if not name.startswith(_FOLDER):
-        return "unknown"
-    stated = json.loads((Path(name.removeprefix(_FOLDER)) / "open_clip_config.json").read_text(encoding="utf-8"))
-    return str(stated.get("licence") or stated.get("license") or "unknown")
+def licence_of(config: OpenClipConfig, name: str) -> str:
+    """Licence of the weights: the recipe's statement, else what their source says; `name` as open_clip knows the model."""
+    if config.licence is not None:
+        return config.licence
+    if config.weights == "none":
+        return RANDOM
+    if name.startswith(_FOLDER):
+        return _folder_licence(Path(name.removeprefix(_FOLDER)))
+    tag = open_clip.get_pretrained_cfg(name, config.weights) if config.weights else {}
+    repository = name.removeprefix(_HUB) if name.startswith(_HUB) else str(tag.get("hf_hub") or "")
+    return cached_card_licence("/".join(repository.split("/")[:2])) if repository else UNKNOWN
+
+
+def _folder_licence(folder: Path) -> str:
+    stated = json.loads((folder / "open_clip_config.json").read_text(encoding="utf-8"))
+    return str(stated.get("licence") or stated.get("license") or card_licence(folder))
 
 
 def build(config: OpenClipConfig, context: edgefw.BuildContext) -> OpenClipTeacher:
@@ -230,7 +245,7 @@ def build(config: OpenClipConfig, context: edgefw.BuildContext) -> OpenClipTeach
         fingerprint=fingerprint(module, facts),
         preprocessing=f"open_clip {json.dumps(asdict(preprocessing), sort_keys=True)}",
         tokens=last.spec if last else None,
-        licence="random weights" if config.weights == "none" else _licence(name),
+        licence=licence_of(config, name),
         source=f"open_clip {config.model}" + (f", weights {config.weights}" if config.weights else ""),
     )
     return OpenClipTeacher(module, name, spec, last)

@@ -15,6 +15,7 @@ of sentence embeddings: Su et al. 2021, arXiv:2103.15316, here with a ridge.
 Differs: the paper has T, no temperature, prompt, centring or whitening; their defaults (1, "{}", off, off) change
 nothing. `classes` names the classifier's outputs: timm's WordNet names (`first`, `lemmas`, `definitions`), open_clip's
 cleaned ImageNet names (`openai`), or a file; several are averaged. A table (`text` as a list) knows only its own names.
+Licences: `licence` of the classifier, else timm's statement; `text_licence`, else the model card of the encoder's folder.
 Does not: give tokens, or know anything that its class names do not span. `logit_scale` is an option, not learnt.
 """
 
@@ -34,8 +35,10 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 import edgefw
+from edgefw.contracts.licence import UNKNOWN
 from edgefw.contracts.teacher import TeacherOutput, TeacherSpec
 from edgefw.errors import RecipeError
+from edgefw.plugins.licences import Stated, card_licence
 from edgefw.plugins.teachers.text_sides import EmbeddingTable, SentenceEncoder, TextSide, read_names
 from edgefw.plugins.timm_models import TimmModelConfig, create, licence
 from edgefw.registry.technique import Register
@@ -75,6 +78,9 @@ class TimmConseConfig(TimmModelConfig):
     )
     logit_scale: Annotated[float, Field(gt=0.0, le=1000.0)] = Field(
         default=20.0, description="factor on cosines before a softmax over texts"
+    )
+    text_licence: Stated | None = Field(
+        default=None, exclude=True, description="licence of the text side; null: what the encoder's model card says"
     )
 
     @field_validator("prompt")
@@ -240,6 +246,7 @@ def build(config: TimmConseConfig, context: edgefw.BuildContext) -> TimmConseTea
         module = Conse(model, side.module, _class_embeddings(config, names, side), config.centre, config.whiten)
     module.eval().requires_grad_(False)
     settings = _data_config(config, model)
+    licences = {"licence": licence(config, model), "text_licence": _text_licence(config, context)}
     facts = {"temperature": config.temperature, "top": config.top, "names": names, "data": settings, **side.facts}
     spec = TeacherSpec(
         width=module.classes.shape[1],
@@ -247,7 +254,8 @@ def build(config: TimmConseConfig, context: edgefw.BuildContext) -> TimmConseTea
         logit_scale=config.logit_scale,
         fingerprint=fingerprint(module, facts),
         preprocessing=f"timm {json.dumps(settings, sort_keys=True, default=str)}",
-        licence=f"classifier: {licence(config, model)}; text: unknown",
+        licence=f"classifier: {licences['licence']}; text: {licences['text_licence']}",
+        unlicensed=tuple(key for key, stated in licences.items() if stated == UNKNOWN),
         source=f"timm {timm.__version__} {config.model}, weights {config.weights}; text {_text_source(config)}",
     )
     return TimmConseTeacher(module, side, spec, _timm_data.create_transform(**settings, is_training=False), config)
@@ -255,6 +263,12 @@ def build(config: TimmConseConfig, context: edgefw.BuildContext) -> TimmConseTea
 
 def _text_source(config: TimmConseConfig) -> str:
     return config.text if isinstance(config.text, str) else ", ".join(table.embeddings for table in config.text)
+
+
+def _text_licence(config: TimmConseConfig, context: edgefw.BuildContext) -> str:
+    if config.text_licence is not None:
+        return config.text_licence
+    return card_licence(locate(config.text, context)) if isinstance(config.text, str) else UNKNOWN
 
 
 @edgefw.hookimpl

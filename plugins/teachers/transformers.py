@@ -9,6 +9,7 @@ Source: Radford et al. 2021 (CLIP), arXiv:2103.00020; Zhai et al. 2023 (SigLIP),
 SigLIP2 with free aspect ratio (`Siglip2Model`) takes a list of patches instead of a picture: `preprocess` packs that list
 as (3, patches + 1, patch^2), the last row holding the grid's height and width, so that pictures of any shape share a
 batch. Its grid changes from image to image, so it gives no tokens. Without a connection only the local cache is read.
+Licence of the weights: `licence`, else what the model card (README.md) in the folder or in the local cache says.
 Differs: nothing. Does not: use SigLIP's logit bias, which no softmax over texts depends on.
 """
 
@@ -30,6 +31,7 @@ from torch.nn.functional import normalize
 import edgefw
 from edgefw.contracts.teacher import TeacherOutput, TeacherSpec, TokenSpec
 from edgefw.errors import RecipeError
+from edgefw.plugins.licences import Licence, cached_card_licence, card_licence
 from edgefw.plugins.teachers.last_block import Captured, LastBlock, separate
 from edgefw.registry.technique import Register
 from edgefw.training.hub import fetching, hub_is_reachable
@@ -44,6 +46,7 @@ class TransformersConfig(edgefw.TechniqueConfig):
     """Options of a transformers teacher."""
 
     model: str = Field(description="folder, or repository of the hub: openai/clip-vit-base-patch32")
+    licence: Licence = None
 
 
 class TransformersTeacher:
@@ -185,10 +188,15 @@ def build(config: TransformersConfig, context: edgefw.BuildContext) -> Transform
         fingerprint=fingerprint(module, {"library": "transformers", "model": settings, "processor": preprocessing}),
         preprocessing=f"transformers {json.dumps(preprocessing, sort_keys=True, default=str)}",
         tokens=last.spec if last else None,
-        licence="unknown",
+        licence=config.licence or _card(config, context),
         source=f"transformers {config.model}",
     )
     return TransformersTeacher(module, tokenizer, processor, spec, last)
+
+
+def _card(config: TransformersConfig, context: edgefw.BuildContext) -> str:
+    folder = context.resolve(config.model)
+    return card_licence(folder) if folder.is_dir() else cached_card_licence(config.model)
 
 
 def _unmeasured() -> TeacherSpec:

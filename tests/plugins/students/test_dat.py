@@ -128,3 +128,9 @@ def test_torch_export_captures_it_with_any_batch(variant: str) -> None:
     with torch.no_grad():
         torch.testing.assert_close(program.module()(pixels(count=5)), network(pixels(count=5)))
     assert any("grid_sampl" in str(node.target) for node in program.graph.nodes)
+
+
+def test_a_licence_is_that_of_the_weights(tmp_path: Path) -> None:
+    save_file(student("dat-micro").state_dict(), tmp_path / "w.safetensors")
+    assert student("dat-micro").spec.licence == "random weights"
+    assert student("dat-micro", weights=str(tmp_path / "w.safetensors"), licence="MIT").spec.licence == "MIT"

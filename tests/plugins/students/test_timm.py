@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 import edgefw
 from edgefw.errors import RecipeError
 from edgefw.plugins.students.timm import TimmConfig, TimmStudent, build, provides_for
+from edgefw.plugins.timm_models import licence
 
 BACKBONES = [
     ("resnet10t", 64, (2, 2), 512),
@@ -303,3 +304,13 @@ def test_weights_of_a_class_token_model_fit_the_pool_of_all_tokens(tmp_path: Pat
     save_file(timm.create_model("vit_tiny_patch16_224", img_size=64).state_dict(), tmp_path / "w.safetensors")
     file = str(tmp_path / "w.safetensors")
     assert student("vit_tiny_patch16_224", size=64, pool="all-tokens", weights=file).spec.width == 192
+
+
+def test_a_licence_is_the_recipes_or_timms(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file(timm.create_model("resnet10t").state_dict(), path)
+    assert student("resnet10t", size=64).spec.licence == "random weights"
+    assert student("resnet10t", size=64, weights=str(path)).spec.licence == "unknown"
+    assert student("resnet10t", size=64, weights=str(path), licence="MIT").spec.licence == "MIT"
+    tagged = timm.create_model("resnet10t.c3_in1k")
+    assert licence(TimmConfig(model="resnet10t.c3_in1k", weights="pretrained"), tagged) == "apache-2.0"

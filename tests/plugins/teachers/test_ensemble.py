@@ -193,3 +193,12 @@ def test_a_folder_that_is_called_like_a_member_is_no_file_of_the_bundle(tmp_path
     written = portable_options(chosen, tmp_path)
     assert [one["name"] for one in written["members"]] == ["openclip", "openclip"]
     assert written["members"][1]["model"] == str(tmp_path / "openclip")
+
+
+def test_members_state_their_own_licences_and_unknown_ones_are_named(folder: Path) -> None:
+    stated = made(folder, {**clip("small"), "licence": "CC0-1.0"}, {**conse(), "text_licence": "MIT"})
+    assert stated.spec.licence == "openclip: CC0-1.0; timm-conse: classifier: unknown; text: MIT"
+    assert stated.spec.unlicensed == ("members[1].licence",)
+    bare = made(folder, clip("small"), conse())
+    assert bare.spec.unlicensed == ("members[1].licence", "members[1].text_licence")
+    assert bare.spec.fingerprint == stated.spec.fingerprint, "the key of the teacher cache"

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub.constants
 import numpy as np
 import open_clip
 import pytest
@@ -20,8 +22,10 @@ from pydantic import ValidationError
 from safetensors.torch import save_file
 
 import edgefw
+from edgefw.contracts.licence import unlicensed
+from edgefw.contracts.teacher import TeacherSpec
 from edgefw.errors import RecipeError
-from edgefw.plugins.teachers.openclip import OpenClipConfig, OpenClipTeacher, build, provides_for
+from edgefw.plugins.teachers.openclip import OpenClipConfig, OpenClipTeacher, build, licence_of, provides_for
 
 BYTES = {"context_length": 24, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
 WORDS = {**BYTES, "vocab_size": 32, "hf_tokenizer_name": "words", "tokenizer_kwargs": {"clean": "canonicalize"}}
@@ -251,3 +255,34 @@ def test_a_tag_offline_is_one_message(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(RecipeError, match="weights 'laion2b_s34b_b79k' of 'ViT-B-32' cannot be loaded .* local-dir"):
         build(OpenClipConfig(model="ViT-B-32", weights="laion2b_s34b_b79k"), edgefw.BuildContext())
+
+
+def test_the_licence_is_the_recipes_then_the_configs_then_the_cards(folders: dict[str, Path], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(folders["vit"], tmp_path / "vit"))
+
+    def spec(**options: str) -> TeacherSpec:
+        return build(OpenClipConfig(model=f"local-dir:{folder}", **options), edgefw.BuildContext()).spec
+
+    first = spec(licence="CC-BY-4.0")
+    assert first.licence == "CC-BY-4.0" and spec().licence == "MIT"
+    config = json.loads((folder / "open_clip_config.json").read_text())
+    del config["licence"]
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    assert spec().licence == "unknown" and unlicensed(spec()) == ("licence",)
+    (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
+    assert spec().licence == "apache-2.0"
+    assert spec().fingerprint == first.fingerprint, "the key of the teacher cache"
+    assert spec(weights="none").licence == "random weights"
+
+
+def test_the_licence_of_a_tag_is_that_of_its_repositorys_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    tagged = OpenClipConfig(model="ViT-B-32", weights="laion2b_s34b_b79k")
+    assert licence_of(tagged, "ViT-B-32") == "unknown"
+    snapshot = tmp_path / "models--laion--CLIP-ViT-B-32-laion2B-s34B-b79K" / "snapshots" / "main"
+    snapshot.mkdir(parents=True)
+    (snapshot / "README.md").write_text("---\nlicense: mit\n---\n")
+    assert licence_of(tagged, "ViT-B-32") == "mit"
+    hub = "hf-hub:laion/CLIP-ViT-B-32-laion2B-s34B-b79K"
+    assert licence_of(OpenClipConfig(model=hub), hub) == "mit"
+    assert licence_of(OpenClipConfig(model="ViT-B-32", weights="mine.pt"), "ViT-B-32") == "unknown"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -277,3 +278,19 @@ def test_the_lite_packages_read_photographs(photographs: list[Image.Image]) -> N
     cosines = ours.encode_image(pictures(ours, photographs)).embedding @ ours.encode_text(labels).T
     cat, _, coffee, rocket = (labels[i] for i in cosines.argmax(dim=1))
     assert (cat, coffee, rocket) == ("cat", "coffee", "rocket")
+
+
+def test_licences_of_both_sides_are_stated_apart(assets: Path, five: None) -> None:
+    bare = teacher(assets).spec
+    assert bare.licence == "classifier: unknown; text: unknown" and bare.unlicensed == ("licence", "text_licence")
+    half = teacher(assets, licence="MIT").spec
+    assert half.licence == "classifier: MIT; text: unknown" and half.unlicensed == ("text_licence",)
+    both = teacher(assets, weights="none", text_licence="CC0-1.0").spec
+    assert both.licence == "classifier: random weights; text: CC0-1.0" and both.unlicensed == ()
+    assert half.fingerprint == bare.fingerprint, "the key of the teacher cache"
+
+
+def test_the_text_sides_licence_is_its_folders_model_cards(assets: Path, five: None, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(assets / "encoder", tmp_path / "encoder"))
+    (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
+    assert teacher(assets, text=str(folder)).spec.licence == "classifier: unknown; text: apache-2.0"

@@ -213,3 +213,13 @@ def test_a_hub_model_offline_is_one_message(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(RecipeError, match="'openai/no-such-clip' cannot be loaded .*hf download openai/no-such-clip"):
         build(TransformersConfig(model="openai/no-such-clip"), edgefw.BuildContext(base=tmp_path))
+
+
+def test_the_licence_is_the_recipes_then_the_model_cards(folders: dict[str, Path], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(folders["clip"], tmp_path / "clip"))
+    assert teacher(folder).spec.licence == "unknown"
+    (folder / "README.md").write_text("---\nlicense: mit\n---\n# CLIP\n")
+    card = teacher(folder).spec
+    stated = build(TransformersConfig(model="clip", licence="CC0-1.0"), edgefw.BuildContext(base=tmp_path)).spec
+    assert (card.licence, stated.licence) == ("mit", "CC0-1.0")
+    assert card.fingerprint == stated.fingerprint, "the key of the teacher cache"
