@@ -12,6 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from edgefw.contracts.backend import Artefact, CompileRequest
 from edgefw.errors import BundleError, ExportError
 from edgefw.plugins.backends.one_file import join_files
@@ -44,6 +46,8 @@ LIMITS = {
 SAME_FILE = 0.9
 """Least cosine between two runtimes on one int8 file: rounding differs between them, a lost layer is far below."""
 INT8 = ("i8", "u8")
+SEVEN_BITS = 64
+"""Largest whole number of a weight whose products 16 bits hold: 2 x 255 x 64 is below 32,768."""
 CLEAN = 0.999
 """Cosine to ONNX Runtime's exact answers from which on nothing is said of products that this processor cuts."""
 
@@ -63,6 +67,17 @@ def cut_products(cosine: float, exact: bool) -> tuple[str, ...]:
     return (
         f"{said}Set reduce_range: true of the quantizer (int8-static, int8-qat) if the camera's is such a processor",
     )
+
+
+def _exact(source: Path) -> bool:
+    """Whether this processor loses nothing of a file's int8 products: it never does, or the weights have 7 bits."""
+    if products_are_exact():
+        return True
+    import onnx
+    from onnx import numpy_helper
+
+    stored = [one for one in onnx.load(str(source)).graph.initializer if one.data_type == onnx.TensorProto.INT8]
+    return all(np.abs(numpy_helper.to_array(one).astype(np.int16)).max(initial=0) <= SEVEN_BITS for one in stored)
 
 
 class IrWriter:
@@ -101,7 +116,7 @@ class IrWriter:
         found = compare(expected, runner.run(request.examples))
         if not found.cosine >= SAME_FILE:
             file.unlink()
-            why = f" {'. '.join(said)}." if (said := cut_products(found.cosine, products_are_exact())) else ""
+            why = f" {'. '.join(said)}." if (said := cut_products(found.cosine, _exact(source))) else ""
             raise ExportError(
                 f"backend 'openvino': its embeddings of the quantised file are not those of ONNX Runtime (cosine "
                 f"{found.cosine:.4f}, least {SAME_FILE}).{why} Or use the backend onnxruntime with this quantizer."
@@ -111,7 +126,7 @@ class IrWriter:
             **self._facts(runner),
         }
         if any(details["layers"].get(kind) for kind in INT8):
-            warnings = cut_products(found.cosine, products_are_exact())
+            warnings = cut_products(found.cosine, _exact(source))
         else:
             warnings = ("OpenVINO runs no layer in int8",)
         return Artefact(file=file, level="compiled", details=details, warnings=warnings)

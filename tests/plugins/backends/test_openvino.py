@@ -147,6 +147,24 @@ def test_cut_products_are_told_with_what_to_do():
     assert "no VNNI (cosine to the exact answers 0.9854). Set reduce_range: true of the quantizer" in said
 
 
+def test_seven_bit_weights_are_never_blamed(tmp_path):
+    from onnx import TensorProto, helper, numpy_helper, save
+
+    from edgefw.plugins.backends.openvino_ir import _exact
+
+    for largest, exact in ((64, True), (-65, products_are_exact()), (-128, products_are_exact())):
+        weights = [numpy_helper.from_array(np.array([[1, largest]], np.int8), "w")]
+        graph = helper.make_graph(
+            [helper.make_node("Identity", ["w"], ["y"])],
+            "g",
+            [],
+            [helper.make_tensor_value_info("y", TensorProto.INT8, [1, 2])],
+            weights,
+        )
+        save(helper.make_model(graph), tmp_path / "a.onnx")
+        assert _exact(tmp_path / "a.onnx") is exact
+
+
 @pytest.mark.skipif(products_are_exact(), reason="this processor cuts no int8 products")
 @pytest.mark.parametrize("narrow", [False, True])
 def test_export_warns_where_this_processor_cuts_products_and_not_with_seven_bits(narrow, tmp_path):
