@@ -64,7 +64,7 @@ def load(file: Path, model: str) -> Any:
     Raises:
         BundleError: if torch refuses it.
     """
-    from torch._inductor.package import load_package
+    from torch._inductor.package.package import load_package
 
     try:
         return load_package(str(file), model)
@@ -73,7 +73,7 @@ def load(file: Path, model: str) -> Any:
 
 
 def _write(network: nn.Module, request: CompileRequest, target: Path) -> None:
-    from torch._inductor.package import package_aoti
+    from torch._inductor.package.package import package_aoti
 
     record = json.dumps({"inputs": list(request.examples), "machine": machine(), "single": SINGLE})
     try:
