@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from edgefw.contracts.quantizer import QuantizationReport
+from edgefw.plugins.backends.onnxruntime import OnnxRuntimeConfig
 from edgefw.stages.export import _Exporter
 
 
@@ -40,6 +41,7 @@ def test_what_a_quantizer_leaves_behind_goes_with_its_folder(tmp_path) -> None:
     made = exporter(tmp_path, [])
     target = SimpleNamespace(
         backend=SimpleNamespace(name="onnxruntime", open=None),
+        chosen=SimpleNamespace(config=OnnxRuntimeConfig()),
         suffix="",
         images=SimpleNamespace(calibration=lambda: None),
     )
