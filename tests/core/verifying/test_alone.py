@@ -1,8 +1,6 @@
 """Real files of a bundle that are wrong at batch 1, and there alone: what a camera would run."""
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from edgefw.labels.folders import parse_data
 from edgefw.runtime.bundle import open_bundle
@@ -19,15 +17,10 @@ def bundle(tmp_path, small_bundle):
 
 
 @pytest.fixture
-def verified(tmp_path):
-    (tmp_path / "images").mkdir()
-    for number in range(3):
-        pixels = np.random.default_rng(number).integers(0, 255, (20, 20, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(tmp_path / "images" / f"{number}.png")
-
+def verified(noise):
     def check(folder):
         with open_bundle(folder) as opened:
-            folders = parse_data([str(tmp_path / "images")], opened.modalities, ())
+            folders = parse_data([str(noise)], opened.modalities, ())
             found = verify_bundle(opened, folders, None, threads=1, seconds=0.02, memory=False)
         return found, {(row["artefact"], row["check"]): row for row in found["budget"]}
 

@@ -6,7 +6,6 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
-from PIL import Image
 
 from edgefw.errors import BundleError
 from edgefw.labels.folders import parse_data
@@ -39,15 +38,10 @@ def bundle(tmp_path, small_bundle):
 
 
 @pytest.fixture
-def verified(tmp_path):
-    (tmp_path / "images").mkdir()
-    for number in range(3):
-        pixels = np.random.default_rng(number).integers(0, 255, (20, 20, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(tmp_path / "images" / f"{number}.png")
-
+def verified(noise):
     def check(folder, **options):
         with open_bundle(folder) as opened:
-            folders = parse_data([str(tmp_path / "images")], opened.modalities, ())
+            folders = parse_data([str(noise)], opened.modalities, ())
             return verify_bundle(opened, folders, None, threads=1, seconds=0.02, memory=False, **options)
 
     return check
