@@ -17,6 +17,7 @@ A cell of the map is pooled by the same `forward_head`, as a map of one cell; of
 but that cell's token, the class token's place included.
 `stride` makes the last map finer: timm's `output_stride` puts dilation in the place of the last strides, so that weights still
 fit; the layers behind cost as many times more as there are more cells.
+`bn_momentum` is for small batches: with 0.1, torch's default, the running statistics are those of the last few batches alone.
 `pool: all-tokens` takes the mean of all normed tokens, the class token too, as EdgeVL's ViT (arXiv:2403.04908, code).
 Does not: quantise, add a projection, or give a map where a backbone has none (CrossViT, EfficientViM, PiT, Hiera).
 """
@@ -35,6 +36,7 @@ from torch import Tensor, nn
 import edgefw
 from edgefw.contracts.student import InputSpec, MapSpec, StudentFeatures, StudentSpec
 from edgefw.errors import RecipeError
+from edgefw.plugins.students.batch_norms import set_momentum
 from edgefw.plugins.students.swin_attention import open_window_attention
 from edgefw.plugins.students.timm_plain import plain_backbones
 from edgefw.plugins.timm_models import TimmModelConfig, create, licence
@@ -71,6 +73,10 @@ class TimmConfig(TimmModelConfig):
 
     stride: Literal[4, 8, 16] | None = Field(
         default=None, description="pixels per cell of the last map, for convolutional networks; null: the model's own"
+    )
+
+    bn_momentum: Annotated[float, Field(gt=0.0, le=1.0)] | None = Field(
+        default=None, description="weight of a batch in the running statistics of batch norms; null: the model's own"
     )
 
     @property
@@ -199,6 +205,8 @@ def build(config: TimmConfig, context: edgefw.BuildContext) -> TimmStudent:
         options |= _ALL_TOKENS
     backbone = _created(config, path, options)
     open_window_attention(backbone)
+    if config.bn_momentum is not None:
+        set_momentum(backbone, config.bn_momentum)
     input = _input(config, backbone.pretrained_cfg)
     weights = {"none": "random weights", "pretrained": "pretrained"}.get(config.weights, f"weights {config.weights}")
     try:
