@@ -9,7 +9,7 @@ of budget and hold always (`ALWAYS`): every embedding is finite, every file runs
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,8 @@ LIMITS = (
     "max_not_finite"
 )  # fmt: skip
 COSTS = ("max_ms", "max_mb", "max_memory_mib")
+ANSWERS = frozenset(LIMITS) - {*COSTS, "max_slowdown"}
+"""Checks that a wrong layer may break; cost has none."""
 ALWAYS: Mapping[str, float | None] = {"max_not_finite": 0.0}
 """Limits that no recipe can lift."""
 RUNS = "runs"
@@ -138,6 +140,11 @@ def broken(artefact: str, why: str) -> dict[str, Any]:
 
 def _or_worst(value: float | None) -> float:
     return float("inf") if value is None or math.isnan(value) else value
+
+
+def wrong(rows: Iterable[Mapping[str, Any]], answers: Collection[str] = ANSWERS) -> set[str]:
+    """Names of artefacts that broke one of these checks of their answers."""
+    return {row["artefact"] for row in rows if not row["ok"] and row["check"] in answers}
 
 
 def failures(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -19,7 +19,8 @@ import numpy as np
 from edgefw.contracts.backend import CompileRequest, LayerShower
 from edgefw.data.loading import read_image
 from edgefw.errors import EdgefwError
-from edgefw.stages.departure import FLOAT_LIMIT, ROUNDED_LIMIT, departures, first
+from edgefw.evaluation.budget import wrong
+from edgefw.evaluation.departure import UNSEEN, blame_row
 from edgefw.stages.graphs import graph_of
 from edgefw.stages.opened import OpenArtefact
 
@@ -30,12 +31,6 @@ if TYPE_CHECKING:
     from edgefw.stages.trained import Trained
 
 SAMPLES = 8
-UNSEEN = (
-    "its layers cannot be looked into: only files of the backend onnxruntime with format: onnx show theirs. "
-    "Export one as well to see where the graph departs"
-)
-ANSWERS = ("max_drop", "min_cosine", "min_agreement", "max_error", "max_batch_error", "max_not_finite")
-"""Checks that a wrong layer may break; cost has none."""
 
 
 @dataclass
@@ -71,15 +66,8 @@ class Blamer:
         if key not in self._sources:
             folder = Path(folders.enter_context(tempfile.TemporaryDirectory(prefix="edgefw-")))
             self._sources[key] = self._source(backend, artefact, feeds, folder)
-        found = departures(backend.layers(self._sources[key], feeds), backend.layers(file, feeds))
-        limit = FLOAT_LIMIT if artefact.record["precision"] == "fp32" else ROUNDED_LIMIT
-        blamed = first(found, limit)
-        return {
-            "artefact": artefact.name,
-            "limit": limit,
-            "first": blamed.to_json() if blamed else None,
-            "layers": [row.to_json() for row in found],
-        }
+        fresh, given = backend.layers(self._sources[key], feeds), backend.layers(file, feeds)
+        return blame_row(artefact.name, artefact.record["precision"], fresh, given)
 
     def _source(self, backend: Backend, artefact: OpenArtefact, feeds: Mapping[str, np.ndarray], folder: Path) -> Path:
         quantizer, network = self.trained.quantizer, self.trained.network
@@ -97,7 +85,7 @@ class Blamer:
 
 def failing(artefacts: Iterable[OpenArtefact], budget: Iterable[Mapping[str, Any]]) -> list[OpenArtefact]:
     """The artefacts that broke a check of their answers."""
-    names = {row["artefact"] for row in budget if not row["ok"] and row["check"] in ANSWERS}
+    names = wrong(budget)
     return [artefact for artefact in artefacts if artefact.name in names]
 
 

@@ -16,6 +16,7 @@ from edgefw.evaluation.budget import ALWAYS, LIMITS, Measured, best, broken, che
 from edgefw.runtime.benchmark import slowdown, slower_notes, time_interleaved
 from edgefw.runtime.bundle_bench import memory_numbers
 from edgefw.runtime.opening import Opener
+from edgefw.verifying.bundle_blame import blame
 from edgefw.verifying.bundle_numbers import alone, distance, lost, measured, not_finite
 from edgefw.verifying.drawn_check import not_finite_when_drawn, undrawn
 from edgefw.verifying.reference_check import FLOATS, failing, own_reference, reference_rows
@@ -62,7 +63,7 @@ def verify_bundle(
         memory: start a fresh process per artefact to see what it takes.
 
     Returns:
-        JSON-able: reference, samples, evaluation, artefacts, unjudged, budget, best, ok, unreadable, warnings.
+        JSON-able: samples, evaluation, artefacts, unjudged, budget, blame, best, ok, unreadable, warnings.
 
     Raises:
         DataError: if a folder has no readable image.
@@ -88,6 +89,7 @@ def verify_bundle(
         "artefacts": records,
         "unjudged": shown.unjudged,
         "budget": rows,
+        "blame": blame(opener, bundle, entries, sheets, rows),
         "best": best(_preferred(numbers, entries), limits)[0],
         "ok": all(row["ok"] for row in rows) and not shown.unjudged,
         "unreadable": _unreadable(sheets),

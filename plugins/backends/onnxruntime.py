@@ -109,9 +109,17 @@ class OnnxRuntimeBackend:
         return [OnnxRunner(session) for _ in range(count)]
 
     def layers(self, file: Path, feeds: Mapping[str, np.ndarray]) -> LayerView:
-        """What each layer of a file is and gives; needs the package onnx."""
-        from edgefw.plugins.backends.onnx_layers import layer_outputs
+        """What each layer of a file is and gives.
 
+        Raises:
+            MissingDependency: without the package onnx.
+        """
+        try:
+            from edgefw.plugins.backends.onnx_layers import layer_outputs
+        except ImportError as error:
+            raise MissingDependency(
+                f"backend 'onnxruntime': looking into layers needs {error.name}. Run: pip install \"edgefw[train]\""
+            ) from error
         return layer_outputs(file, feeds)
 
     def int8_share(self, file: Path) -> float | None:

@@ -27,6 +27,11 @@ FLOAT_LIMIT, ROUNDED_LIMIT = 1e-3, 0.15
 """Own error of one layer: sums in another order, and what eight bits do to an activation at the most."""
 FAR = 1e6
 _BLOCK = 1 << 20
+UNSEEN = (
+    "its layers cannot be looked into: only files of the backend onnxruntime with format: onnx show theirs. "
+    "Export one as well to see where the graph departs"
+)
+"""What is said of an artefact whose backend shows no layers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +134,23 @@ def _rounded_for_clamps(layers: Sequence[Layer]) -> set[str]:
 def first(rows: Sequence[Departure], limit: float) -> Departure | None:
     """The first layer whose own error is above the limit."""
     return next((row for row in rows if row.own > limit), None)
+
+
+def blame_row(artefact: str, precision: str, source: LayerView, other: LayerView) -> dict[str, Any]:
+    """{artefact, limit, first, layers}: the departures of an artefact, and the first above the limit of its precision.
+
+    Raises:
+        ExportError: if a layer does not run.
+    """
+    found = departures(source, other)
+    limit = FLOAT_LIMIT if precision == "fp32" else ROUNDED_LIMIT
+    blamed = first(found, limit)
+    return {
+        "artefact": artefact,
+        "limit": limit,
+        "first": blamed.to_json() if blamed else None,
+        "layers": [row.to_json() for row in found],
+    }
 
 
 def distance(actual: np.ndarray, expected: np.ndarray) -> tuple[float, float]:
