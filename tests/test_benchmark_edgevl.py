@@ -153,3 +153,32 @@ def test_rows_that_know_the_classes_train_without_curation_on_what_it_kept(
     (cell,) = cells.cells(["known-stage-2"], ["cnn"], [1])
     recipe = read_recipe(cells.RECIPE, cell.overrides()).config
     assert recipe.curate is None and recipe.data.options["shards"]["train"] == str(data / kept.FILE)
+
+
+def finished(cell: object, **changes: object) -> dict[str, object]:
+    """What cells.json says of a finished cell."""
+    accuracies = dict.fromkeys(("depth", "rgb", "average", "depth_balanced", "rgb_balanced", "average_balanced"), 0.5)
+    about = {"digest": cell.digest(), "teacher_sha256": "abc", "cpu": "one processor", "teacher": accuracies}
+    return {**accuracies, "megabytes": 1.0, "train_seconds": 2.0, **about, **changes}
+
+
+@pytest.mark.parametrize("changes", [{"digest": "another recipe"}, {"teacher_sha256": "another teacher"}])
+def test_a_committed_cell_counts_if_recipe_and_teacher_are_todays(
+    tmp_path: Path, cells: ModuleType, changes: dict[str, str]
+) -> None:
+    collect = importlib.import_module("collect")
+    (tmp_path / "training.json").write_text('{"weights_sha256": "abc"}')
+    one, other = list(cells.cells(["stage-1"], ["cnn"], [1, 2]))
+    file = tmp_path / "cells.json"
+    file.write_text(json.dumps({one.name: finished(one), other.name: finished(other, **changes)}))
+    assert list(collect.earlier(file, [one, other], tmp_path)) == [one.name]
+    assert collect.earlier(tmp_path / "none.json", [one], tmp_path) == {}
+
+
+def test_what_is_known_is_run_only_where_another_cell_starts_from_it(cells: ModuleType) -> None:
+    unknown = importlib.import_module("run").unknown
+    chosen = list(cells.cells(["stage-1", "qat", "gupta"], ["cnn"], [1]))
+    names = [cell.name for cell in chosen]
+    assert [cell.name for cell in unknown(chosen, names)] == []
+    assert [cell.name for cell in unknown(chosen, {"stage-1-cnn-1", "gupta-cnn-1"})] == ["stage-1-cnn-1", "qat-cnn-1"]
+    assert [cell.name for cell in unknown(chosen, {"stage-1-cnn-1", "qat-cnn-1"})] == ["gupta-cnn-1"]

@@ -14,7 +14,7 @@ import statistics
 import struct
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,15 +54,44 @@ def _accuracies(result: dict[str, Any], models: set[str]) -> dict[str, float]:
     return found
 
 
-def results(done: Sequence[Cell], runs: Path, teacher: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What `results.json` holds (a row per method and student, means over seeds), and every cell's own numbers."""
+def results(cells: Sequence[Cell], each: Mapping[str, dict[str, Any]], teacher: Path) -> dict[str, Any]:
+    """What `results.json` holds: a row per method and student, means over seeds.
+
+    Args:
+        cells: of the table, whether finished or not.
+        each: numbers of the finished ones by name, as `cells.json` keeps them.
+        teacher: its folder.
+    """
     groups: dict[tuple[str, str], list[tuple[Cell, dict[str, Any]]]] = defaultdict(list)
-    for cell in done:
-        groups[cell.row["method"], cell.student].append((cell, measured(runs / cell.name, cell.row["bits"])))
+    for cell in (cell for cell in cells if cell.name in each):
+        groups[cell.row["method"], cell.student].append((cell, each[cell.name]))
     rows = [_row(members) for members in groups.values()]
     seen = next((numbers["teacher"] for members in groups.values() for _, numbers in members), None)
-    whole = {"rows": ([_teacher_row(seen, teacher)] if seen else []) + rows, "machine": machine()}
-    return whole, {cell.name: numbers for members in groups.values() for cell, numbers in members}
+    processors = {numbers["cpu"] for members in groups.values() for _, numbers in members}
+    where = machine() | {"cpu": ", ".join(sorted(processors))}
+    return {"rows": ([_teacher_row(seen, teacher)] if seen else []) + rows, "machine": where}
+
+
+def record(cell: Cell, runs: Path, teacher: Path) -> dict[str, Any]:
+    """What `cells.json` keeps of a finished cell: its numbers, and what it was made of, so that it need not be run again elsewhere."""
+    made = {"digest": cell.digest(), "teacher_sha256": weights_of(teacher), "cpu": machine()["cpu"]}
+    return measured(runs / cell.name, cell.row["bits"]) | made
+
+
+def earlier(file: Path, cells: Sequence[Cell], teacher: Path) -> dict[str, dict[str, Any]]:
+    """Of a `cells.json`, the cells that the table would make in the same way today, with the same teacher."""
+    found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    weights, wanted = weights_of(teacher), {cell.name: cell.digest() for cell in cells}
+    return {
+        name: numbers
+        for name, numbers in found.items()
+        if numbers.get("teacher_sha256") == weights and numbers.get("digest") == wanted.get(name)
+    }
+
+
+def weights_of(teacher: Path) -> str:
+    """The hash of a teacher's weights, as its training stated it."""
+    return str(json.loads((teacher / "training.json").read_text(encoding="utf-8"))["weights_sha256"])
 
 
 def _row(members: Sequence[tuple[Cell, dict[str, Any]]]) -> dict[str, Any]:

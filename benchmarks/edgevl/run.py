@@ -5,7 +5,8 @@
     python benchmarks/edgevl/run.py --data ... --only stage-1 ptq --students cnn --seeds 1
 
 A cell is one (method, student, seed) of rows.yaml: a run of `edgefw run small.yaml` with the cell's phases, on one thread.
-What is finished is not run again; what was interrupted goes on. Cells after stage 1 start from a copy of its run, whose
+What is finished is not run again, be it here or, with the same teacher, in the `cells.json` that is committed; what was
+interrupted goes on. Cells after stage 1 start from a copy of its run, whose
 phase edgefw finds finished. All cells share one cache of teacher answers. A row whose techniques are not installed is
 left out with a message. The shard of the students' half and the teacher are made first, if they are missing.
 
@@ -20,11 +21,12 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from cells import HERE, RECIPE, Cell, cells
-from collect import results, table
+from collect import earlier, record, results, table
 from halves import write_students_half
 from kept import write_kept
 
@@ -47,11 +49,39 @@ def main() -> None:
     runs = work / f"cells-{'smoke' if arguments.smoke else arguments.split}"
     verify = [f"verify.split={arguments.split}", *(["verify.samples=64"] if arguments.smoke else [])]
     there = _installed(chosen, environment)
-    done = [cell for cell in there if _run(cell, runs, environment, verify)]
-    if done:
-        _write(done, runs, work / "teacher", arguments)
-    if len(done) < len(there):
-        raise SystemExit(f"{len(there) - len(done)} of {len(there)} cells are not finished; run the command again")
+    known = _known(chosen, work / "teacher", arguments)
+    target = _target(arguments, runs, bool(known))
+    each = dict(known)
+    for cell in unknown(there, known):
+        if _run(cell, runs, environment, verify):
+            each[cell.name] = record(cell, runs, work / "teacher")
+            _write(each, chosen, work / "teacher", target)
+    if each:
+        print(f"{_write(each, chosen, work / 'teacher', target)}\nwritten to {target}")
+    if left := [cell.name for cell in there if cell.name not in each]:
+        raise SystemExit(f"{len(left)} of {len(there)} cells are not finished; run the command again")
+
+
+def _target(arguments: argparse.Namespace, runs: Path, goes_on: bool) -> Path:
+    """This folder where the whole table was asked for, or a part of the one that is there; else beside the runs."""
+    partly = arguments.only or arguments.students or arguments.seeds
+    is_table = not arguments.smoke and arguments.split == "test" and (goes_on or not partly)
+    return HERE if is_table else runs
+
+
+def _known(chosen: Sequence[Cell], teacher: Path, arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Cells of the committed table that this teacher made, on whatever machine; none for another split or a trial."""
+    if arguments.smoke or arguments.split != "test":
+        return {}
+    return earlier(HERE / "cells.json", [*cells(), *chosen], teacher)
+
+
+def unknown(chosen: Sequence[Cell], known: Collection[str]) -> list[Cell]:
+    """The cells that have to be run, with those that they start from."""
+    wanted = {cell.name for cell in chosen if cell.name not in known}
+    for cell in reversed(chosen):  # a cell stands behind the one that it starts from
+        wanted |= {cell.start} if cell.name in wanted and cell.start else set()
+    return [cell for cell in chosen if cell.name in wanted]
 
 
 def _arguments() -> argparse.Namespace:
@@ -123,15 +153,16 @@ def carry(start: Path, folder: Path) -> None:
     unfinished.rename(folder)
 
 
-def _write(done: Sequence[Cell], runs: Path, teacher: Path, arguments: argparse.Namespace) -> None:
-    found, each = results(done, runs, teacher)
-    partly = arguments.only or arguments.students or arguments.seeds or arguments.smoke
-    target = runs if partly or arguments.split == "val" else HERE
+def _write(each: Mapping[str, dict[str, Any]], chosen: Sequence[Cell], teacher: Path, target: Path) -> str:
+    """Write what is finished so far; the table."""
+    whole = {cell.name: cell for cell in (*cells(), *chosen)}
+    found = results(list(whole.values()), each, teacher)
+    ordered = {name: each[name] for name in whole if name in each}
     target.mkdir(parents=True, exist_ok=True)
     (target / "results.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    (target / "cells.json").write_text(json.dumps(each, indent=1) + "\n", encoding="utf-8")
+    (target / "cells.json").write_text(json.dumps(ordered, indent=1) + "\n", encoding="utf-8")
     (target / "results.md").write_text(table(found["rows"]), encoding="utf-8")
-    print(table(found["rows"]) + f"\nwritten to {target}")
+    return table(found["rows"])
 
 
 if __name__ == "__main__":

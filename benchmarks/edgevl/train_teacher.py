@@ -36,6 +36,7 @@ from edgefw.training.weight_files import load_by_order, read_weights
 
 sys.path.insert(0, str(HERE.parent))
 from dual_encoder import accuracy, augment, caption_table, contrast, create, encode, save
+from running import with_same_kernels
 
 SIZE = 128
 CROP = 96
@@ -71,6 +72,7 @@ class Views:
 
 def main() -> None:
     arguments = _arguments()
+    with_same_kernels()
     torch.manual_seed(SEED)
     torch.use_deterministic_algorithms(True)
     torch.set_num_threads(1)
