@@ -51,10 +51,13 @@ def test_a_row_after_another_one_begins_with_all_its_phases(cells: ModuleType) -
         assert list(all_cells).index(cell.start) < list(all_cells).index(cell.name)
 
 
-def test_every_row_that_starts_from_initial_weights_at_fp32_has_the_same_steps_and_images(cells: ModuleType) -> None:
+@pytest.mark.parametrize("student", ["cnn", "vit", "dat", "swin"])
+def test_every_row_that_starts_from_initial_weights_at_fp32_has_the_same_steps_and_images(
+    cells: ModuleType, student: str
+) -> None:
     budgets = {
         (sum(phase["steps"] for phase in cell.phases), sum(phase["steps"] * phase["batch"] for phase in cell.phases))
-        for cell in cells.cells()
+        for cell in cells.cells(students=[student])
         if cell.row["bits"] == 32 and not cell.start
     }
     assert len(budgets) == 1
@@ -68,6 +71,13 @@ def test_every_cell_is_a_recipe_that_edgefw_reads(cells: ModuleType, monkeypatch
         config = read_recipe(str(cells.RECIPE), cell.overrides()).config
         assert [phase.name for phase in config.train] == [phase["name"] for phase in cell.phases]
         assert config.seed == 3
+
+
+def test_a_student_with_a_budget_of_its_own_has_it_in_every_phase_that_says_nothing_else(cells: ModuleType) -> None:
+    steps = {name: next(cells.cells(["stage-2"], [name], [1])).phases for name in ("cnn", "vit")}
+    assert [(phase["steps"], phase["batch"]) for phase in steps["cnn"]] == [(120, 48), (40, 12)]
+    assert [(phase["steps"], phase["batch"]) for phase in steps["vit"]] == [(600, 16), (150, 12)]
+    assert [phase["optimiser"]["lr"] for phase in steps["vit"]] == [pytest.approx(3e-4), pytest.approx(5e-5)]
 
 
 def test_a_row_is_made_for_its_students_alone(cells: ModuleType) -> None:

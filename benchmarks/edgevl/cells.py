@@ -83,13 +83,16 @@ def cells(
             for row in table["rows"]:
                 in_table = first or row["method"] in table["few-rows"]
                 if _is_for(row, student) and (row["method"] in methods if methods else in_table):
-                    phases = tuple(_phase(table, name, steps) for name in row["phases"])
-                    yield Cell(row, phases, student, table["students"][student], seed)
+                    own = table["students"][student]
+                    phases = tuple(_phase(table, own, name, steps) for name in row["phases"])
+                    yield Cell(row, phases, student, own.get("student", {}), seed)
 
 
-def _phase(table: dict[str, Any], name: str, steps: int | None) -> dict[str, Any]:
-    phase = {"name": name} | table["every-phase"] | table["phases"][name]
-    return phase | {"steps": steps or table["budget"].get(phase["steps"], phase["steps"])}
+def _phase(table: dict[str, Any], own: dict[str, Any], name: str, steps: int | None) -> dict[str, Any]:
+    """A phase in full: what every phase has, what this student's have, its own keys."""
+    phase = {"name": name} | table["every-phase"] | own.get("every-phase", {}) | table["phases"][name]
+    budget = own.get("budget", table["budget"])
+    return phase | {"steps": steps or budget.get(phase["steps"], phase["steps"])}
 
 
 def _is_for(row: dict[str, Any], student: str) -> bool:
