@@ -6,7 +6,7 @@ runtime, with the options and the threads of the device's file. The search begin
 float and the file all in int8, and a group changes sides where that makes the whole file faster beyond noise (95 % interval of the median
 ratio of calls in turn). So a group that makes no difference beyond noise, or that there was no time for, is int8 where the search came
 from the file all in int8. Groups are then taken out, the worst first, until the mean cosine to the float file is at least `min_cosine` on
-every modality, and the outcome is timed against the float file once more: if it is not faster, there is
+every modality, and the outcome is timed against the float file once more: if it is not faster, or by less than `least_gain`, there is
 no int8 file, and the report says so. The arithmetic is that of `int8-static`; the search is our own, a coordinate descent.
 It looks at latency at batch 1 on this machine, not at memory or energy, nor at another processor.
 """
@@ -52,6 +52,12 @@ class LatencyAwareConfig(StaticConfig):
         ge=0.0,
         le=1.0,
         description="smallest mean cosine to the float file, of the worst modality, on samples that ranges do without",
+    )
+    least_gain: float = Field(
+        default=0.03,
+        ge=0.0,
+        lt=1.0,
+        description="share of the float file's time that the whole file must save; accuracy is not given away for less",
     )
 
 
@@ -115,7 +121,9 @@ class Int8LatencyAware:
         found = search.run()
         hurting = without_the_worst(found, trials.cosine, self._config.min_cosine, self._clock(), self._say)
         left = found.difference(hurting.taken)
-        timing, whole = _delivered(trials, left, target) if hurting.is_enough else (None, _OUT_OF_TIME)
+        timing, whole = (
+            _delivered(trials, left, target, self._config.least_gain) if hurting.is_enough else (None, _OUT_OF_TIME)
+        )
         return Outcome(
             groups=trials.groups,
             others=left_in_float(trials.writer.model, trials.writer.candidates(), trials.writer.reasons),
@@ -133,23 +141,28 @@ class Int8LatencyAware:
         return lambda: time.monotonic() >= deadline
 
 
-def _delivered(trials: Trials, labels: Labels, target: Path) -> tuple[Timing | None, str]:
+def _delivered(trials: Trials, labels: Labels, target: Path, least_gain: float) -> tuple[Timing | None, str]:
     """Write the file, if it is faster than the float file and smaller; else (its timing, why it is not written)."""
-    from edgefw.plugins.quantizers.latency_search import FASTER
-
     if not labels:
         return None, ""
     timing = trials.compare(labels, frozenset(), _FINAL_SECONDS, _FINAL_ROUNDS)
-    if timing.verdict != FASTER:
-        return (
-            timing,
-            f"the file as a whole takes {timing.ratio:.2f} times as long as in float, which is not faster beyond noise",
-        )
+    if why := _too_slow(timing, least_gain):
+        return timing, why
     trials.write(labels, target)
     if target.stat().st_size < trials.source.stat().st_size:
         return timing, ""
     target.unlink()
     return timing, "the file as a whole is not smaller than in float"
+
+
+def _too_slow(timing: Timing, least_gain: float) -> str:
+    """Why the whole file is not worth it; empty if it is."""
+    from edgefw.plugins.quantizers.latency_search import FASTER
+
+    took = f"the file as a whole takes {timing.ratio:.2f} times as long as in float"
+    if timing.verdict != FASTER:
+        return f"{took}, which is not faster beyond noise"
+    return f"{took}, which saves less than least_gain ({least_gain:g})" if timing.ratio > 1 - least_gain else ""
 
 
 def build(config: LatencyAwareConfig, context: edgefw.BuildContext) -> Int8LatencyAware:

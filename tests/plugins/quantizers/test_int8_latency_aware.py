@@ -122,6 +122,25 @@ def test_time_that_is_out_before_what_hurts_is_found_keeps_the_float_file(
     assert report.warnings[0].endswith(": the float file stays")
 
 
+@pytest.mark.parametrize(("ratio", "is_made"), [(0.98, False), (0.96, True)])
+def test_a_file_that_saves_next_to_nothing_is_not_made(
+    monkeypatch, wide_file, rows, calibration, opened, ratio, is_made
+) -> None:
+    monkeypatch.setattr(
+        Trials,
+        "compare",
+        lambda *_: Timing(ratio=ratio, low=ratio - 0.01, high=ratio + 0.01, ms=ratio, other_ms=1.0),
+    )
+    target, report = quantised(wide_file, rows, calibration, opened)
+    assert target.exists() == is_made and report.stays_float != is_made
+    if not is_made:
+        assert report.warnings[0] == (
+            "the file as a whole takes 0.98 times as long as in float, which saves less than least_gain (0.03): "
+            "the float file stays"
+        )
+        assert not quantised(wide_file, rows, calibration, opened, least_gain=0.01)[1].stays_float
+
+
 def test_a_small_network_gets_a_file_that_is_faster_or_none(conv_file, images, calibration, opened) -> None:
     before = conv_file.read_bytes()
     target, report = quantised(conv_file, images, calibration, opened, seconds=2.0)
