@@ -63,6 +63,27 @@ def write_archive(folder: Path, names: Sequence[str], stored: Collection[str], a
                 shutil.copyfileobj(source, member, _BLOCK)
 
 
+def check_archive(archive: Path, names: Sequence[str], where: str) -> None:
+    """Read back what `write_archive` wrote, without unpacking it: would all of it be unpacked again?
+
+    Args:
+        archive: the file.
+        names: of the members that there should be.
+        where: begins the message.
+
+    Raises:
+        BundleError: naming the first member that would not, or saying what is wrong with the whole.
+    """
+    try:
+        with zipfile.ZipFile(archive) as zipped:
+            unpacked = {member.filename for member in _checked(zipped, archive)}
+    except BundleError as error:
+        raise BundleError(f"{where}: {str(error).removeprefix(f'{archive}: ')}") from error
+    for name in names:
+        if name not in unpacked:
+            raise BundleError(f"{where}: {_shown(name)} has a hidden name, which is not unpacked again. Rename it.")
+
+
 def _checked(zipped: zipfile.ZipFile, archive: Path) -> list[zipfile.ZipInfo]:
     """The members to unpack."""
     _check_names(zipped.infolist(), archive)

@@ -6,20 +6,22 @@
     labels.json          the label pack
     SHA256SUMS           covers all of them
 
-Anything else that lies there is refused. It knows files and hashes. What decodes an image or runs a file is found by
+Anything else that the list covers, or that lies in the folder of a compiled file, is refused. It knows files and hashes. What decodes an image or runs a file is found by
 `edgefw.runtime.opening`.
 """
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from edgefw.errors import BundleError
-from edgefw.runtime.archive import extract, write_archive
+from edgefw.runtime.archive import check_archive, extract, write_archive
 from edgefw.runtime.contents import LARGEST, MANIFEST
 from edgefw.runtime.hashes import SUMS, check_sums, read_sums
 from edgefw.runtime.label_pack import LabelPack, read_pack
@@ -164,7 +166,6 @@ def read_bundle(folder: Path, source: Path) -> Bundle:
     manifest = _manifest(folder / MANIFEST)
     _check_named(sums, manifest, source)
     check_sums(folder, sums)
-    _check_named(_beside_artefacts(folder, manifest), manifest, source)
     for part in (manifest.labels, manifest.reference):
         if part is not None and part not in sums:
             raise BundleError(f"{source}: {SUMS} does not list {part}.")
@@ -173,6 +174,7 @@ def read_bundle(folder: Path, source: Path) -> Bundle:
             raise BundleError(f"{source}: manifest and {SUMS} disagree about {entry.file}. Copy the bundle again.")
         if (size := (folder / entry.file).stat().st_size) != entry.bytes:
             raise BundleError(f"{source}: {entry.file} has {size} bytes; the manifest says {entry.bytes}.")
+    _check_named(_beside_artefacts(folder, manifest), manifest, source)
     return Bundle(source=source, folder=folder, manifest=manifest, sums=sums)
 
 
@@ -180,11 +182,16 @@ def pack(folder: Path, archive: Path) -> None:
     """Write a bundle folder as one `.edgefw` file, compiled files as they are; equal bundles give equal bytes.
 
     Raises:
-        BundleError: if the folder is no bundle, or the file cannot be written.
+        BundleError: if the folder is no bundle, or the file cannot be written, or could not be opened again.
     """
     bundle = read_bundle(folder, folder)
     names, compiled = sorted([*bundle.sums, SUMS]), {entry.file for entry in bundle.manifest.files}
-    write_whole(archive, lambda draft: write_archive(folder, names, compiled, draft))
+
+    def write(draft: Path) -> None:
+        write_archive(folder, names, compiled, draft)
+        check_archive(draft, names, f"{folder}: cannot be packed")
+
+    write_whole(archive, write)
 
 
 def _manifest(path: Path) -> Manifest:
@@ -201,19 +208,24 @@ def _check_named(names: Iterable[str], manifest: Manifest, source: Path) -> None
     for name in names:
         if name not in known:
             raise BundleError(
-                f"{source}: holds {name[:80]!r}, which its manifest does not name. If it is yours, put it elsewhere; if not, do "
-                "not use this bundle."
+                f"{source}: holds {name[:80]!r}, which its manifest does not name. If it is yours, put it elsewhere; if a "
+                "system left it there, delete it; else do not use this bundle."
             )
 
 
 def _beside_artefacts(folder: Path, manifest: Manifest) -> Iterator[str]:
-    """Names of the files beside compiled ones, which a runtime may read on its own (an ONNX file names its weights).
+    """Names of the files beside and below compiled ones, hidden ones and links to folders too.
 
-    Hidden ones are left by systems and editors; nothing else in the folder is ever read.
+    A runtime may read any of them on its own: an ONNX file names its weights. Nothing else in the folder is ever read.
     """
-    for place in sorted({Path(entry.file).parent for entry in manifest.files}):
-        names = sorted(path.name for path in (folder / place).iterdir() if place.parts and not path.is_dir())
-        yield from ((place / name).as_posix() for name in names if not name.startswith("."))
+    for place in sorted({folder / Path(entry.file).parent for entry in manifest.files}):
+        for within, inner, files in os.walk(place, onerror=_unreadable):
+            links = [name for name in inner if Path(within, name).is_symlink()]
+            yield from (Path(within, name).relative_to(folder).as_posix() for name in sorted([*files, *links]))
+
+
+def _unreadable(error: OSError) -> NoReturn:
+    raise BundleError(f"{error.filename}: cannot be read ({error.strerror or error}).") from error
 
 
 def _names(entries: Sequence[ArtefactEntry]) -> str:

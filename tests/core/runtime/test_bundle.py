@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgefw.errors import BundleError
+from edgefw.plugins.backends.onnxruntime import open_session
 from edgefw.runtime.bundle import open_bundle, pack
 from edgefw.runtime.bundle_write import write_bundle
-from edgefw.runtime.hashes import SUMS, write_sums
+from edgefw.runtime.hashes import SUMS, sha256_of, write_sums
 from edgefw.runtime.manifest import Manifest, parse_manifest
 
 
@@ -138,13 +139,70 @@ def test_a_list_of_hashes_that_names_what_lies_outside_is_refused(copy, tmp_path
         ("out.json", True),
         ("artefacts/onnxruntime-fp32/model.onnx.data", True),
         ("artefacts/onnxruntime-fp32/model.onnx.data", False),
+        ("artefacts/onnxruntime-fp32/sub/w.bin", False),
+        ("artefacts/onnxruntime-fp32/sub/.w.bin", False),
+        ("artefacts/onnxruntime-fp32/.sub/w.bin", False),
+        ("artefacts/onnxruntime-fp32/.DS_Store", False),
     ],
 )
 def test_a_file_that_the_manifest_does_not_name_is_refused(copy, name, listed):
+    (copy / name).parent.mkdir(exist_ok=True)
     (copy / name).write_bytes(pickle.dumps("boom"))
     if listed:
         write_sums(copy)
     assert f"copy: holds '{name}', which its manifest does not name. If it is yours, put it elsewhere" in refused(copy)
+
+
+@pytest.mark.parametrize("place", ["w.bin", "sub/w.bin", ".w.bin", ".sub/w.bin"])
+def test_weights_in_a_file_of_their_own_are_found_before_a_runtime_reads_them(copy, small_bundle, tmp_path, place):
+    import onnx
+
+    file = copy / "artefacts/onnxruntime-fp32/model.onnx"
+    (file.parent / place).parent.mkdir(exist_ok=True)
+    onnx.save(onnx.load(file), file, save_as_external_data=True, location=place, size_threshold=0)
+    stated = {"bytes": file.stat().st_size, "sha256": sha256_of(file)}
+    small_bundle.change_manifest(copy, lambda manifest: manifest["artefacts"][0].update(stated))
+    sums = (copy / SUMS).read_text().splitlines(keepends=True)
+    (copy / SUMS).write_text("".join(line for line in sums if place not in line))
+    open_session(file, 1)  # the file itself is one that would be run
+    said = f"holds 'artefacts/onnxruntime-fp32/{place}', which its manifest does not name"
+    assert said in refused(copy)
+    with pytest.raises(BundleError, match=said):
+        pack(copy, tmp_path / "b.edgefw")
+    assert not (tmp_path / "b.edgefw").exists()
+
+
+def test_a_link_to_a_folder_beside_a_compiled_file_is_refused(copy, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (copy / "artefacts/onnxruntime-fp32/sub").symlink_to(tmp_path / "elsewhere")
+    assert "holds 'artefacts/onnxruntime-fp32/sub', which its manifest does not name" in refused(copy)
+
+
+def test_around_a_compiled_file_at_the_top_nothing_else_may_lie(copy, small_bundle):
+    (copy / "artefacts/onnxruntime-fp32/model.onnx").rename(copy / "model.onnx")
+    small_bundle.change_manifest(copy, lambda manifest: manifest["artefacts"][0].update(file="model.onnx"))
+    with open_bundle(copy):
+        pass
+    (copy / "w.bin").write_bytes(b"x")
+    assert "holds 'w.bin', which its manifest does not name" in refused(copy)
+
+
+def test_a_compiled_file_that_nothing_covers_is_told(copy, small_bundle):
+    small_bundle.change_manifest(copy, lambda manifest: manifest["artefacts"][0].update(file="absent/model.onnx"))
+    shutil.rmtree(copy / "artefacts/onnxruntime-fp32")
+    write_sums(copy)
+    assert "disagree about absent/model.onnx" in refused(copy)
+
+
+def test_what_could_not_be_opened_again_is_not_packed(copy, small_bundle, tmp_path):
+    (copy / "artefacts/onnxruntime-fp32").rename(copy / "artefacts/.fp32")
+    small_bundle.change_manifest(copy, lambda own: own["artefacts"][0].update(file="artefacts/.fp32/model.onnx"))
+    with pytest.raises(BundleError) as caught:
+        pack(copy, tmp_path / "b.edgefw")
+    assert str(caught.value) == (
+        f"{copy}: cannot be packed: 'artefacts/.fp32/model.onnx' has a hidden name, which is not unpacked again. Rename it."
+    )
+    assert not (tmp_path / "b.edgefw").exists()
 
 
 def test_notes_of_its_own_lie_in_a_folder_unread(copy):
