@@ -26,6 +26,7 @@ from edgefw.runtime.contents import LARGEST, MANIFEST
 from edgefw.runtime.hashes import SUMS, check_sums, read_sums
 from edgefw.runtime.label_pack import LabelPack, read_pack
 from edgefw.runtime.manifest import ArtefactEntry, Manifest, MapEntry, load_manifest
+from edgefw.runtime.preprocessing import Preprocessing
 from edgefw.runtime.whole_files import write_whole
 
 __all__ = ["MANIFEST", "Bundle", "open_bundle", "pack", "read_bundle"]
@@ -96,6 +97,21 @@ class Bundle:
             )
         return found
 
+    def preprocessing(self, role: str) -> Preprocessing:
+        """The contract between that sensor and the student.
+
+        Raises:
+            BundleError: if it is none that this edgefw can execute.
+        """
+        try:
+            return Preprocessing.from_json(self.manifest.modalities[role].preprocessing)
+        except BundleError as error:
+            raise BundleError(f"{self.source}: modalities.{role}: {error}") from error
+
+    def named(self, message: str) -> str:
+        """The message with the archive's name for the folder that its files are in for a while."""
+        return message.replace(str(self.folder), str(self.source)) if self.source.is_file() else message
+
     def file(self, artefact: ArtefactEntry) -> Path:
         """Where an artefact's file lies."""
         return self.folder / artefact.file
@@ -155,7 +171,8 @@ def read_bundle(folder: Path, source: Path) -> Bundle:
     """A bundle folder with all hashes checked; messages call it `source`.
 
     Raises:
-        BundleError: if it is no bundle, or damaged, or holds a file that its manifest does not name.
+        BundleError: if it is no bundle, or damaged, or holds a file that its manifest does not name, or a preprocessing
+            that this edgefw cannot execute.
     """
     if not (folder / MANIFEST).is_file():
         raise BundleError(f"{source}: no bundle (there is no {MANIFEST}).")
@@ -175,7 +192,10 @@ def read_bundle(folder: Path, source: Path) -> Bundle:
         if (size := (folder / entry.file).stat().st_size) != entry.bytes:
             raise BundleError(f"{source}: {entry.file} has {size} bytes; the manifest says {entry.bytes}.")
     _check_named(_beside_artefacts(folder, manifest), manifest, source)
-    return Bundle(source=source, folder=folder, manifest=manifest, sums=sums)
+    bundle = Bundle(source=source, folder=folder, manifest=manifest, sums=sums)
+    for role in bundle.modalities:
+        bundle.preprocessing(role)
+    return bundle
 
 
 def pack(folder: Path, archive: Path) -> None:

@@ -6,6 +6,7 @@ It knows the format and checks types and paths; opening files and comparing hash
 from __future__ import annotations
 
 import json
+from math import prod
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -15,10 +16,23 @@ from edgefw.errors import BundleError
 from edgefw.runtime.contents import LABELS, LARGEST, MANIFEST, REFERENCE, SUMS, inside
 from edgefw.runtime.label_pack import no_constant
 from edgefw.runtime.manifest_formats import in_newest_format
+from edgefw.runtime.manifest_open_parts import Provenance, Quality
 from edgefw.runtime.pack_document import Sha256, first_problem
 
 Relative = Annotated[str, AfterValidator(inside)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._+-]*$")]
+
+_LARGEST_INPUT = 2**28
+"""Numbers of one image, a GiB of float32."""
+
+
+def _of_an_image(shape: list[int]) -> list[int]:
+    if prod(shape) > _LARGEST_INPUT:
+        raise ValueError(f"an image of so many numbers is none; {_LARGEST_INPUT} are allowed")
+    return shape
+
+
+Shape = Annotated[list[Annotated[int, Field(ge=0)]], AfterValidator(_of_an_image)]
 
 
 class _Part(BaseModel):
@@ -46,8 +60,8 @@ class ArtefactEntry(_Part):
     bytes: int = Field(ge=0)
     sha256: Sha256
     modalities: list[str] = Field(min_length=1)
-    inputs: dict[str, list[int]] = Field(min_length=1)
-    quality: dict[str, Any] = {}
+    inputs: dict[str, Shape] = Field(min_length=1)
+    quality: Quality = {}
     source: Name | None = None
 
     @property
@@ -118,7 +132,7 @@ class Manifest(_Part):
     reference: Relative | None = None
     teacher: TeacherEntry | None = None
     budget: dict[str, float | None] = {}
-    provenance: dict[str, Any] = {}
+    provenance: Provenance = {}
     maps: list[MapEntry] = []
     folded: list[ArtefactEntry] = []
 

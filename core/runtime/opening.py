@@ -19,13 +19,13 @@ from edgefw.registry.loading import Registry
 from edgefw.registry.requirements import missing_requirements
 from edgefw.registry.technique import BuildContext
 from edgefw.runtime.pack_document import first_problem
-from edgefw.runtime.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     from edgefw.contracts.backend import Backend, Runner
     from edgefw.contracts.modality import Modality
     from edgefw.runtime.bundle import Bundle
     from edgefw.runtime.manifest import ArtefactEntry
+    from edgefw.runtime.preprocessing import Preprocessing
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,7 @@ class Opener:
 
     def preprocessing(self, role: str) -> Preprocessing:
         """The contract between that sensor and the student."""
-        document = self._bundle.manifest.modalities[role].preprocessing
-        try:
-            return Preprocessing.from_json(document)
-        except BundleError as error:
-            raise BundleError(f"{self._bundle.source}: modalities.{role}: {error}") from error
+        return self._bundle.preprocessing(role)
 
     def backend(self, artefact: ArtefactEntry) -> Backend:
         """What opens an artefact's file."""
@@ -102,10 +98,11 @@ class Opener:
             PluginError: if the backend opens none, or more than `most`.
         """
         backend, file = self.backend(artefact), self._bundle.file(artefact)
-        if most > 1 and isinstance(backend, ManyOpener):
-            runners = backend.open_many(file, most, threads)
-        else:
-            runners = [backend.open(file, threads)]
+        try:
+            several = most > 1 and isinstance(backend, ManyOpener)
+            runners = backend.open_many(file, most, threads) if several else [backend.open(file, threads)]
+        except BundleError as error:
+            raise BundleError(self._bundle.named(str(error))) from error
         if not 1 <= len(runners) <= most:
             raise PluginError(
                 f"{self._bundle.source}: artefact '{artefact.name}': backend '{artefact.backend}' opened {len(runners)} "

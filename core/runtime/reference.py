@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from edgefw.errors import BundleError
 from edgefw.runtime import contents
@@ -43,6 +43,21 @@ class Reference(BaseModel):
     labels: list[str] = []
     probabilities: dict[str, list[list[float]]] = {}
 
+    @model_validator(mode="after")
+    def _tables_fit(self) -> Reference:
+        for own in (self.student, *self.answers.values()):
+            for text in own.values():
+                _table(text, self.width)
+        for role, table in self.probabilities.items():
+            if role not in self.student:
+                raise ValueError(f"probabilities: of '{role}', of which student has no embeddings")
+            patterns, labels = len(_table(self.student[role], self.width)), len(self.labels)
+            if not table or len(table) != patterns or {len(row) for row in table} != {labels}:
+                raise ValueError(
+                    f"probabilities.{role}: must be a row per pattern ({patterns}) of a number per label ({labels})"
+                )
+        return self
+
     def rows(self, text: str) -> np.ndarray:
         """(P, D) float32 of one entry.
 
@@ -50,10 +65,17 @@ class Reference(BaseModel):
             BundleError: if it is no such array.
         """
         try:
-            data = base64.b64decode(text, validate=True)
-            return np.frombuffer(data, "<f4").reshape(-1, self.width)
-        except (binascii.Error, ValueError) as error:
-            raise BundleError(f"reference answers: an entry is no table of width {self.width} ({error}).") from error
+            return _table(text, self.width)
+        except ValueError as error:
+            raise BundleError(f"reference answers: {error}.") from error
+
+
+def _table(text: str, width: int) -> np.ndarray:
+    """(P, width) float32; a ValueError if it is no such array."""
+    try:
+        return np.frombuffer(base64.b64decode(text, validate=True), "<f4").reshape(-1, width)
+    except (binascii.Error, ValueError) as error:
+        raise ValueError(f"an entry is no table of width {width} ({error})") from error
 
 
 def encoded(rows: np.ndarray) -> str:

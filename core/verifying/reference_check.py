@@ -39,9 +39,29 @@ _WORST = 1e6
 
 
 def own_reference(bundle: Bundle) -> Reference | None:
-    """The answers that a bundle carries; None for one of an older edgefw."""
+    """The answers that a bundle carries; None for one of an older edgefw.
+
+    Raises:
+        BundleError: if they are none, or not of this bundle's files and sensors.
+    """
     stated = bundle.manifest.reference
-    return None if stated is None else read_reference(bundle.folder / stated)
+    if stated is None:
+        return None
+    try:
+        reference = read_reference(bundle.folder / stated)
+    except BundleError as error:
+        raise BundleError(bundle.named(str(error))) from error
+    if problem := next((text for entry in bundle.manifest.artefacts for text in _misfits(entry, reference)), None):
+        raise BundleError(f"{bundle.source}: {stated}: {problem}. Do not use this bundle.")
+    return reference
+
+
+def _misfits(entry: ArtefactEntry, reference: Reference) -> Iterator[str]:
+    for role in _expected(entry, reference):
+        if role not in entry.roles:
+            yield f"answers of '{entry.name}' to '{role}', and it takes {' and '.join(entry.roles)}"
+        elif missing := [name for name in _sensors(entry, role) if name not in reference.probes]:
+            yield f"answers of '{entry.name}' to '{role}', and no probe of '{missing[0]}'"
 
 
 def reference_rows(
@@ -102,14 +122,21 @@ def _artefact_row(
     """
     errors = []
     for role, text in _expected(entry, reference).items():
-        names = [role] if role in reference.probes else list(entry.modalities)
-        images = {name: prepared(pattern_images(reference.probes[name]), opener.preprocessing(name)) for name in names}
+        images = {
+            name: prepared(pattern_images(reference.probes[name]), opener.preprocessing(name))
+            for name in _sensors(entry, role)
+        }
         expected = reference.rows(text)
         for said in _said(entry, runner, feeds(entry, images)):
             errors.append(relative_errors(said, expected).max() if said.shape == expected.shape else np.inf)
     if errors:
         limit = FLOAT_ERROR if entry.precision == "fp32" else ROUNDED_ERROR
         yield _row(entry.name, ANSWER, limit, max(map(_finite, errors)))
+
+
+def _sensors(entry: ArtefactEntry, role: str) -> tuple[str, ...]:
+    """The sensors of a role: itself, or those that the file takes together."""
+    return tuple(entry.modalities) if len(entry.inputs) > 1 else (role,)
 
 
 def _said(entry: ArtefactEntry, runner: Runner, images: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
@@ -130,7 +157,7 @@ def _expected(entry: ArtefactEntry, reference: Reference) -> Mapping[str, str]:
 
 def _label_row(bundle: Bundle, reference: Reference) -> Iterator[dict[str, Any]]:
     where = bundle.manifest.labels
-    if where is None or not reference.labels:
+    if where is None or not reference.probabilities:
         return
     try:
         pack = bundle.label_pack()

@@ -8,7 +8,8 @@ import pytest
 
 from edgefw.errors import BundleError, PluginError
 from edgefw.plugins.backends.onnxruntime import OnnxRuntimeBackend, OnnxRuntimeConfig
-from edgefw.runtime.bundle import open_bundle
+from edgefw.runtime.bundle import open_bundle, pack
+from edgefw.runtime.hashes import sha256_of
 from edgefw.runtime.opening import Opener
 
 
@@ -73,3 +74,17 @@ def test_the_inputs_of_every_runner_are_those_of_the_manifest(opened):
     (name,) = entry.inputs
     with pytest.raises(BundleError, match=f"takes sound; the manifest says {name}"):
         With(opened, Many(name, "sound")).runners_at_once(entry, 2, 2)
+
+
+def test_a_file_that_its_runtime_refuses_is_named_within_the_archive(opened, tmp_path, small_bundle):
+    file = opened.file(opened.artefact("onnxruntime-fp32"))
+    file.write_bytes(b"no graph")
+    stated = {"bytes": file.stat().st_size, "sha256": sha256_of(file)}
+    small_bundle.change_manifest(opened.folder, lambda manifest: manifest["artefacts"][0].update(stated))
+    pack(opened.folder, tmp_path / "b.edgefw")
+    for source, place in ((opened.folder, opened.folder), (tmp_path / "b.edgefw", tmp_path / "b.edgefw")):
+        with open_bundle(source) as bundle, pytest.raises(BundleError) as caught:
+            Opener(bundle).runner(bundle.artefact("onnxruntime-fp32"))
+        assert str(caught.value).startswith(
+            f"{place}/artefacts/onnxruntime-fp32/model.onnx: onnxruntime cannot load it"
+        )
