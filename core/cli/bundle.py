@@ -78,7 +78,7 @@ def diff(first: Path, second: Path, as_json: bool) -> int:
     else:
         for row in rows:
             click.echo(f"{row['key']}: {_short(row['first'])} -> {_short(row['second'])}")
-        click.echo("equal" if not rows else f"{len(rows)} differences", err=True)
+        click.echo("equal" if not rows else f"{len(rows)} difference{'s' * (len(rows) > 1)}", err=True)
     return 1 if rows else 0
 
 

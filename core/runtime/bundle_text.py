@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,7 +12,11 @@ from edgefw.runtime.manifest import ArtefactEntry
 
 def document(bundle: Bundle) -> dict[str, Any]:
     """The manifest, the hashes of all files, and the label pack without its vectors."""
-    return {"manifest": bundle.manifest.to_json(), "sha256": dict(bundle.sums), "labels": _labels(bundle)}
+    return {
+        "manifest": bundle.manifest.to_json(),
+        "sha256": dict(sorted(bundle.sums.items())),
+        "labels": _labels(bundle),
+    }
 
 
 def describe(bundle: Bundle) -> list[str]:
@@ -67,13 +72,12 @@ def int8_work(share: float | None, precision: str) -> str:
 def differences(first: Bundle, second: Bundle) -> list[dict[str, Any]]:
     """Rows of {key, first, second}: what stands in the two manifests and label packs, None where it is absent.
 
-    Files are compared by their hashes.
+    Files are compared by their hashes; of entries that both have in another order there is a row with the order.
     """
     one, other = dict(_leaves(document(first))), dict(_leaves(document(second)))
     keys = [*one, *(key for key in other if key not in one)]
-    return [
-        {"key": key, "first": one.get(key), "second": other.get(key)} for key in keys if one.get(key) != other.get(key)
-    ]
+    rows = [{"key": key, "first": one.get(key), "second": other.get(key)} for key in keys]
+    return [row for row in rows if row["first"] != row["second"] and not _other_entries(row)]
 
 
 def _labels(bundle: Bundle) -> dict[str, Any] | None:
@@ -123,13 +127,34 @@ def _wrapped(names: list[str], width: int = 100) -> list[str]:
     return textwrap.wrap(", ".join(names), width, initial_indent="  ", subsequent_indent="  ")
 
 
+_ORDER = " (order)"
+
+
+def _other_entries(row: Mapping[str, Any]) -> bool:
+    """Whether a row of an order has other entries too, which rows of their own tell."""
+    if not row["key"].endswith(_ORDER):
+        return False
+    return row["first"] is None or row["second"] is None or sorted(row["first"]) != sorted(row["second"])
+
+
 def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Each value that holds no other under a key of its own, and before them the order of what is held."""
     if isinstance(value, Mapping) and value:
-        for name, entry in value.items():
-            yield from _leaves(entry, f"{key}.{name}" if key else str(name))
+        held = {str(name): (f"{key}.{name}" if key else str(name), entry) for name, entry in value.items()}
     elif isinstance(value, list) and any(isinstance(entry, (dict, list)) for entry in value):
-        for number, entry in enumerate(value):
-            name = entry.get("name", number) if isinstance(entry, dict) else number
-            yield from _leaves(entry, f"{key}[{name}]")
+        held = {name: (f"{key}[{name}]", entry) for name, entry in zip(_counted(value), value)}
     else:
         yield key, value
+        return
+    yield f"{key}{_ORDER}", list(held)
+    for inner, entry in held.values():
+        yield from _leaves(entry, inner)
+
+
+def _counted(entries: list[Any]) -> Iterator[str]:
+    """The entries' names, else their places; of one name the later ones are counted: `resize`, `resize 2`."""
+    seen: Counter[str] = Counter()
+    for number, entry in enumerate(entries):
+        name = str(entry.get("name", number) if isinstance(entry, dict) else number)
+        seen[name] += 1
+        yield f"{name} {seen[name]}" if seen[name] > 1 else name

@@ -151,8 +151,8 @@ def test_bundle_goes_through_an_archive_and_back_unchanged(edgefw, bundle, tmp_p
 
 def test_bundle_diff_names_what_differs(edgefw, bundle, tmp_path, small_bundle):
     other = small_bundle.write_small_bundle(tmp_path / "other", default="onnxruntime-fp32")
-    code, out, _ = edgefw("bundle", "diff", bundle, other)
-    assert code == 1
+    code, out, err = edgefw("bundle", "diff", bundle, other)
+    assert (code, err.strip()) == (1, "2 differences")
     assert 'manifest.default: "onnxruntime-int8-static" -> "onnxruntime-fp32"' in out
     document = json.loads(edgefw("bundle", "diff", bundle, other, "--json")[1])
     assert document["equal"] is False
