@@ -14,6 +14,7 @@
 #include <cstring>
 #include <fstream>
 #include <iostream>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <onnxruntime_c_api.h>
 #include <stdexcept>
@@ -28,12 +29,20 @@ struct Image {  // 8-bit RGB, row by row
     const uint8_t* at(int row, int column) const { return &bytes[3 * (size_t(row) * width + column)]; }
 };
 
+int header_number(std::istream& file) {  // a comment begins with # and ends with its line
+    while ((file >> std::ws).peek() == '#') file.ignore(std::numeric_limits<std::streamsize>::max(), '\n');
+    int value = 0;
+    file >> value;
+    return value;
+}
+
 Image read_ppm(const std::string& path) {
     std::ifstream file(path, std::ios::binary);
-    std::string magic;
-    int largest = 0;
+    std::string magic(2, ' ');
+    file.read(magic.data(), 2);
     Image image;
-    file >> magic >> image.width >> image.height >> largest;
+    image.width = header_number(file), image.height = header_number(file);
+    const int largest = header_number(file);
     file.get();
     if (!file || magic != "P6" || largest != 255 || image.width < 1 || image.height < 1)
         throw std::runtime_error(path + ": no binary 8-bit PPM file");
@@ -92,6 +101,7 @@ Image resized(Image image, int width, int height, const std::string& filter) {
 }
 
 Image cropped(const Image& image, int size) {
+    if (size < 1 || size > std::min(image.width, image.height)) throw std::runtime_error("centre-crop: the image is too small");
     Image result;
     result.width = result.height = size;
     const int top = int(std::nearbyint((image.height - size) / 2.0));  // halves to even, as in Python
@@ -118,7 +128,7 @@ std::vector<float> prepared(Image image, const Json& steps) {  // the preprocess
             divisor = step.at("divisor");
         } else if (name == "normalise") {
             for (int channel = 0; channel < 3; ++channel) {
-                const float mean = step.at("mean")[channel], deviation = step.at("std")[channel];
+                const float mean = step.at("mean").at(channel), deviation = step.at("std").at(channel);
                 for (size_t at = size_t(channel); at < image.bytes.size(); at += 3)
                     values.push_back((image.bytes[at] / divisor - mean) / deviation);
             }
@@ -169,13 +179,15 @@ public:
     std::vector<float> next() {
         std::vector<float> row(width_);
         const size_t scales = (width_ + 63) / 64;  // int8 rows begin with a float16 scale for every 64 numbers
+        const size_t bytes = dtype_ == "int8" ? 2 * scales + width_ : width_ * size();
+        if (bytes_.size() - place_ < bytes) throw std::runtime_error("the label pack has fewer vectors than its labels need");
         for (size_t at = 0; at < width_; ++at) {
             if (dtype_ == "int8")
                 row[at] = number(&bytes_[place_ + 2 * (at / 64)], true) * float(int8_t(bytes_[place_ + 2 * scales + at]));
             else
                 row[at] = number(&bytes_[place_ + at * size()], dtype_ == "float16");
         }
-        place_ += dtype_ == "int8" ? 2 * scales + width_ : width_ * size();
+        place_ += bytes;
         return unit(row.data(), width_);
     }
 
@@ -273,13 +285,21 @@ public:
         check(ort_->SessionGetOutputName(session_, 0, allocator, &output_));
     }
 
-    std::vector<float> run(std::vector<float>& pixels, size_t width) const {  // the embedding of one image
+    std::vector<float> run(std::vector<float>& pixels) const {  // the embedding of one image
         const char* input = input_.c_str();
         OrtValue *tensor = nullptr, *result = nullptr;
         check(ort_->CreateTensorWithDataAsOrtValue(memory_, pixels.data(), pixels.size() * sizeof(float), shape_.data(),
                                                    shape_.size(), ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, &tensor));
         check(ort_->Run(session_, nullptr, &input, &tensor, 1, &output_, 1, &result));
+        OrtTensorTypeAndShapeInfo* info = nullptr;
+        ONNXTensorElementDataType type = ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
+        size_t width = 0;
         float* values = nullptr;
+        check(ort_->GetTensorTypeAndShape(result, &info));
+        check(ort_->GetTensorElementType(info, &type));
+        check(ort_->GetTensorShapeElementCount(info, &width));
+        ort_->ReleaseTensorTypeAndShapeInfo(info);
+        if (type != ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT) throw std::runtime_error("the file's answer is no array of floats");
         check(ort_->GetTensorMutableData(result, reinterpret_cast<void**>(&values)));
         const std::vector<float> embedding(values, values + width);
         ort_->ReleaseValue(result);
@@ -308,11 +328,16 @@ int main(int count, char** words) try {
     const Json manifest = read_json(folder + "manifest.json");
     if (manifest.at("labels").is_null()) throw std::runtime_error(std::string(words[1]) + ": the bundle has no label pack");
     const Json pack = read_json(folder + std::string(manifest.at("labels")));
+    if (pack.at("encoder") != manifest.at("encoder"))
+        throw std::runtime_error(std::string(words[1]) + ": the label pack was made for another encoder");
     const Chosen entry = chosen(manifest);
     const Model model(folder + entry.file, entry.input, entry.shape);  // one for the life of the program
     for (int number = 2; number < count; ++number) {
         std::vector<float> pixels = prepared(read_ppm(words[number]), entry.steps);
-        const std::vector<float> embedding = model.run(pixels, pack.at("width"));
+        const std::vector<float> embedding = model.run(pixels);
+        if (embedding.size() != size_t(pack.at("width")))
+            throw std::runtime_error(entry.file + ": gives embeddings of " + std::to_string(embedding.size()) +
+                                     " numbers, the label pack has " + pack.at("width").dump());
         const Scores said_of = scores(embedding.data(), pack);
         const std::vector<double>& row = said_of.probabilities;
         const size_t best = size_t(std::max_element(row.begin(), row.end()) - row.begin());

@@ -18,8 +18,7 @@ def prepared(path: str, steps: list[dict]) -> np.ndarray:
     if [step for step in crop if step["name"] != "centre-crop"] or not resize.get("antialias", True):
         sys.exit(f"this example does not know these steps: {steps}")
     image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
-    side = min(image.size) if resize.get("fit") == "shortest" else None
-    size = [int(resize["size"] * own / (side or own)) for own in image.size]
+    size = [int(resize["size"] * n / (min(image.size) if resize.get("fit") == "shortest" else n)) for n in image.size]
     image = image.resize(size, Image.Resampling[resize["filter"].upper()])
     for step in crop:
         left, top = (round((side - step["size"]) / 2) for side in image.size)
@@ -56,13 +55,14 @@ try:
     current, *photos = sys.argv[1:] or sys.exit("usage: python label.py BUNDLE_FOLDER PHOTO [PHOTO ...]")
     manifest = json.loads(Path(current, "manifest.json").read_bytes())
     pack = json.loads(Path(current, manifest["labels"] or sys.exit(f"{current}: no label pack")).read_bytes())
+    pack["encoder"] == manifest["encoder"] or sys.exit(f"{current}: the label pack was made for another encoder")
     files = [one for one in manifest["artefacts"] if (one["backend"], len(one["inputs"])) == ("onnxruntime", 1)]
     rgb = [role for role, own in manifest["modalities"].items() if own["technique"] == "rgb"]
     role = next((r for r in rgb for one in files if r in one["modalities"]), "") or sys.exit(f"{current}: no ONNX file")
     file = max((one for one in files if role in one["modalities"]), key=lambda one: one["name"] == manifest["default"])
-    options, path = onnxruntime.SessionOptions(), str(Path(current, file["file"]))
+    options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.x64quantprecision", "1")  # exact int8 sums on x86 without VNNI
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(Path(current, file["file"]), options, providers=["CPUExecutionProvider"])
     for current in photos:
         feeds = {next(iter(file["inputs"])): prepared(current, manifest["modalities"][role]["preprocessing"]["steps"])}
         name, probability, said = answer(session.run(None, feeds)[0], pack)

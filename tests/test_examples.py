@@ -184,6 +184,24 @@ def test_the_python_example_says_in_one_line_what_a_bundle_lacks(tmp_path, pictu
     assert failed(folder, pictures[0]) == said.format(folder=folder)
 
 
+def of_another_encoder(folder: Path) -> Path:
+    """A bundle with a label pack of another student in it, whose vectors are wider too."""
+    from edgefw.runtime.label_pack import Label, LabelPack, write_pack
+
+    rows = np.random.default_rng(0).normal(size=(3, 1, 4096)).astype(np.float32)
+    labels = [Label(name=name, vectors=own) for name, own in zip(("red", "green", "blue"), rows)]
+    write_pack(LabelPack(labels=labels, logit_scale=20.0, encoder="f" * 64), folder / "labels.json", "float32")
+    write_sums(folder)
+    return folder
+
+
+def test_the_python_example_refuses_a_pack_of_another_encoder(tmp_path, pictures):
+    from small_bundle import write_small_bundle
+
+    folder = of_another_encoder(write_small_bundle(tmp_path / "bundle"))
+    assert failed(folder, pictures[0]) == f"{folder}: the label pack was made for another encoder"
+
+
 def test_the_python_example_says_in_one_line_that_a_packed_bundle_is_no_folder(tmp_path, pictures):
     from small_bundle import write_small_bundle
 
@@ -341,6 +359,54 @@ def test_the_cpp_example_says_what_is_wrong(program, bundle, tmp_path):
     silent = change_manifest(write_small_bundle(tmp_path / "silent"), _without_labels)
     done = subprocess.run([str(program), str(silent), "a.ppm"], capture_output=True, text=True, check=False)
     assert done.returncode == 2 and done.stderr.strip() == f"{silent}: the bundle has no label pack"
+    foreign = of_another_encoder(write_small_bundle(tmp_path / "foreign"))
+    done = subprocess.run([str(program), str(foreign), "a.ppm"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stderr.strip() == f"{foreign}: the label pack was made for another encoder"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [4, 4096])
+def test_the_cpp_example_says_that_a_pack_of_another_width_does_not_fit(program, tmp_path, pictures, width):
+    """Even one that says that it is of this encoder: nothing is read beside the eight numbers of an embedding."""
+    from small_bundle import write_small_bundle
+
+    folder = of_another_encoder(write_small_bundle(tmp_path / "bundle"))
+    pack = json.loads((folder / "labels.json").read_text())
+    pack |= {"encoder": json.loads((folder / "manifest.json").read_text())["encoder"], "width": width}
+    (folder / "labels.json").write_text(json.dumps(pack))
+    done = subprocess.run([str(program), str(folder), pictures[0]], capture_output=True, text=True, check=False)
+    said = f"gives embeddings of 8 numbers, the label pack has {width}"
+    assert done.returncode == 2 and done.stderr.strip().endswith(f"/model.onnx: {said}")
+
+
+@pytest.mark.slow
+def test_the_cpp_example_says_that_a_pack_is_cut(program, tmp_path, pictures):
+    from small_bundle import write_small_bundle
+
+    folder = write_small_bundle(tmp_path / "bundle")
+    pack = json.loads((folder / "labels.json").read_text())
+    (folder / "labels.json").write_text(json.dumps({**pack, "vectors": pack["vectors"][:40]}))
+    done = subprocess.run([str(program), str(folder), pictures[0]], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stderr.strip() == "the label pack has fewer vectors than its labels need"
+
+
+@pytest.mark.slow
+def test_the_cpp_example_reads_comments_in_a_photograph(program, bundle, tmp_path, pictures):
+    """GIMP writes one behind the magic number; the format allows them before each number."""
+    (head, data) = Path(pictures[0]).read_bytes().split(b"255\n", 1)
+    width, height = head.split()[1:]
+    heads = [
+        b"P6\n# made by hand\n%s %s\n255\n" % (width, height),
+        b"P6 #\n  # 7 7\n%s\n#one#two\n\t%s # three\n255\n" % (width, height),
+    ]
+    files = [tmp_path / f"{number}.ppm" for number in range(len(heads))]
+    for file, own in zip(files, heads):
+        file.write_bytes(own + data)
+    done = subprocess.run(
+        [str(program), str(bundle), pictures[0], *map(str, files)], capture_output=True, text=True, check=False
+    )
+    assert len({line.split("\t", 1)[1] for line in done.stdout.splitlines()}) == 1, done.stderr
+    assert len(done.stdout.splitlines()) == 3
 
 
 @pytest.mark.slow
