@@ -25,6 +25,9 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._+-]*$")]
 _LARGEST_INPUT = 2**28
 """Numbers of one image, a GiB of float32."""
 
+_DEEPEST = 64
+"""Levels of values in values; what writes JSON gives up at a few hundred."""
+
 
 def _of_an_image(shape: list[int]) -> list[int]:
     if prod(shape) > _LARGEST_INPUT:
@@ -184,6 +187,14 @@ class Manifest(_Part):
         return self.model_dump(mode="json", exclude={name for name in ("maps", "folded") if not getattr(self, name)})
 
 
+def _is_deep(document: Any) -> bool:
+    level = [document]
+    for _ in range(_DEEPEST):
+        held = (own.values() if isinstance(own, dict) else own for own in level if isinstance(own, (dict, list)))
+        level = [inner for values in held for inner in values]
+    return bool(level)
+
+
 def load_manifest(data: bytes, where: str) -> Manifest:
     """The manifest in the bytes of its file.
 
@@ -205,6 +216,10 @@ def parse_manifest(document: Any, where: str) -> Manifest:
     """
     if not isinstance(document, dict) or "artefacts" not in document:
         raise BundleError(f"{where}: no manifest of a bundle.")
+    if _is_deep(document):
+        raise BundleError(
+            f"{where}: values in values, {_DEEPEST} deep and deeper; no manifest has them. Do not use it."
+        )
     newest = in_newest_format(document, where)
     try:
         return Manifest.model_validate(newest)

@@ -108,6 +108,17 @@ def test_reference_answers_that_do_not_fit_are_refused(bundle, change, pictures,
     assert said in told and len(told.splitlines()) == 1
 
 
+@pytest.mark.parametrize(("depth", "code"), [(50, 0), (64, 2), (300, 2), (900, 2)])
+def test_values_in_values_without_end_are_refused(bundle, change, depth, code, capsys):
+    value = 1
+    for _ in range(depth):
+        value = {"a": value}
+    change("manifest.json", put("provenance", "deep", value=value))
+    for words in (["show"], ["show", "--json"], ["diff", str(bundle)]):
+        assert run(["bundle", words[0], str(bundle), *words[1:]]) == code
+        assert (code == 0) is ("values in values" not in capsys.readouterr().err)
+
+
 def test_a_key_of_another_edgefw_among_those_that_are_shown_is_kept(bundle, change):
     change("manifest.json", put("artefacts", 1, "quality", "colour", value={"a": [1]}))
     with open_bundle(bundle) as opened:
