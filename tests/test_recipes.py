@@ -131,6 +131,8 @@ def test_the_two_forms_of_cmkd_differ_in_the_modality_alone() -> None:
 def test_ptq_is_the_first_stage_with_a_quantizer_and_no_gate() -> None:
     keys = {key.split(".")[0] for key in changed("edgevl-ptq", "edgevl-stage-1")}
     assert keys == {"export", "verify"}
+    limits = given("edgevl-ptq").config.verify
+    assert limits.max_drop is limits.min_cosine is limits.max_length_error is limits.max_slowdown is None
 
 
 def test_the_default_student_of_edgevl_is_edgevl_swin() -> None:

@@ -74,6 +74,7 @@ MUTATIONS = (
     Mutation(name="NaN on dark images", graph=graph_faults.nan_in_the_dark),
     Mutation(name="int8 weight scale off by 2", artefact=INT8, graph=graph_faults.int8_weight_scale),
     Mutation(name="int8 activation scale off by 2", artefact=INT8, graph=graph_faults.int8_activation_scale),
+    Mutation(name="int8 output scaled by 2", artefact=INT8, graph=graph_faults.output_scaled_by_2),
     Mutation(name="wrong resize filter", bundle=bundle_faults.wrong_filter),
     Mutation(name="wrong modality", bundle=bundle_faults.wrong_modality),
     Mutation(name="wrong depth encoding", bundle=bundle_faults.wrong_encoding),

@@ -22,15 +22,15 @@ def numbers_of(artefact: Mapping[str, Any]) -> str:
 
 
 def distance(artefact: Mapping[str, Any]) -> str:
-    """Cosines to what a file is compared with, in batches and alone; a bundle's first float file has nothing to be compared with."""
+    """How far a file is from what it is compared with, in batches and alone; a bundle's first float file has nothing to be compared with."""
     if artefact["cosine_mean"] is None:
         return "no reference" if artefact.get("reference") == artefact["name"] else "no sample to compare it on"
     alone = artefact.get("batch_1")
-    return f"cosine {_cosines(artefact)}" + (f", alone {_cosines(alone)}" if alone else "")
-
-
-def _cosines(row: Mapping[str, Any]) -> str:
-    return f"{row['cosine_mean']:.4f} (min {row['cosine_min']:.4f})"
+    return (
+        f"cosine {artefact['cosine_mean']:.4f} (p1 {artefact['cosine_p1']:.4f}, min {artefact['cosine_min']:.4f})"
+        f", relative error {artefact['relative_error_mean']:.2g}"
+        + (f", alone {alone['cosine_mean']:.4f} (min {alone['cosine_min']:.4f})" if alone else "")
+    )
 
 
 def _beside_float(artefact: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from edgefw.evaluation.comparison import SUMMARY, relative_errors, row_cosines, summary, worst
+from edgefw.evaluation.comparison import SUMMARY, length_ratios, relative_errors, row_cosines, summary, worst
 
 BATCH_1 = "batch_1"
 """Key of what was found at batch 1, in a record and in each of its modalities."""
@@ -33,7 +33,8 @@ def batch_error(said: Iterable[BothWays]) -> float | None:
 
 def at_batch_1(alone: np.ndarray, source: np.ndarray) -> dict[str, Any]:
     """How far embeddings of images alone (N, D) are from the source's of the same images (N, D): a summary, and n."""
-    return {**summary(row_cosines(alone, source), relative_errors(alone, source)), "n": len(alone)}
+    found = summary(row_cosines(alone, source), relative_errors(alone, source), length_ratios(alone, source))
+    return {**found, "n": len(alone)}
 
 
 def with_batch_1(distances: Mapping[str, Any], found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -53,6 +54,15 @@ def with_batch_1(distances: Mapping[str, Any], found: Mapping[str, Mapping[str, 
 
 def largest_error(record: Mapping[str, Any]) -> float | None:
     """A record's relative error on the worst image, at either batch size; None where nothing was compared."""
-    both = [row["relative_error_max"] for row in (record, record[BATCH_1]) if row is not None]
+    return _larger(record, "relative_error_max")
+
+
+def largest_length_error(record: Mapping[str, Any]) -> float | None:
+    """A record's `length_error` at the batch size where it is larger; None where nothing was compared."""
+    return _larger(record, "length_error")
+
+
+def _larger(record: Mapping[str, Any], key: str) -> float | None:
+    both = [row[key] for row in (record, record[BATCH_1]) if row is not None]
     known = [value for value in both if value is not None]
     return max(known) if known else None

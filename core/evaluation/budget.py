@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 LIMITS = (
-    "max_drop", "min_cosine", "min_agreement", "max_slowdown", "max_ms", "max_mb", "max_memory_mib", "max_error", "max_batch_error",
-    "max_not_finite"
+    "max_drop", "min_cosine", "min_agreement", "max_slowdown", "max_ms", "max_mb", "max_memory_mib", "max_error", "max_length_error",
+    "max_batch_error", "max_not_finite"
 )  # fmt: skip
 COSTS = ("max_ms", "max_mb", "max_memory_mib")
 ANSWERS = frozenset(LIMITS) - {*COSTS, "max_slowdown"}

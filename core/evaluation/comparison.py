@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-SUMMARY = ("cosine_mean", "cosine_p1", "cosine_min", "relative_error_mean", "relative_error_max")
+SUMMARY = ("cosine_mean", "cosine_p1", "cosine_min", "relative_error_mean", "relative_error_max", "length_error")
 """Keys of `summary`."""
 AGREEMENT = "top1_agreement"
 _SMALLER_IS_WORSE = ("cosine_mean", "cosine_p1", "cosine_min", AGREEMENT)
@@ -33,21 +33,35 @@ def relative_errors(actual: np.ndarray, expected: np.ndarray) -> np.ndarray:
     return np.where(error == 0, 0.0, np.divide(error, size, out=np.full(len(one), np.inf), where=size != 0))
 
 
-def summary(cosines: np.ndarray, errors: np.ndarray) -> dict[str, Any]:
-    """Mean, first percentile and minimum of the cosines, mean and maximum of the errors; None without rows.
+def length_ratios(actual: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """|actual| / |expected| of each row, L2 norms, (N,) float64; 1 of two zero rows, inf where only the expected row is zero."""
+    length, size = (np.linalg.norm(rows, axis=1) for rows in _pair(actual, expected))
+    return np.where(length == size, 1.0, np.divide(length, size, out=np.full(len(size), np.inf), where=size != 0))
 
-    A row that is not a number counts as the worst that can be: cosine -1, error infinite.
+
+def summary(cosines: np.ndarray, errors: np.ndarray, ratios: np.ndarray) -> dict[str, Any]:
+    """Mean, first percentile and minimum of the cosines, mean and maximum of the errors, and `length_error`; None without rows.
+
+    `length_error` is |median ratio - 1|: of rows that are all too long or too short by a factor, how far that is from 1.
+    A row that is not a number counts as the worst that can be: cosine -1, error and length infinite.
+
+    Args:
+        cosines: of `row_cosines`, (N,).
+        errors: of `relative_errors`, (N,).
+        ratios: of `length_ratios`, (N,).
     """
     if not len(cosines):
         return dict.fromkeys(SUMMARY)
     cosines = np.where(np.isnan(cosines), -1.0, cosines)
     errors = np.where(np.isnan(errors), np.inf, errors)
+    ratios = np.where(np.isnan(ratios), np.inf, ratios)
     return {
         "cosine_mean": float(cosines.mean()),
         "cosine_p1": float(np.percentile(cosines, 1)),
         "cosine_min": float(cosines.min()),
         "relative_error_mean": float(errors.mean()),
         "relative_error_max": float(errors.max()),
+        "length_error": float(abs(np.median(ratios) - 1.0)),
     }
 
 

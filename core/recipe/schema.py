@@ -198,6 +198,10 @@ class Verify(Section):
     max_error: PositiveFloat | None = Field(
         default=0.01, description="largest relative error of an fp32 file on any sample, in a batch or alone"
     )
+    max_length_error: PositiveFloat | None = Field(
+        default=0.1,
+        description="of a file that is not fp32: how far the median length of its embeddings is from its source model's, as a share of it",
+    )
     max_batch_error: PositiveFloat | None = Field(
         default=0.25,
         description="largest relative error between an image alone and in a batch; of an fp32 file, max_error if that is less",

@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from edgefw.evaluation import predictions, zero_shot_scores
-from edgefw.evaluation.comparison import relative_errors, row_cosines
+from edgefw.evaluation.comparison import length_ratios, relative_errors, row_cosines
 from edgefw.stages.searched import KeptEmbeddings, searched_rows
 
 MOST_SCORES = 4_000_000
@@ -45,6 +45,7 @@ class Answers:
         margin: (N,) score of the best label less that of the true one (or the teacher's), NaN where unknown.
         cosine: (N,) to the source model's embedding.
         error: (N,) relative error to it.
+        length: (N,) its length over that of the source model's embedding.
         teacher_cosine: (N,) to the teacher's embedding of the scene's photograph.
         scores: (N, K) float32 cosines, NaN where it was not asked; None where there are too many.
         seen: (N,) bool, where it was asked.
@@ -56,6 +57,7 @@ class Answers:
     margin: np.ndarray = field(init=False)
     cosine: np.ndarray = field(init=False)
     error: np.ndarray = field(init=False)
+    length: np.ndarray = field(init=False)
     teacher_cosine: np.ndarray = field(init=False)
     scores: np.ndarray | None = field(init=False)
     seen: np.ndarray = field(init=False)
@@ -66,7 +68,8 @@ class Answers:
         self.prediction = np.full(count, -1, dtype=np.int64)
         self.seen = np.zeros(count, dtype=bool)
         self.kept = KeptEmbeddings(self.questions.searched, count)
-        self.margin, self.cosine, self.error, self.teacher_cosine = (np.full(count, np.nan) for _ in range(4))
+        self.margin, self.cosine, self.error, self.length = (np.full(count, np.nan) for _ in range(4))
+        self.teacher_cosine = np.full(count, np.nan)
         text, keeps = self.questions.text, self.questions.keeps_scores
         self.scores = np.full((count, len(text)), np.nan, np.float32) if text is not None and keeps else None
 
@@ -92,6 +95,7 @@ class Answers:
         if source is not None:
             self.cosine[rows] = row_cosines(embeddings, source)
             self.error[rows] = relative_errors(embeddings, source)
+            self.length[rows] = length_ratios(embeddings, source)
         if teacher is not None:
             self.teacher_cosine[rows] = row_cosines(embeddings, teacher)
         if self.questions.text is None:

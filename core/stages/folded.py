@@ -20,7 +20,7 @@ from edgefw.data.loading import read_image
 from edgefw.errors import BundleError, ExportError, RecipeError
 from edgefw.evaluation import agreement, predictions, zero_shot_scores
 from edgefw.evaluation.budget import Measured, broken, checks
-from edgefw.evaluation.comparison import relative_errors, row_cosines, summary
+from edgefw.evaluation.comparison import length_ratios, relative_errors, row_cosines, summary
 from edgefw.runtime.integer_products import exact_session
 from edgefw.stages.folding import INPUT, fold, unfoldable
 
@@ -195,7 +195,7 @@ def verified(context: StageContext, opened: Opened, held: HeldOut) -> list[dict[
 
 
 def budget(rows: Sequence[Mapping[str, Any]], limits: Mapping[str, float | None]) -> list[dict[str, Any]]:
-    """The checks of folded artefacts: cosine, agreement, finite numbers, that it runs."""
+    """The checks of folded artefacts: cosine, agreement, length, finite numbers, that it runs."""
     numbers = [
         Measured(
             name=row["name"],
@@ -203,6 +203,7 @@ def budget(rows: Sequence[Mapping[str, Any]], limits: Mapping[str, float | None]
             values={
                 "min_cosine": row["cosine_mean"],
                 "min_agreement": row["top1_agreement"],
+                "max_length_error": row["length_error"],
                 "max_not_finite": float(row["not_finite"]),
             },
         )
@@ -228,7 +229,7 @@ def _row(context: StageContext, record: Mapping[str, Any], source: Runner, held:
     )
     return {
         **said,
-        **summary(row_cosines(found, expected), relative_errors(found, expected)),
+        **summary(row_cosines(found, expected), relative_errors(found, expected), length_ratios(found, expected)),
         "top1_agreement": None if asked is None else agreement(*asked),
         "not_finite": int((~np.isfinite(found).all(axis=1)).sum()),
     }

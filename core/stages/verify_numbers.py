@@ -20,7 +20,7 @@ from edgefw.evaluation import (
     top1,
     worst_drop,
 )
-from edgefw.evaluation.batch_sizes import largest_error
+from edgefw.evaluation.batch_sizes import largest_error, largest_length_error
 from edgefw.evaluation.budget import LIMITS, Measured
 from edgefw.evaluation.comparison import summary, worst
 from edgefw.runtime.benchmark import slower_notes
@@ -80,7 +80,7 @@ def _metrics(
 def distances(answers: Gathering, name: str, modalities: Sequence[str], source: str) -> dict[str, Any]:
     """How far an artefact is from its source model: the worst modality's numbers, and each modality's under its name.
 
-    Keys: cosine_mean, cosine_p1, cosine_min, relative_error_mean, relative_error_max, top1_agreement, modalities.
+    Keys: cosine_mean, cosine_p1, cosine_min, relative_error_mean, relative_error_max, length_error, top1_agreement, modalities.
     """
     each: dict[str, dict[str, Any]] = {}
     for modality in modalities:
@@ -88,7 +88,7 @@ def distances(answers: Gathering, name: str, modalities: Sequence[str], source: 
         if own is None or other is None:
             continue
         seen = own.seen & other.seen
-        each[modality] = summary(own.cosine[seen], own.error[seen])
+        each[modality] = summary(own.cosine[seen], own.error[seen], own.length[seen])
         asked = own.questions.text is not None and bool(seen.any())
         each[modality]["top1_agreement"] = agreement(own.prediction[seen], other.prediction[seen]) if asked else None
         each[modality]["n"] = int(seen.sum())
@@ -136,12 +136,12 @@ def not_finite(answers: Gathering, record: Mapping[str, Any], drawn: Mapping[str
 def measured(record: Mapping[str, Any], bad: int) -> Measured:
     """What the budget is held against, from an artefact's finished record.
 
-    A float file is a translation: how far it is from the network on the worst sample, in a batch or alone, is judged, where
-    a quantised file has its mean cosine.
+    A float file is a translation: how far it is from the network on the worst sample, in a batch or alone, is judged. What
+    rounds has its mean cosine instead, and the length of its embeddings, which no cosine sees.
     """
     exact = record["precision"] == FLOAT and record["int8_share"] is None
     timed = record["source"] is not None or record["slowdown"] is not None
-    absent = {*(() if exact else ("max_error",)), *(() if timed else ("max_slowdown",))}
+    absent = {"max_length_error" if exact else "max_error", *(() if timed else ("max_slowdown",))}
     lost = record["drop"] or {"points": None, "low": None}
     values = {
         "max_drop": lost["points"],
@@ -152,6 +152,7 @@ def measured(record: Mapping[str, Any], bad: int) -> Measured:
         "max_mb": record["bytes"] / 1e6,
         "max_memory_mib": record["memory_mib"],
         "max_error": largest_error(record),
+        "max_length_error": largest_length_error(record),
         "max_batch_error": record["batch_relative_error"],
         "max_not_finite": float(bad),
     }

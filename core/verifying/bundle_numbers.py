@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from edgefw.evaluation import Drop, agreement, worst_drop
-from edgefw.evaluation.batch_sizes import BothWays, at_batch_1, largest_error
+from edgefw.evaluation.batch_sizes import BothWays, at_batch_1, largest_error, largest_length_error
 from edgefw.evaluation.budget import Measured
 from edgefw.evaluation.comparison import AGREEMENT, SUMMARY, summary, worst
 from edgefw.verifying.sheets import Sheet
 
 NO_STUDENT = "the bundle holds no student to compare it with"
+_COMPARED = ("max_drop", "min_cosine", "min_agreement", "max_error", "max_length_error")
 
 
 def distance(name: str, source: str, sheets: Sequence[Sheet]) -> dict[str, Any]:
@@ -26,7 +27,7 @@ def _apart(sheet: Sheet, name: str, source: str) -> dict[str, Any]:
     if name == source:
         return dict.fromkeys((*SUMMARY, AGREEMENT))
     own, other = sheet.columns[name], sheet.columns[source]
-    found = summary(np.concatenate(own.cosine), np.concatenate(own.error))
+    found = summary(*map(np.concatenate, (own.cosine, own.error, own.length)))
     if own.prediction:
         found[AGREEMENT] = agreement(np.concatenate(own.prediction), np.concatenate(other.prediction))
     return found
@@ -74,6 +75,8 @@ def measured(record: Mapping[str, Any], quantised: bool) -> Measured:
         values["max_slowdown"] = record["slowdown"]
     if record["precision"] == "fp32" and record["int8_share"] is None:
         values["max_error"] = largest_error(record)
+    else:
+        values["max_length_error"] = largest_length_error(record)
     return Measured(
         name=record["name"],
         quantised=quantised,
@@ -86,7 +89,7 @@ def measured(record: Mapping[str, Any], quantised: bool) -> Measured:
 def _reasons(record: Mapping[str, Any]) -> dict[str, str]:
     """By limit, why an artefact's number is None, if it is."""
     alone = record["reference"] == record["name"]
-    held = dict.fromkeys(("max_drop", "min_cosine", "min_agreement", "max_error"), NO_STUDENT) if alone else {}
+    held = dict.fromkeys(_COMPARED, NO_STUDENT) if alone else {}
     asked = record["top1_agreement"] is not None
     return {
         "max_drop": "no labelled image" if asked else "no label pack",

@@ -15,7 +15,7 @@ import numpy as np
 from edgefw.contracts.scheme import together
 from edgefw.errors import BundleError, DataError
 from edgefw.evaluation import balanced_top1, expected_calibration_error, top1
-from edgefw.evaluation.comparison import relative_errors, row_cosines
+from edgefw.evaluation.comparison import length_ratios, relative_errors, row_cosines
 from edgefw.labels.folders import scenes
 from edgefw.runtime.asking import ask
 from edgefw.runtime.drawn import bad_rows
@@ -45,6 +45,7 @@ class Column:
     confidence: list[np.ndarray] = field(default_factory=list)
     cosine: list[np.ndarray] = field(default_factory=list)
     error: list[np.ndarray] = field(default_factory=list)
+    length: list[np.ndarray] = field(default_factory=list)
     not_finite: int = 0
 
 
@@ -177,6 +178,7 @@ def _enter(
         column.not_finite += bad_rows(embeddings[name])
         column.cosine.append(row_cosines(embeddings[name], source))
         column.error.append(relative_errors(embeddings[name], source))
+        column.length.append(length_ratios(embeddings[name], source))
         if pack is not None:
             probability = pack.probabilities(embeddings[name])
             column.prediction.append(_best(probability))

@@ -5,12 +5,13 @@ import pytest
 from edgefw.cli.artefact_numbers import distance, numbers_of
 
 COSTS = {"latency_ms_p50": 1.234, "bytes": 2_500_000, "slowdown": None, "int8_share": None, "precision": "fp32"}
-FAR = {"cosine_mean": 0.99, "cosine_min": 0.5}
+FAR = {"cosine_mean": 0.99, "cosine_p1": 0.75, "cosine_min": 0.5, "relative_error_mean": 0.0421}
+SAID = "cosine 0.9900 (p1 0.7500, min 0.5000), relative error 0.042"
 NOTHING = dict.fromkeys(FAR)
 
 
 def test_what_is_not_known_is_left_out():
-    assert numbers_of({"name": "a", **FAR, **COSTS}) == "cosine 0.9900 (min 0.5000), 1.23 ms, 2.50 MB"
+    assert numbers_of({"name": "a", **FAR, **COSTS}) == f"{SAID}, 1.23 ms, 2.50 MB"
     more = {
         "top1_agreement": 0.975,
         "slowdown": 0.5,
@@ -19,9 +20,7 @@ def test_what_is_not_known_is_left_out():
         "precision": "int8-static",
     }
     said = numbers_of({"name": "a", **FAR, **COSTS, **more})
-    assert said.startswith(
-        "cosine 0.9900 (min 0.5000), agreement 97.5 %, 1.23 ms, x 0.50 of float, 2.50 MB, memory 30.0 MiB, "
-    )
+    assert said.startswith(f"{SAID}, agreement 97.5 %, 1.23 ms, x 0.50 of float, 2.50 MB, memory 30.0 MiB, ")
 
 
 @pytest.mark.parametrize(
@@ -30,10 +29,10 @@ def test_what_is_not_known_is_left_out():
         ({**NOTHING, "reference": "a"}, "no reference"),
         ({**NOTHING, "reference": "b"}, "no sample to compare it on"),
         (NOTHING, "no sample to compare it on"),
-        ({**FAR, "reference": "b"}, "cosine 0.9900 (min 0.5000)"),
+        ({**FAR, "reference": "b"}, SAID),
         (
             {**FAR, "batch_1": {"cosine_mean": 0.98, "cosine_min": 0.4}},
-            "cosine 0.9900 (min 0.5000), alone 0.9800 (min 0.4000)",
+            f"{SAID}, alone 0.9800 (min 0.4000)",
         ),
     ],
 )

@@ -277,7 +277,7 @@ def test_verify_holds_a_bundle_against_its_float_file(edgefw, bundle, pictures):
 
 
 NUMBERS = (
-    "cosine_mean", "cosine_p1", "cosine_min", "relative_error_mean", "relative_error_max", "top1_agreement", "drop"
+    "cosine_mean", "cosine_p1", "cosine_min", "relative_error_mean", "relative_error_max", "length_error", "top1_agreement", "drop"
 )  # fmt: skip
 
 
@@ -286,7 +286,7 @@ def test_verify_says_of_what_nothing_can_be_compared_with_that_it_has_no_referen
     float_line, int8_line = (line for line in out.splitlines() if " ms" in line)
     assert re.match(r"onnxruntime-fp32 +no reference, \d+\.\d\d ms, ", float_line)
     assert re.match(
-        r"onnxruntime-int8-static +cosine [01]\.\d{4} \(min 0\.\d{4}\), alone [01]\.\d{4} \(min 0\.\d{4}\), agr",
+        r"onnxruntime-int8-static +cosine [01]\.\d{4} \(p1 0\.\d{4}, min 0\.\d{4}\), relative error 0\.\d+, alone [01]\.\d{4} \(min 0\.\d{4}\), agr",
         int8_line,
     )
     document = json.loads(edgefw("verify", bundle, "--data", pictures, "--json")[1])

@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from edgefw.evaluation.batch_sizes import BothWays, at_batch_1, batch_error, largest_error, with_batch_1
+from edgefw.evaluation.batch_sizes import (
+    BothWays,
+    at_batch_1,
+    batch_error,
+    largest_error,
+    largest_length_error,
+    with_batch_1,
+)
 
 ALONE, BATCH = np.array([[3.0, 4.0], [6.0, 8.0]]), np.array([[3.0, 4.0], [6.0, 0.0]])
 SAME = BothWays(alone=BATCH, batch=BATCH)
@@ -30,6 +37,7 @@ def test_numbers_at_batch_1_are_those_by_hand():
     assert found["n"] == 2
     assert (found["cosine_min"], found["cosine_mean"]) == pytest.approx((0.6, 0.8))
     assert (found["relative_error_max"], found["relative_error_mean"]) == pytest.approx((8 / 6, 4 / 6))
+    assert found["length_error"] == pytest.approx((1 + 10 / 6) / 2 - 1)
 
 
 def test_they_stand_beside_those_of_the_batch_the_worst_sensor_on_top():
@@ -53,3 +61,5 @@ def test_without_a_source_there_are_none():
 )  # fmt: skip
 def test_the_largest_error_is_that_of_either_batch_size(batch, alone, largest):
     assert largest_error({"relative_error_max": batch, "batch_1": alone}) == largest
+    renamed = alone and {"length_error": alone["relative_error_max"]}
+    assert largest_length_error({"length_error": batch, "batch_1": renamed}) == largest

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from edgefw.evaluation.comparison import SUMMARY, relative_errors, row_cosines, summary, worst
+from edgefw.evaluation.comparison import SUMMARY, length_ratios, relative_errors, row_cosines, summary, worst
 
 ROWS = arrays(np.float64, (4, 3), elements=st.floats(-100, 100).filter(lambda x: x == 0 or abs(x) > 1e-3))
 
@@ -34,17 +34,44 @@ def test_scale_is_seen_by_the_error_and_not_by_the_cosine():
     rows = np.random.default_rng(0).normal(size=(5, 8)) * 1e-9
     assert row_cosines(rows * 3, rows) == pytest.approx(np.ones(5))
     assert relative_errors(rows * 3, rows) == pytest.approx(np.full(5, 2.0))
+    assert length_ratios(rows * 3, rows) == pytest.approx(np.full(5, 3.0))
+
+
+def test_the_ratio_of_lengths_is_that_of_plain_loops():
+    actual, expected = (
+        np.array([[3.0, 4.0], [0.0, 0.0], [1.0, 0.0], [0.0, 2.0]]),
+        np.array([[0.0, 10.0], [0.0, 0.0], [0.0, 0.0], [2.0, 0.0]]),
+    )
+    assert list(length_ratios(actual, expected)) == [0.5, 1.0, math.inf, 1.0]
+
+
+def summed(actual, expected):
+    return summary(row_cosines(actual, expected), relative_errors(actual, expected), length_ratios(actual, expected))
+
+
+@pytest.mark.parametrize(("factor", "error"), [(2.0, 1.0), (0.5, 0.5), (1.0, 0.0)])
+def test_the_length_error_is_how_far_all_are_off_and_noise_hardly_moves_it(factor, error):
+    rng = np.random.default_rng(1)
+    rows = rng.normal(size=(400, 64))
+    found = summed(factor * (rows + 0.2 * rng.normal(size=rows.shape)), rows)
+    assert found["length_error"] == pytest.approx(error, abs=0.02 * factor + 0.02)
+    assert found["relative_error_mean"] > 0.15
+
+
+def test_a_few_rows_that_are_far_off_are_no_wrong_scale():
+    rows = np.ones((9, 4))
+    assert summed(np.concatenate([rows[:5], rows[5:] * 50]), rows)["length_error"] == 0.0
 
 
 def test_rows_that_are_not_numbers_count_as_the_worst():
-    found = summary(np.array([1.0, np.nan]), np.array([0.0, np.nan]))
+    found = summary(np.array([1.0, np.nan]), np.array([0.0, np.nan]), np.array([1.0, np.nan]))
     assert found["cosine_min"] == -1.0
     assert found["cosine_mean"] == 0.0
-    assert found["relative_error_max"] == math.inf
+    assert found["relative_error_max"] == found["length_error"] == math.inf
 
 
 def test_summary_of_nothing_is_nothing():
-    assert set(summary(np.zeros(0), np.zeros(0)).values()) == {None}
+    assert set(summary(np.zeros(0), np.zeros(0), np.zeros(0)).values()) == {None}
 
 
 def test_shapes_must_match():

@@ -156,7 +156,7 @@ def test_budget_rows_follow_from_the_numbers(run):
     verify = result(run, "verify")
     rows = {(row["artefact"], row["check"]): row for row in verify["budget"]}
     assert [check for name, check in rows if name == "onnxruntime-int8-static"] == [
-        "max_drop", "min_cosine", "max_batch_error", "max_not_finite"
+        "max_drop", "min_cosine", "max_length_error", "max_batch_error", "max_not_finite"
     ]  # fmt: skip
     fp32 = verify["artefacts"][0]
     largest = max(fp32["relative_error_max"], fp32["batch_1"]["relative_error_max"])
@@ -165,6 +165,9 @@ def test_budget_rows_follow_from_the_numbers(run):
         rows["onnxruntime-fp32", "max_batch_error"]["limit"] == rows["onnxruntime-fp32", "max_error"]["limit"] == 0.01
     )
     assert rows["onnxruntime-int8-static", "max_batch_error"]["limit"] == 0.25
+    int8 = verify["artefacts"][1]
+    said = max(int8["length_error"], int8["batch_1"]["length_error"])
+    assert rows["onnxruntime-int8-static", "max_length_error"]["value"] == said < 0.1
     assert verify["unjudged"] == []
     top1 = {(row["model"], row["modality"]): row["value"] for row in verify["evaluation"] if row["metric"] == "top1"}
     drop = max(100 * (top1["onnxruntime-fp32", m] - top1["onnxruntime-int8-static", m]) for m in ("rgb", "depth"))

@@ -10,7 +10,7 @@ import onnx
 import pytest
 
 ROOT = Path(__file__).parents[3]
-FP32 = "onnxruntime-fp32"
+FP32, INT8 = "onnxruntime-fp32", "onnxruntime-int8-static"
 
 
 @pytest.fixture
@@ -20,8 +20,8 @@ def bench(monkeypatch):
     return importlib.import_module
 
 
-def faulty(bench, run, name, **places):
-    """Change the float file of a copy by a fault of the benchmark; gives the layer's name."""
+def faulty(bench, run, name, artefact=FP32, **places):
+    """Change a file of a copy by a fault of the benchmark; gives the layer's name."""
     named = []
 
     def write(file):
@@ -29,7 +29,7 @@ def faulty(bench, run, name, **places):
         named.append(getattr(bench("graph_faults"), name)(model, **places))
         onnx.save(model, file)
 
-    bench("run_copy").replace_file(run, FP32, write)
+    bench("run_copy").replace_file(run, artefact, write)
     return named[0]
 
 
@@ -55,6 +55,15 @@ def test_a_wrong_layer_fails_the_gate_and_is_named(bench, run, tmp_path, name):
     assert f"{FP32}: max_error" in said["checks"]
     blamed = next(row for row in result["blame"] if row["artefact"] == FP32)
     assert blamed["first"]["layer"] == layers[0]
+
+
+def test_an_int8_file_whose_embeddings_are_twice_too_long_fails_by_their_length_alone(bench, run, tmp_path):
+    right = judged(bench, run, tmp_path, lambda copy: None)[0]
+    said, result = judged(bench, run, tmp_path, lambda copy: faulty(bench, copy, "output_scaled_by_2", INT8))
+    assert set(said["checks"]) - set(right["checks"]) == {f"{INT8}: max_length_error"}
+    assert said["numbers"][INT8]["max_length_error"] == pytest.approx(1.0, abs=0.2)
+    assert said["numbers"][INT8]["min_cosine"] == pytest.approx(right["numbers"][INT8]["min_cosine"], abs=1e-6)
+    assert next(row for row in result["blame"] if row["artefact"] == INT8)["first"]["error"] > 0.5
 
 
 def test_names_beside_other_vectors_fail_the_gate(bench, run, tmp_path):

@@ -74,18 +74,19 @@ def test_a_bundle_judges_every_limit_or_says_that_it_does_not(verified, change, 
     assert looked_at >= set(FIELDS) - (set() if exact else {"max_error"})
 
 
-def test_a_record_without_numbers_leaves_no_limit_unsaid():
-    """Of `verify RUN`: an artefact of which nothing could be measured."""
-    keys = (
-        "cosine_mean top1_agreement slowdown relative_error_max batch_relative_error batch_1 drop int8_share memory_mib"
-    )
-    own = {"name": "a", "precision": "fp32", "source": "b", "serves": ["rgb"], "bytes": 1, "latency_ms_p50": 1.0}
+@pytest.mark.parametrize(("precision", "other"), [("fp32", "max_length_error"), ("int8-static", "max_error")])
+def test_a_record_without_numbers_leaves_no_limit_unsaid(precision, other):
+    """Of `verify RUN`: an artefact of which nothing could be measured. `other` is the limit of other precisions."""
+    keys = "cosine_mean top1_agreement slowdown relative_error_max length_error batch_relative_error batch_1 drop int8_share memory_mib"
+    own = {"name": "a", "precision": precision, "source": "b", "serves": ["rgb"], "bytes": 1, "latency_ms_p50": 1.0}
     blind = measured({**dict.fromkeys(keys.split()), **own, "memory_why": "the system does not tell"}, 0)
     others, memory = not_judged([blind], LOOSE)
     assert others.endswith(" are not judged: no held-out sample has rgb")
     assert memory == "max_memory_mib is not judged: the system does not tell"
     said = memory + others
-    assert {check for check, value in blind.values.items() if value is not None or check in said} == set(LIMITS)
+    assert {check for check, value in blind.values.items() if value is not None or check in said} == set(LIMITS) - {
+        other
+    }
     assert set(LIMITS) == {*FIELDS, *ALWAYS}
 
 
@@ -161,3 +162,35 @@ def test_an_fp32_file_is_held_against_the_first_one_whatever_its_backend(tmp_pat
     assert [text for text in found["warnings"] if "not judged" in text] == [
         "min_cosine and max_error are not judged for onnxruntime-fp32: the bundle holds no student to compare it with"
     ]
+
+
+@pytest.mark.parametrize(("limit", "ok"), [(0.1, False), (1.5, True), (None, None)])
+def test_a_rounded_file_that_is_off_by_a_factor_fails_by_its_length(tmp_path, small_bundle, limit, ok):
+    """Its cosine does not see the factor. A bundle whose budget lacks the limit, an older one, is not held to it."""
+    budget = {"min_cosine": 0.99, "max_error": 0.01, **({} if limit is None else {"max_length_error": limit})}
+    folder = small_bundle.write_small_bundle(tmp_path / "b", budget=budget)
+    source, replaced = (folder / row["file"] for row in json.loads((folder / "manifest.json").read_text())["artefacts"])
+    replaced.write_bytes(source.read_bytes())
+    facts = scaled(replaced, 2.0)
+    small_bundle.change_manifest(folder, lambda manifest: manifest["artefacts"][1].update(facts))
+    with open_bundle(folder) as opened:
+        folders = parse_data([str(pictures(tmp_path / "images", 4))], opened.modalities, ())
+        found = verify_bundle(opened, folders, None, threads=1, seconds=0.02, memory=False)
+    rows = {(row["artefact"], row["check"]): row for row in found["budget"]}
+    name = "onnxruntime-int8-static"
+    assert rows[name, "min_cosine"]["ok"] and ("onnxruntime-fp32", "max_length_error") not in rows
+    assert found["artefacts"][1]["length_error"] == pytest.approx(1.0, abs=1e-6)
+    assert found["artefacts"][1]["batch_1"]["length_error"] == pytest.approx(1.0, abs=1e-6)
+    if limit is None:
+        assert (name, "max_length_error") not in rows and found["ok"] is True
+    else:
+        assert rows[name, "max_length_error"]["value"] == pytest.approx(1.0, abs=1e-6)
+        assert rows[name, "max_length_error"]["ok"] is ok and found["ok"] is ok
+
+
+def test_the_length_of_a_first_file_that_rounds_is_named_as_not_judged(verified):
+    found = verified(rounded, memory=False)
+    assert not any(
+        row["check"] == "max_length_error" and row["artefact"] == "onnxruntime-fp32" for row in found["budget"]
+    )
+    assert "max_length_error" in told(found["warnings"], "onnxruntime-fp32")
