@@ -124,7 +124,7 @@ def _print(result: Mapping[str, Any]) -> None:
         click.echo(f"{mark} {row['artefact']}: {said}")
     for row in result.get("blame") or []:
         click.echo(f"layers of {row['artefact']}: {_blamed(row)}")
-    click.echo(f"best on this machine: {result['best'] or 'none, as no artefact could be judged'}")
+    click.echo(f"best on this machine: {_best(result)}")
     for text in (*result["warnings"], *_of_artefacts(result["artefacts"])):
         click.echo(f"warning: {text}", err=True)
     unreadable = result.get("unreadable") or {"count": 0}
@@ -133,6 +133,15 @@ def _print(result: Mapping[str, Any]) -> None:
         click.echo(
             f"{unreadable['count']} files cannot be read; the first: {first['path']}: {first['error']}", err=True
         )
+
+
+def _best(result: Mapping[str, Any]) -> str:
+    """The file to take, and whether it keeps the budget: one that does is chosen where there is one."""
+    name = result["best"]
+    if not name:
+        return "none, as no artefact could be judged"
+    failed = any(row["artefact"] == name and not row["ok"] for row in result["budget"])
+    return f"none keeps the whole budget; {name} comes nearest" if failed else str(name)
 
 
 def _of_artefacts(artefacts: Sequence[Mapping[str, Any]]) -> list[str]:

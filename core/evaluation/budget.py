@@ -18,7 +18,8 @@ LIMITS = (
     "max_batch_error", "max_not_finite"
 )  # fmt: skip
 COSTS = ("max_ms", "max_mb", "max_memory_mib")
-ANSWERS = frozenset(LIMITS) - {*COSTS, "max_slowdown"}
+_COSTLY = frozenset({*COSTS, "max_slowdown"})
+ANSWERS = frozenset(LIMITS) - _COSTLY
 """Checks that a wrong layer may break; cost has none."""
 ALWAYS: Mapping[str, float | None] = {"max_not_finite": 0.0}
 """Limits that no recipe can lift."""
@@ -112,25 +113,50 @@ def _listed(names: Sequence[str]) -> str:
     return " and ".join([*([", ".join(names[:-1])] if names[1:] else []), names[-1]])
 
 
-def best(measured: Sequence[Measured], limits: Mapping[str, float | None]) -> tuple[str | None, bool]:
-    """(name, whether it keeps every limit) of the artefact for this machine; no name if none was measured.
+def best(
+    measured: Sequence[Measured], rows: Iterable[Mapping[str, Any]], limits: Mapping[str, float | None]
+) -> tuple[str | None, bool]:
+    """(name, whether all of its rows are ok) of the artefact for this machine; no name if none was measured.
 
-    Of those that keep all limits the fastest, and the smallest where several are as fast. If none does, the one that
-    keeps most limits.
+    First come answers, then cost: it breaks fewest checks of answers, and of such files fewest checks of cost. What a float file
+    costs is not judged beside its quantised files (`checks`); between files that are equal so far it counts, as the
+    chosen one is deployed. Of what is left, the fastest, and the smallest where several are as fast.
+
+    Args:
+        measured: the artefacts to choose from.
+        rows: of the whole budget: of `checks`, and all others that name an artefact.
+        limits: the budget.
     """
-
-    def kept(entry: Measured) -> int:
-        pairs = [(check, limit_of(entry, check, limits), entry.values.get(check)) for check in LIMITS]
-        return sum(limit is None or value is None or keeps(check, limit, value) for check, limit, value in pairs)
-
     if not measured:
         return None, False
-    most = max(kept(entry) for entry in measured)
-    fitting = [entry for entry in measured if kept(entry) == most]
+    failed = [row for row in rows if not row["ok"]]
+    broken_by = {entry.name: _broken_by(entry, failed, limits) for entry in measured}
+    least = min(broken_by.values())
+    fitting = [entry for entry in measured if broken_by[entry.name] == least]
     fastest = min(_or_worst(entry.values.get("max_ms")) for entry in fitting)
     alike = [entry for entry in fitting if _or_worst(entry.values.get("max_ms")) <= fastest * _ALIKE]
     chosen = min(alike, key=lambda entry: _or_worst(entry.values.get("max_mb")))
-    return chosen.name, most == len(LIMITS)
+    return chosen.name, least[:2] == (0, 0)
+
+
+def _broken_by(
+    entry: Measured, failed: Sequence[Mapping[str, Any]], limits: Mapping[str, float | None]
+) -> tuple[int, int, int]:
+    """How many checks of answers, checks of cost, and limits on cost, judged or not, an artefact breaks."""
+    own = [row["check"] for row in failed if row["artefact"] == entry.name]
+    costly = sum(check in _COSTLY for check in own)
+    pairs = [(check, limits.get(check), entry.values.get(check)) for check in COSTS]
+    over = sum(
+        limit is not None and value is not None and not keeps(check, limit, value) for check, limit, value in pairs
+    )
+    return len(own) - costly, costly, over
+
+
+def best_notes(name: str | None, keeps_all: bool) -> list[str]:
+    """What a reader of `best` should know: that there is none, or that it does not keep the budget either."""
+    if name is None:
+        return ["no artefact could be judged"]
+    return [] if keeps_all else [f"no artefact keeps the whole budget; {name} comes nearest"]
 
 
 def broken(artefact: str, why: str) -> dict[str, Any]:

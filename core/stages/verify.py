@@ -11,13 +11,13 @@ written whether or not the budget is kept; the engine raises `GateFailed` afterw
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgefw.errors import DataError
-from edgefw.evaluation.budget import ALWAYS, best, broken, checks, not_judged
+from edgefw.evaluation.budget import ALWAYS, best, best_notes, broken, checks, not_judged
 from edgefw.runtime.hashes import sha256_of
 from edgefw.runtime.reference import write_reference
 from edgefw.stages import folded
@@ -61,8 +61,13 @@ def fingerprint(context: StageContext) -> dict[str, Any]:
     }
 
 
-def run(context: StageContext) -> dict[str, Any]:
-    """Measure, judge, and say which artefact is the best on this machine."""
+def run(context: StageContext, further: Callable[[], Sequence[dict[str, Any]]] = list) -> dict[str, Any]:
+    """Measure, judge, and say which artefact is the best on this machine.
+
+    Args:
+        context: of the run.
+        further: gives rows that are judged, too; called when the answers to drawn images are written.
+    """
     held = held_out(context)
     trained, opened = load_student(context), open_artefacts(context)
     check_pairs(opened.artefacts, held)
@@ -79,9 +84,10 @@ def run(context: StageContext) -> dict[str, Any]:
     inside = folded.verified(context, opened, held)
     budget += folded.budget(inside, limits)
     blamed = Blamer(context, trained, held).rows(failing(opened.artefacts, budget))
-    chosen, keeps_all = best(_preferred(numbers, opened.artefacts), limits)
     _write_predictions(context, held, answers)
     write_reference(probed.reference, context.folder.stage("verify") / REFERENCE)
+    budget += further()
+    chosen, keeps_all = best(_preferred(numbers, opened.artefacts), budget, limits)
     return {
         "split": context.recipe.config.verify.split,
         "samples": len(held.samples),
@@ -96,7 +102,7 @@ def run(context: StageContext) -> dict[str, Any]:
         "best": chosen,
         "predictions": f"verify/{PREDICTIONS}",
         "disagreements": disagreements(context, held, gathered, chosen),
-        "warnings": [*held.notes(), *_budget_notes(numbers, limits, chosen, keeps_all)],
+        "warnings": [*held.notes(), *not_judged(numbers, limits, "verify."), *best_notes(chosen, keeps_all)],
     }
 
 
@@ -157,15 +163,6 @@ def _lost(
     source = record["source"] if record["source"] in judged else STUDENT
     found = drop(answers, held.labels, eye, record["name"], source)
     return found.to_json() if found else None
-
-
-def _budget_notes(
-    numbers: Sequence[Measured], limits: Mapping[str, float | None], chosen: str | None, keeps_all: bool
-) -> list[str]:
-    notes = not_judged(numbers, limits, "verify.")
-    if chosen is None:
-        return [*notes, "no artefact could be judged"]
-    return notes if keeps_all else [*notes, f"no artefact keeps the whole budget; {chosen} keeps most of it"]
 
 
 def _write_predictions(context: StageContext, held: HeldOut, answers: Mapping[tuple[str, str], Answers]) -> None:

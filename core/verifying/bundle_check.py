@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgefw import __version__
 from edgefw.evaluation.batch_sizes import batch_error, with_batch_1
-from edgefw.evaluation.budget import ALWAYS, LIMITS, Measured, best, broken, checks, not_judged
+from edgefw.evaluation.budget import ALWAYS, LIMITS, Measured, best, best_notes, broken, checks, not_judged
 from edgefw.runtime.benchmark import slowdown, slower_notes, time_interleaved
 from edgefw.runtime.bundle_bench import memory_numbers
 from edgefw.runtime.opening import Opener
@@ -83,6 +83,7 @@ def verify_bundle(
     rows = [broken(name, why) for name, why in candidates.failed.items()]
     rows += [*checks(numbers, limits), *checks(_drawn_alone(runners, records, drawn), ALWAYS)]
     rows += reference_rows(bundle, reference, runners, registry) if reference else []
+    chosen, keeps_all = best(_preferred(numbers, entries), rows, limits)
     return {
         "samples": {sheet.role: sum(map(len, sheet.labels)) for sheet in sheets},
         "evaluation": [row for sheet in sheets for row in evaluation_rows(sheet, pack)],
@@ -90,10 +91,15 @@ def verify_bundle(
         "unjudged": shown.unjudged,
         "budget": rows,
         "blame": blame(opener, bundle, entries, sheets, rows),
-        "best": best(_preferred(numbers, entries), limits)[0],
+        "best": chosen,
         "ok": all(row["ok"] for row in rows) and not shown.unjudged,
         "unreadable": _unreadable(sheets),
-        "warnings": [*_open_checks(numbers, bundle), *_unsaid(bundle, entries, records, reference), *shown.left_out],
+        "warnings": [
+            *_open_checks(numbers, bundle),
+            *_unsaid(bundle, entries, records, reference),
+            *shown.left_out,
+            *best_notes(chosen, keeps_all),
+        ],
     }
 
 

@@ -106,8 +106,7 @@ def verified(context: StageContext) -> dict[str, Any]:
     folder, began = context.folder, time.monotonic()
     known = folder.completed(STAGE)
     folder.begin(STAGE)
-    result = verify.run(context)
-    result["budget"] += shipped_rows(folder)
+    result = verify.run(context, lambda: shipped_rows(folder))
     seconds = time.monotonic() - began
     folder.finish(STAGE, known.fingerprint if known else "", result, seconds)
     rows = list(_stage_rows(folder, round(seconds, 3)))

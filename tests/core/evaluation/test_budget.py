@@ -2,7 +2,8 @@
 
 import pytest
 
-from edgefw.evaluation.budget import Measured, best, checks, failures, keeps, not_judged
+from edgefw.evaluation.budget import Measured, best_notes, broken, checks, failures, keeps, not_judged
+from edgefw.evaluation.budget import best as best_of
 
 LIMITS = {"max_drop": 1.0, "min_cosine": 0.99, "min_agreement": None, "max_ms": 10.0, "max_mb": 3.0}
 
@@ -10,6 +11,11 @@ LIMITS = {"max_drop": 1.0, "min_cosine": 0.99, "min_agreement": None, "max_ms": 
 def artefact(name="int8", quantised=True, drop=0.5, cosine=0.995, agreement=0.9, ms=5.0, mb=2.0):
     values = {"max_drop": drop, "min_cosine": cosine, "min_agreement": agreement, "max_ms": ms, "max_mb": mb}
     return Measured(name=name, quantised=quantised, values=values)
+
+
+def best(measured, limits, *others):
+    """Of the rows that the limits make, and others."""
+    return best_of(measured, [*checks(measured, limits), *others], limits)
 
 
 FLOAT = artefact("fp32", quantised=False, drop=0.0, cosine=1.0, ms=8.0, mb=8.0)
@@ -137,6 +143,49 @@ def test_equally_fast_files_are_told_apart_by_size():
 
 def test_when_none_keeps_everything_the_one_that_keeps_most_is_named():
     assert best([artefact("a", cosine=0.5, drop=9.0), artefact("b", cosine=0.5)], LIMITS) == ("b", False)
+
+
+def test_a_float_file_that_keeps_all_that_is_judged_is_taken_before_an_int8_file_with_wrong_answers():
+    limits = {"min_cosine": 0.99, "max_drop": 1.0, "max_mb": 5.0}
+    source = artefact("fp32", quantised=False, drop=0.0, cosine=1.0, ms=10.0, mb=10.0)
+    files = [source, artefact(cosine=0.2, ms=9.0, mb=3.0)]
+    assert [(row["artefact"], row["check"]) for row in checks(files, limits) if not row["ok"]] == [
+        ("int8", "min_cosine")
+    ]
+    assert best(files, limits) == ("fp32", True)
+
+
+def test_one_wrong_answer_weighs_more_than_any_cost():
+    wrong, dear = artefact("wrong", cosine=0.9), artefact("dear", ms=20.0, mb=9.0)
+    assert best([wrong, dear], LIMITS) == ("dear", False)
+    assert best([wrong, artefact("worse", cosine=0.9, drop=5.0, ms=1.0)], LIMITS) == ("wrong", False)
+
+
+def test_what_a_float_file_costs_decides_between_files_that_keep_the_budget():
+    """It is not judged, but the chosen file is what is deployed."""
+    small = artefact(ms=9.5)
+    assert all(row["ok"] for row in checks([FLOAT, small], LIMITS))
+    assert best([FLOAT, small], LIMITS) == ("int8", True)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [broken("fast", "it fails"), {"artefact": "fast", "check": "max_reference_error", "limit": 0.1, "value": 0.5, "ok": False}],
+)  # fmt: skip
+def test_rows_of_other_checks_count_too(row):
+    files = [artefact("fast", ms=2.0), artefact("slow", ms=6.0)]
+    assert best(files, LIMITS) == ("fast", True)
+    assert best(files, LIMITS, row) == ("slow", True)
+    assert best(files, LIMITS, row, {**row, "artefact": "slow"}) == ("fast", False)
+    assert best(files, LIMITS, {**row, "ok": True}) == ("fast", True)
+    assert best(files, LIMITS, {**row, "artefact": "labels.json"}) == ("fast", True)
+
+
+def test_what_there_is_to_know_of_the_best_is_said():
+    assert best([], LIMITS) == (None, False)
+    assert best_notes(None, False) == ["no artefact could be judged"]
+    assert best_notes("a", True) == []
+    assert best_notes("a", False) == ["no artefact keeps the whole budget; a comes nearest"]
 
 
 def test_failures_are_a_line_each():

@@ -248,7 +248,7 @@ def test_without_label_texts_embeddings_are_compared_and_accuracy_is_not_judged(
     verify = result(tmp_path / "run", "verify")
     assert {row["metric"] for row in verify["evaluation"]} == {"cosine"}
     assert {row["check"] for row in verify["budget"]} == {
-        "min_cosine", "max_error", "max_batch_error", "max_not_finite"
+        "min_cosine", "max_error", "max_length_error", "max_batch_error", "max_not_finite"
     }  # fmt: skip
     assert "verify.max_drop is not judged: no label texts" in verify["warnings"]
     with open_bundle(tmp_path / "run") as opened, pytest.raises(BundleError, match="holds no label pack"):

@@ -104,6 +104,9 @@ def test_a_bundle_that_prepares_images_otherwise_fails_the_runs_gate(copy, capsy
     captured = capsys.readouterr()
     assert "FAIL onnxruntime-fp32: max_reference_error" in captured.out
     assert "ok   labels.json: max_label_error" in captured.out
+    assert "FAIL onnxruntime-int8-static: max_reference_error" in captured.out
+    assert "best on this machine: none keeps the whole budget; onnxruntime-" in captured.out
+    assert "warning: no artefact keeps the whole budget; onnxruntime-" in captured.err
 
 
 def test_the_bundle_carries_what_the_network_said(run):
