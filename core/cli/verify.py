@@ -113,7 +113,8 @@ def _print(result: Mapping[str, Any]) -> None:
         click.echo(f"{artefact['name']:<{wide}} {numbers_of(artefact)}")
     for row in (row for row in result.get("folded") or [] if "why" not in row):
         click.echo(
-            f"{row['name']:<{wide}} cosine {row['cosine_mean']:.4f} (min {row['cosine_min']:.4f}) to {row['source']}"
+            f"{row['name']:<{wide}} cosine {row['cosine_mean']:.4f} (min {row['cosine_min']:.4f}), "
+            f"relative error {row['relative_error_max']:.2g} at most, to {row['source']}"
         )
     for row in result["unjudged"]:
         click.echo(f"{row['name']:<{wide}} not judged: {row['why']}")

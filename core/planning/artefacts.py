@@ -52,8 +52,8 @@ def planned_artefacts(pieces: Pieces, scheme: Scheme, network: nn.Module, heat: 
 
 def _folded(pieces: Pieces, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """A second file of each ONNX artefact that takes one image, per modality of `export.folded`."""
+    from edgefw.runtime.folded_file import INPUT
     from edgefw.stages.folded import SHAPE, refuse_idle, writes_onnx
-    from edgefw.stages.folding import INPUT
 
     names = {backend.name for backend in pieces.backends if writes_onnx(backend)}
     made = [

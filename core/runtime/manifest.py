@@ -52,7 +52,8 @@ class ArtefactEntry(_Part):
         modalities: sensors that it labels; for one of several inputs, those that it takes together, in order.
         inputs: graph input -> (C, H, W); one of several inputs names them after its sensors.
         quality: what `verify` measured on held-out samples, for `edgefw bundle show`.
-        source: float artefact that a quantised one was made from after training; null of others, and in bundles of an older edgefw.
+        source: float artefact that a quantised one was made from after training, or artefact that a file with its preprocessing
+            inside was made from; null of others, and in bundles of an older edgefw.
     """
 
     name: Name
@@ -179,6 +180,18 @@ class Manifest(_Part):
             if source is artefact or source.roles != artefact.roles:
                 raise ValueError(
                     f"artefact '{artefact.name}' was made from '{source.name}', which must be another one of the same modalities"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _folded_fit(self) -> Manifest:
+        roles = {artefact.name: artefact.roles for artefact in self.artefacts}
+        for entry in self.folded:
+            role, *others = entry.modalities
+            if others or role not in roles.get(str(entry.source), (role,)):
+                raise ValueError(
+                    f"file '{entry.name}' with its preprocessing inside takes {', '.join(entry.modalities)}; it must take one "
+                    f"modality, which the artefact that it was made from takes alone"
                 )
         return self
 

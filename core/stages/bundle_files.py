@@ -64,7 +64,8 @@ def write_bundle(context: StageContext) -> Path:
             "provenance": _provenance(context),
             "maps": [_map(record) for record in maps.values()],
             "folded": [
-                {**_entry(record, "folded"), "quality": inside.get(name, {})} for name, record in folded.items()
+                {**_entry(record, "folded"), "quality": inside.get(name, {}), "source": record["source"]}
+                for name, record in folded.items()
             ],
         }
     )

@@ -9,7 +9,7 @@ artefact that it was made from, which saw the same pictures through the bundle's
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,25 +18,22 @@ import numpy as np
 from edgefw.contracts.backend import OnnxCompiler, session_threads
 from edgefw.data.loading import read_image
 from edgefw.errors import BundleError, ExportError, RecipeError
-from edgefw.evaluation import agreement, predictions, zero_shot_scores
-from edgefw.evaluation.budget import Measured, broken, checks
-from edgefw.evaluation.comparison import length_ratios, relative_errors, row_cosines, summary
-from edgefw.runtime.integer_products import exact_session
-from edgefw.stages.folding import INPUT, fold, unfoldable
+from edgefw.evaluation import predictions, zero_shot_scores
+from edgefw.evaluation.comparison import row_cosines
+from edgefw.evaluation.folded_numbers import folded_row, places
+from edgefw.runtime.folded_file import INPUT, answers, open_folded
+from edgefw.stages.folding import fold, unfoldable
 
 if TYPE_CHECKING:
     from edgefw.contracts.backend import Backend, Runner
     from edgefw.contracts.student import InputSpec
     from edgefw.pieces import Pieces
-    from edgefw.runtime.preprocessing import Preprocessing
     from edgefw.stages.context import StageContext
     from edgefw.stages.held_out import HeldOut
     from edgefw.stages.opened import Opened
 
 SHAPE = (0, 0, 3)
 """Of the input in records and manifests: any height, any width, three channels last."""
-SAMPLES = 64
-"""So many held-out pictures per artefact are looked at."""
 LEAST_COSINE = {"fp32": 0.999}
 """By precision, on drawn pictures: of noise and stripes, where a pixel that is off by one step counts most."""
 LEAST_ROUNDED = 0.9
@@ -111,7 +108,7 @@ def make_folded(
     (input,) = source["inputs"]
     pictures = drawn(round(size.size * _TALLER), round(size.size * _WIDER))
     try:
-        ask = _opened(target, threads)
+        ask = open_folded(target, threads)
         whole, alone = ask(pictures), np.concatenate([ask(picture[None]) for picture in pictures])
     except BundleError as error:
         raise ExportError(f"export.folded: the graph of {role} {error}.") from error
@@ -131,36 +128,6 @@ def make_folded(
         "details": {"drawn_cosine_min": least},
         "warnings": [],
     }
-
-
-def _opened(file: Path, threads: int | None) -> Callable[[np.ndarray], np.ndarray]:
-    """The file in ONNX Runtime: (B, H, W, 3) uint8 to (B, D).
-
-    Raises:
-        BundleError: if it does not open, or, when called, does not run.
-    """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = threads or 0, 3
-    try:
-        session = exact_session(str(file), options)
-    except Exception as error:  # whatever the runtime raises
-        raise BundleError(f"does not open ({_reason(error)})") from error
-
-    def ask(pictures: np.ndarray) -> np.ndarray:
-        try:
-            rows: np.ndarray = session.run(None, {INPUT: pictures})[0]
-        except Exception as error:  # whatever the runtime raises
-            raise BundleError(f"fails on a picture of {pictures.shape[1:]} ({_reason(error)})") from error
-        return rows
-
-    return ask
-
-
-def _reason(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
 
 
 def drawn(height: int, width: int) -> np.ndarray:
@@ -194,54 +161,16 @@ def verified(context: StageContext, opened: Opened, held: HeldOut) -> list[dict[
     return rows
 
 
-def budget(rows: Sequence[Mapping[str, Any]], limits: Mapping[str, float | None]) -> list[dict[str, Any]]:
-    """The checks of folded artefacts: cosine, agreement, length, finite numbers, that it runs."""
-    numbers = [
-        Measured(
-            name=row["name"],
-            quantised=True,
-            values={
-                "min_cosine": row["cosine_mean"],
-                "min_agreement": row["top1_agreement"],
-                "max_length_error": row["length_error"],
-                "max_not_finite": float(row["not_finite"]),
-            },
-        )
-        for row in rows
-        if "why" not in row
-    ]
-    return [*(broken(row["name"], row["why"]) for row in rows if "why" in row), *checks(numbers, limits)]
-
-
 def _row(context: StageContext, record: Mapping[str, Any], source: Runner, held: HeldOut) -> dict[str, Any]:
     (role,) = record["signature"]["serves"]
     sensor, size = context.pieces.modalities[role], context.pieces.student_spec.input
     file = context.folder.stage("export") / record["name"] / record["file"]
-    ask = _opened(file, session_threads(record["options"], context.recipe.config.compute.threads))
+    ask = open_folded(file, session_threads(record["options"], context.recipe.config.compute.threads))
     fitting = [sample for sample in held.samples if role in sample.images]
-    places = np.unique(np.linspace(0, len(fitting) - 1, min(SAMPLES, len(fitting))).round().astype(int))
-    pictures = (read_image(fitting[int(at)], role, sensor) for at in places)
-    pairs = list(_pairs(pictures, sensor.preprocessing(size), ask, source))
-    found, expected = (np.concatenate(rows) for rows in zip(*pairs))
-    said = {"name": record["name"], "source": record["source"], "modality": role, "n": len(found)}
-    asked = (
-        None if held.text is None else [predictions(zero_shot_scores(rows, held.text)) for rows in (found, expected)]
-    )
-    return {
-        **said,
-        **summary(row_cosines(found, expected), relative_errors(found, expected), length_ratios(found, expected)),
-        "top1_agreement": None if asked is None else agreement(*asked),
-        "not_finite": int((~np.isfinite(found).all(axis=1)).sum()),
-    }
-
-
-def _pairs(
-    pictures: Iterator[np.ndarray], contract: Preprocessing, ask: Callable[[np.ndarray], np.ndarray], source: Runner
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(1, D) of a picture through the folded graph, and through preprocessing and the artefact."""
-    (name,) = source.inputs
-    for picture in pictures:
-        found, expected = ask(picture[None]), source.run({name: contract(picture)[None]})
-        if found.shape != expected.shape:
-            raise BundleError(f"gives shape {found.shape}, its source {expected.shape}")
-        yield found, expected
+    pictures = (read_image(fitting[at], role, sensor) for at in places(len(fitting)))
+    pair = answers(pictures, sensor.preprocessing(size), ask, source)
+    said = {"name": record["name"], "source": record["source"], "modality": role, "precision": record["precision"]}
+    if held.text is None:
+        return folded_row(said, *pair, None)
+    found, expected = (predictions(zero_shot_scores(rows, held.text)) for rows in pair)
+    return folded_row(said, *pair, (found, expected))

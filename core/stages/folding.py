@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgefw.errors import ExportError
+from edgefw.runtime.folded_file import INPUT
 
 if TYPE_CHECKING:
     import onnx
 
     from edgefw.runtime.preprocessing import Preprocessing
 
-INPUT = "picture"
-"""Name of the graph's input."""
 _MODES = {"bilinear": "linear", "bicubic": "cubic"}
 _OLDEST_OPSET = 18
 _ROWS, _COLUMNS = 2, 3

@@ -18,6 +18,7 @@ import numpy as np
 
 from edgefw.errors import DataError
 from edgefw.evaluation.budget import ALWAYS, best, best_notes, broken, checks, not_judged
+from edgefw.evaluation.folded_numbers import folded_checks
 from edgefw.runtime.hashes import sha256_of
 from edgefw.runtime.reference import write_reference
 from edgefw.stages import folded
@@ -82,7 +83,7 @@ def run(context: StageContext, further: Callable[[], Sequence[dict[str, Any]]] =
     numbers = [measured(record, not_finite(answers, record, probed.not_finite)) for record in records]
     budget = [*(broken(name, why) for name, why in opened.broken.items()), *checks(numbers, limits)]
     inside = folded.verified(context, opened, held)
-    budget += folded.budget(inside, limits)
+    budget += folded_checks(inside, limits)
     blamed = Blamer(context, trained, held).rows(failing(opened.artefacts, budget))
     _write_predictions(context, held, answers)
     write_reference(probed.reference, context.folder.stage("verify") / REFERENCE)

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 from edgefw import __version__
 from edgefw.evaluation.batch_sizes import batch_error, with_batch_1
 from edgefw.evaluation.budget import ALWAYS, LIMITS, Measured, best, best_notes, broken, checks, not_judged
+from edgefw.evaluation.folded_numbers import folded_checks
 from edgefw.runtime.benchmark import slowdown, slower_notes, time_interleaved
 from edgefw.runtime.bundle_bench import memory_numbers
 from edgefw.runtime.opening import Opener
 from edgefw.verifying.bundle_blame import blame
 from edgefw.verifying.bundle_numbers import alone, distance, lost, measured, not_finite
 from edgefw.verifying.drawn_check import not_finite_when_drawn, undrawn
+from edgefw.verifying.folded_check import FoldedCheck
 from edgefw.verifying.reference_check import FLOATS, failing, own_reference, reference_rows
 from edgefw.verifying.sheets import Sheet, evaluation_rows, held_against, reference_of
 from edgefw.verifying.shown import Candidates, Shown, show_folders
@@ -63,7 +65,7 @@ def verify_bundle(
         memory: start a fresh process per artefact to see what it takes.
 
     Returns:
-        JSON-able: samples, evaluation, artefacts, unjudged, budget, blame, best, ok, unreadable, warnings.
+        JSON-able: samples, evaluation, artefacts, folded where the bundle has such files, unjudged, budget, blame, best, ok, unreadable, warnings.
 
     Raises:
         DataError: if a folder has no readable image.
@@ -83,20 +85,26 @@ def verify_bundle(
     rows = [broken(name, why) for name, why in candidates.failed.items()]
     rows += [*checks(numbers, limits), *checks(_drawn_alone(runners, records, drawn), ALWAYS)]
     rows += reference_rows(bundle, reference, runners, registry) if reference else []
+    check = FoldedCheck(opener, bundle, runners, opened.missing, candidates.failed, pack, threads)
+    inside = check.judged(folders)
+    rows += folded_checks(inside.rows, limits)
+    unjudged = [*shown.unjudged, *inside.unjudged]
     chosen, keeps_all = best(_preferred(numbers, entries), rows, limits)
     return {
         "samples": {sheet.role: sum(map(len, sheet.labels)) for sheet in sheets},
         "evaluation": [row for sheet in sheets for row in evaluation_rows(sheet, pack)],
         "artefacts": records,
-        "unjudged": shown.unjudged,
+        **({"folded": inside.rows} if inside.rows else {}),
+        "unjudged": unjudged,
         "budget": rows,
         "blame": blame(opener, bundle, entries, sheets, rows),
         "best": chosen,
-        "ok": all(row["ok"] for row in rows) and not shown.unjudged,
+        "ok": all(row["ok"] for row in rows) and not unjudged,
         "unreadable": _unreadable(sheets),
         "warnings": [
             *_open_checks(numbers, bundle),
             *_unsaid(bundle, entries, records, reference),
+            *inside.notes,
             *shown.left_out,
             *best_notes(chosen, keeps_all),
         ],
@@ -229,11 +237,9 @@ def _unsaid(
     reference: Reference | None,
 ) -> list[str]:
     """What the verdict does not speak of: files without their source's time, files without images, whole checks."""
-    inside = bundle.manifest.folded
     old = "the bundle carries no reference answers, so no image was drawn; an older edgefw wrote it"
-    folded = [f"{entry.name}: its hash holds; its answers are judged by `verify RUN` alone" for entry in inside]
     unanswered = [old] if reference is None else undrawn(entries.values(), reference)
-    return [*_untimed(bundle, records), *_unmeasured(entries, records), *folded, *unanswered]
+    return [*_untimed(bundle, records), *_unmeasured(entries, records), *unanswered]
 
 
 def _unmeasured(entries: Mapping[str, ArtefactEntry], records: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -21,9 +21,10 @@ from edgefw.errors import ExportError, RecipeError
 from edgefw.recipe.read import read_recipe
 from edgefw.registry.loading import Registry
 from edgefw.runtime.bundle import open_bundle
+from edgefw.runtime.folded_file import INPUT
 from edgefw.runtime.preprocessing import Preprocessing, Step
 from edgefw.stages.folded import drawn, refuse_idle, verified
-from edgefw.stages.folding import INPUT, fold, unfoldable
+from edgefw.stages.folding import fold, unfoldable
 from edgefw.stages.opened import Opened
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -132,7 +133,8 @@ def test_verify_measures_the_difference_on_held_out_pictures(project: Path, fold
     assert (row["modality"], row["n"], row["not_finite"]) == ("rgb", 15, 0)
     assert row["cosine_min"] > 0.999 and row["top1_agreement"] == 1.0
     checked = {(own["artefact"], own["check"]) for own in result(folded, "verify")["budget"]}
-    assert {(NAMES[0], "min_cosine"), (NAMES[0], "max_not_finite")} <= checked
+    assert {(NAMES[0], "min_cosine"), (NAMES[0], "max_error"), (NAMES[0], "max_not_finite")} <= checked
+    assert (NAMES[1], "min_cosine") in checked and (NAMES[1], "max_error") not in checked
 
 
 def test_the_bundles_file_labels_a_picture_with_onnxruntime_alone(project: Path, folded: Path, capsys: Any) -> None:
@@ -140,6 +142,7 @@ def test_the_bundles_file_labels_a_picture_with_onnxruntime_alone(project: Path,
     with open_bundle(folded) as bundle:
         entry = bundle.manifest.folded[0]
         assert (entry.name, entry.modalities, entry.inputs) == (NAMES[0], ["rgb"], {"picture": [0, 0, 3]})
+        assert entry.source == "onnxruntime-fp32"
         assert entry.quality["cosine_min"] > 0.999 and entry.file in bundle.sums
         pack = bundle.label_pack()
         probabilities = pack.probabilities(run_onnx(bundle.file(entry), picture[None]))
