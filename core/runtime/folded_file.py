@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 INPUT = "picture"
 """Name of the graph's input."""
+SHARE = 0.02
+"""Of a picture's values, so many may differ by one step from Pillow's, see `edgefw.stages.folding`."""
 Ask = Callable[[np.ndarray], np.ndarray]
 """(B, H, W, 3) uint8 to (B, D)."""
 
@@ -52,8 +54,9 @@ def open_folded(file: Path, threads: int | None) -> Ask:
 
 def answers(
     pictures: Iterable[np.ndarray], contract: Preprocessing, ask: Ask, source: Runner
-) -> tuple[np.ndarray, np.ndarray]:
-    """(N, D) of pictures through the folded file, one by one, and through preprocessing and its source.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(N, D) of pictures through the folded file, one by one; through preprocessing and its source; and through its source
+    again, with `SHARE` of the prepared values one step of 255 higher or lower, as another rounding would leave them.
 
     Args:
         pictures: (H, W, 3) uint8 each.
@@ -66,15 +69,25 @@ def answers(
         DataError: if there is no picture.
     """
     (name,) = source.inputs
-    found, expected = [], []
+    draw = np.random.default_rng(0)
+    rows = []
     for picture in pictures:
-        found.append(ask(picture[None]))
-        expected.append(source.run({name: contract(picture)[None]}))
-        if found[-1].shape != expected[-1].shape:
-            raise BundleError(f"gives shape {found[-1].shape}, its source {expected[-1].shape}")
-    if not found:
+        found, prepared = ask(picture[None]), contract(picture)
+        moved = (prepared + _moves(contract, prepared.shape, draw)).astype(np.float32)
+        expected, disturbed = (source.run({name: values[None]}) for values in (prepared, moved))
+        if found.shape != expected.shape:
+            raise BundleError(f"gives shape {found.shape}, its source {expected.shape}")
+        rows.append((found, expected, disturbed))
+    if not rows:
         raise DataError("none of the pictures that it was to be shown can be read")
-    return np.concatenate(found), np.concatenate(expected)
+    first, second, third = (np.concatenate(column) for column in zip(*rows))
+    return first, second, third
+
+
+def _moves(contract: Preprocessing, shape: tuple[int, ...], draw: np.random.Generator) -> np.ndarray:
+    """(C, H, W): one step of a picture's 255, as prepared values have it, up or down in `SHARE` of all places; else 0."""
+    low, high = (contract(np.full((*shape[1:], 3), value, np.uint8)) for value in (128, 129))
+    return np.abs(high - low) * draw.choice((-1.0, 0.0, 1.0), shape, p=(SHARE / 2, 1 - SHARE, SHARE / 2))
 
 
 def _reason(error: Exception) -> str:

@@ -168,9 +168,9 @@ def _row(context: StageContext, record: Mapping[str, Any], source: Runner, held:
     ask = open_folded(file, session_threads(record["options"], context.recipe.config.compute.threads))
     fitting = [sample for sample in held.samples if role in sample.images]
     pictures = (read_image(fitting[at], role, sensor) for at in places(len(fitting)))
-    pair = answers(pictures, sensor.preprocessing(size), ask, source)
+    said_of = answers(pictures, sensor.preprocessing(size), ask, source)
     said = {"name": record["name"], "source": record["source"], "modality": role, "precision": record["precision"]}
     if held.text is None:
-        return folded_row(said, *pair, None)
-    found, expected = (predictions(zero_shot_scores(rows, held.text)) for rows in pair)
-    return folded_row(said, *pair, (found, expected))
+        return folded_row(said, *said_of, None)
+    found, expected = (predictions(zero_shot_scores(rows, held.text)) for rows in said_of[:2])
+    return folded_row(said, *said_of, (found, expected))

@@ -1,8 +1,8 @@
 """Preprocessing as part of a graph: from (B, H, W, 3) uint8 of any size to embeddings, in one ONNX file.
 
 The steps of a modality's contract become ONNX operators in front of an exported file. Pillow resizes 8-bit pictures one
-direction after the other and rounds after each (columns first, then rows, half up); two Resize operators with a rounding
-between them do the same, with `antialias`, Keys' cubic of -0.5 as Pillow has it, and weights that sum to one at the border.
+direction after the other and rounds after each, half up; Resize operators with a rounding between them do the same, with `antialias`, Keys' cubic of -0.5 as Pillow has it, and weights that sum to one at the border.
+Columns come first, but from Pillow 13 on rows do where more than twice as many of them go; the order is that of the installed one.
 Pillow's weights are fixed-point numbers, so here and there a pixel differs by one of 255; how much that matters for the
 embedding, `verify` measures.
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _MODES = {"bilinear": "linear", "bicubic": "cubic"}
 _OLDEST_OPSET = 18
 _ROWS, _COLUMNS = 2, 3
+_CHOOSES = 13
+"""The first Pillow whose order of directions depends on the picture."""
 
 
 def unfoldable(contract: Preprocessing, colour: bool) -> str | None:
@@ -126,9 +128,12 @@ def _planes_first(graph: _Graph) -> str:
 
 
 def _resize(graph: _Graph, options: Mapping[str, Any]) -> None:
-    """One direction after the other, each rounded to 0..255."""
+    """One direction after the other, each rounded to 0..255; what keeps its size changes no pixel."""
     heights, widths = _sizes(graph, options)
-    for axis, size in ((_COLUMNS, widths), (_ROWS, heights)):
+    passes = [(_COLUMNS, widths), (_ROWS, heights)]
+    if _chooses_order():
+        passes.insert(0, (_ROWS, _rows_first(graph, heights, widths)))
+    for axis, size in passes:
         mode = _MODES[options["filter"]]
         cubic = {"cubic_coeff_a": -0.5} if mode == "cubic" else {}
         graph.then(
@@ -138,6 +143,22 @@ def _resize(graph: _Graph, options: Mapping[str, Any]) -> None:
         graph.then("Add", graph.constant(0.5, np.float32))
         graph.then("Floor")
         graph.then("Clip", graph.constant(0.0, np.float32), graph.constant(255.0, np.float32))
+
+
+def _chooses_order() -> bool:
+    """Whether the Pillow that is installed resizes some pictures rows first; see its pull request 9549."""
+    import PIL
+
+    return int(PIL.__version__.partition(".")[0]) >= _CHOOSES
+
+
+def _rows_first(graph: _Graph, heights: str, widths: str) -> str:
+    """Name of the (1,) height after a first pass: the last one if more than twice as many rows go as columns, else as it is."""
+    height = _extent(graph, _ROWS)
+    rows, columns = graph.add("Sub", height, heights), graph.add("Sub", _extent(graph, _COLUMNS), widths)
+    shrinks = graph.add("Greater", rows, graph.constant([0], np.int64))
+    more = graph.add("Greater", rows, graph.add("Mul", columns, graph.constant([2], np.int64)))
+    return graph.add("Where", graph.add("And", shrinks, more), heights, height)
 
 
 def _sizes(graph: _Graph, options: Mapping[str, Any]) -> tuple[str, str]:

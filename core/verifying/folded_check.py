@@ -89,15 +89,17 @@ class FoldedCheck:
     def _judge(self, entry: ArtefactEntry, source: str, folder: LabelledFolder, inside: Inside) -> None:
         said = {"name": entry.name, "source": source, "modality": entry.modalities[0], "precision": entry.precision}
         try:
-            pair = self._answers(entry, source, folder)
+            rows = self._answers(entry, source, folder)
         except DataError as error:
             inside.unjudged.append(_unjudged(entry, str(error)))
         except BundleError as error:
             inside.rows.append({"name": entry.name, "why": str(error)})
         else:
-            inside.rows.append(folded_row(said, *pair, self._predicted(*pair)))
+            inside.rows.append(folded_row(said, *rows, self._predicted(*rows[:2])))
 
-    def _answers(self, entry: ArtefactEntry, source: str, folder: LabelledFolder) -> tuple[np.ndarray, np.ndarray]:
+    def _answers(
+        self, entry: ArtefactEntry, source: str, folder: LabelledFolder
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         role, files = entry.modalities[0], [path for path, _ in folder.images()]
         ask = open_folded(self.bundle.file(entry), self.threads or session_threads(entry.options, None))
         pictures = _decoded([files[at] for at in places(len(files))], self.opener.modality(role))

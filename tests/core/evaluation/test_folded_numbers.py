@@ -6,32 +6,33 @@ import pytest
 from edgefw.evaluation.folded_numbers import ERROR, SAMPLES, folded_checks, folded_row, places
 
 
-def row(error, precision="fp32"):
-    """Ten embeddings, the last of them longer by `error`: a cosine does not see it."""
+def row(error, precision="fp32", rounding=0.001):
+    """Ten embeddings, longer by `error`: a cosine does not see it; the source's own move by `rounding`."""
     expected = np.random.default_rng(0).normal(size=(10, 8)).astype(np.float32)
-    found = expected.copy()
-    found[-1] *= 1.0 + error
-    return folded_row({"name": "a", "source": "b", "modality": "rgb", "precision": precision}, found, expected, None)
+    said = {"name": "a", "source": "b", "modality": "rgb", "precision": precision}
+    return folded_row(said, expected * np.float32(1 + error), expected, expected * np.float32(1 + rounding), None)
 
 
-def test_the_worst_picture_counts():
+def test_a_row_has_the_error_and_what_rounding_makes():
     made = row(0.5)
-    assert made["relative_error_max"] == pytest.approx(0.5, abs=1e-6)
+    assert made["relative_error_mean"] == pytest.approx(0.5, abs=1e-6)
+    assert made["rounding_error_mean"] == pytest.approx(0.001, abs=1e-6)
     assert made["cosine_min"] == pytest.approx(1.0) and (made["n"], made["not_finite"]) == (10, 0)
 
 
 @pytest.mark.parametrize(
-    ("error", "stated", "limit", "ok"),
-    [(0.003, 0.001, ERROR, True), (0.02, 0.001, ERROR, False), (0.02, 0.05, 0.05, True)],
+    ("error", "rounding", "limit", "ok"),
+    [(0.001, 0.002, 0.002, True), (0.003, 0.002, 0.002, False), (0.02, 0.05, 0.05, True), (0.00001, 0.0, 1e-4, True)],
 )
-def test_a_float_file_has_a_relative_error_that_rounding_of_pixels_keeps(error, stated, limit, ok):
-    (cosine, held) = folded_checks([row(error)], {"min_cosine": 0.99, "max_error": stated})
-    assert cosine["ok"] and (held["check"], held["limit"], held["ok"]) == ("max_error", limit, ok)
+def test_a_float_file_may_err_as_much_as_rounding_makes(error, rounding, limit, ok):
+    (cosine, held) = folded_checks([row(error, rounding=rounding)], {"min_cosine": 0.99})
+    assert cosine["ok"] and (held["check"], held["ok"]) == (ERROR, ok)
+    assert held["limit"] == pytest.approx(limit, abs=1e-6) and held["value"] == pytest.approx(error, abs=1e-6)
 
 
-@pytest.mark.parametrize(("precision", "stated"), [("int8", 0.01), ("fp16", 0.01), ("fp32", None)])
-def test_a_file_that_rounds_and_a_lifted_limit_have_no_relative_error(precision, stated):
-    (held,) = folded_checks([row(0.5, precision)], {"min_cosine": 0.99, "max_error": stated})
+@pytest.mark.parametrize("precision", ["int8", "fp16"])
+def test_a_file_that_rounds_has_no_limit_on_its_error(precision):
+    (held,) = folded_checks([row(0.5, precision)], {"min_cosine": 0.99})
     assert held["check"] == "min_cosine"
 
 

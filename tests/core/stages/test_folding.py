@@ -28,7 +28,20 @@ from edgefw.stages.folding import fold, unfoldable
 from edgefw.stages.opened import Opened
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
-SIZES = [(131, 187), (187, 131), (30, 41), (64, 64), (65, 140), (67, 64)]
+SIZES = [
+    (131, 187),
+    (187, 131),
+    (30, 41),
+    (64, 64),
+    (65, 140),
+    (67, 64),
+    (164, 82),
+    (455, 121),
+    (90, 30),
+    (198, 131),
+    (199, 131),
+]
+"""Those of the second half: Pillow 13 resizes their rows first, but for the last but one."""
 
 
 def contract(fit: str, filter: str, size: int = 64) -> Preprocessing:
@@ -133,8 +146,8 @@ def test_verify_measures_the_difference_on_held_out_pictures(project: Path, fold
     assert (row["modality"], row["n"], row["not_finite"]) == ("rgb", 15, 0)
     assert row["cosine_min"] > 0.999 and row["top1_agreement"] == 1.0
     checked = {(own["artefact"], own["check"]) for own in result(folded, "verify")["budget"]}
-    assert {(NAMES[0], "min_cosine"), (NAMES[0], "max_error"), (NAMES[0], "max_not_finite")} <= checked
-    assert (NAMES[1], "min_cosine") in checked and (NAMES[1], "max_error") not in checked
+    assert {(NAMES[0], "min_cosine"), (NAMES[0], "max_folded_error"), (NAMES[0], "max_not_finite")} <= checked
+    assert (NAMES[1], "min_cosine") in checked and (NAMES[1], "max_folded_error") not in checked
 
 
 def test_the_bundles_file_labels_a_picture_with_onnxruntime_alone(project: Path, folded: Path, capsys: Any) -> None:
