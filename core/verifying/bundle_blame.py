@@ -1,7 +1,8 @@
 """Which layer of a bundle's file first departs from the float file that it was made from? Asked of the files that failed.
 
 A bundle has no network to compile afresh, so the file that an answer was held against is the source; it must be of the same
-backend, which shows its layers (`LayerShower`). Both see the first images of the folders, already prepared.
+backend, which shows its layers (`LayerShower`). Both see the first images of the folders, already prepared. Where every file of a sensor
+answers drawn images otherwise than it was measured, no layer is to blame, but what stands before all of them.
 """
 
 from __future__ import annotations
@@ -27,6 +28,10 @@ UNSOURCED = (
     "the bundle holds no file of its backend that its layers could be held against; "
     "`edgefw verify RUN` holds them against the trained network"
 )
+OUTSIDE = (
+    "outside the graph: every file that takes these images answers otherwise than it was measured; "
+    "look at the preprocessing in manifest.json"
+)
 _EACH = 3
 """Images of each sensor at the least."""
 
@@ -49,7 +54,20 @@ def blame(
     """
     names = wrong(budget, {*ANSWERS, ANSWER})
     asked = [entry for name, entry in entries.items() if name in names and _seen_by(entry, sheets)]
-    return [_row(opener, bundle, entry, held_against(entry, entries), sheets) for entry in asked]
+    return [
+        {"artefact": entry.name, "absent": OUTSIDE}
+        if _together(entry, entries, budget)
+        else _row(opener, bundle, entry, held_against(entry, entries), sheets)
+        for entry in asked
+    ]
+
+
+def _together(entry: ArtefactEntry, entries: Mapping[str, ArtefactEntry], budget: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether an artefact and every other one of its sensors, at least one, answer otherwise than they were measured."""
+    answered = {row["artefact"]: bool(row["ok"]) for row in budget if row["check"] == ANSWER}
+    sensors = set(entry.modalities)
+    alike = [name for name, other in entries.items() if name in answered and sensors & set(other.modalities)]
+    return len(alike) > 1 and entry.name in alike and not any(answered[name] for name in alike)
 
 
 def _row(

@@ -41,6 +41,7 @@ class OnnxLayers:
 
     def __init__(self, file: Path, model: onnx.ModelProto, feeds: Mapping[str, np.ndarray]) -> None:
         self._file, self._model, self._feeds = file, model, dict(feeds)
+        _sort(model.graph)
         self._stored = {entry.name: entry for entry in model.graph.initializer}
         self._reads = [_read_by(node) for node in model.graph.node]
         self._last = {name: at for at, names in enumerate(self._reads) for name in names}
@@ -119,6 +120,28 @@ def _read_by(node: onnx.NodeProto) -> tuple[str, ...]:
         wanted = [name for inside in graph.node for name in _read_by(inside)] + [entry.name for entry in graph.output]
         names |= dict.fromkeys(name for name in wanted if name not in own)
     return tuple(names)
+
+
+def _sort(graph: onnx.GraphProto) -> None:
+    """Put nodes behind those that they read from; the converter to fp16 writes the casts of inputs last."""
+    unwritten = {name for node in graph.node for name in node.output}
+    waiting, ordered = list(graph.node), []
+    while waiting:
+        left = []
+        for node in waiting:
+            if unwritten.isdisjoint(_read_by(node)):
+                ordered.append(node)
+                unwritten.difference_update(node.output)
+            else:
+                left.append(node)
+        if len(left) == len(waiting):  # a circle, which the runtime refuses
+            return
+        if not left and len(ordered) == len(waiting):  # as they stand
+            return
+        waiting = left
+    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in ordered]
+    del graph.node[:]
+    graph.node.extend(copies)
 
 
 def _reached(graph: onnx.GraphProto, reads: list[tuple[str, ...]], feeds: Mapping[str, np.ndarray]) -> set[str]:

@@ -1,5 +1,6 @@
 """Which layer of a bundle's file departs from its float file, and what is said where that cannot be seen."""
 
+import json
 import sys
 from types import SimpleNamespace
 
@@ -12,7 +13,7 @@ from edgefw.evaluation.departure import UNSEEN
 from edgefw.labels.folders import parse_data
 from edgefw.runtime.bundle import open_bundle
 from edgefw.runtime.hashes import sha256_of
-from edgefw.verifying.bundle_blame import UNSOURCED, blame
+from edgefw.verifying.bundle_blame import OUTSIDE, UNSOURCED, blame
 from edgefw.verifying.bundle_check import verify_bundle
 from edgefw.verifying.sheets import Column, Sheet
 
@@ -103,3 +104,44 @@ def test_a_file_that_does_not_run_is_not_looked_into(bundle, small_bundle, verif
     small_bundle.change_manifest(bundle, lambda manifest: manifest["artefacts"][1].update(facts))
     found = verified(bundle)
     assert found["ok"] is False and found["blame"] == []
+
+
+def changed_normalisation(role):
+    def change(manifest):
+        (step,) = [own for own in manifest["modalities"][role]["preprocessing"]["steps"] if own["name"] == "normalise"]
+        step["mean"] = [0.1 * at for at in range(1, 4)]
+
+    return change
+
+
+def test_another_preprocessing_is_outside_the_graph_and_no_layer_is_blamed(bundle, small_bundle, verified):
+    small_bundle.add_reference(bundle)
+    assert verified(bundle)["ok"]
+    found = verified(small_bundle.change_manifest(bundle, changed_normalisation("rgb")))
+    broken = {row["artefact"] for row in found["budget"] if not row["ok"] and row["check"] == "max_reference_error"}
+    assert broken == {FLOAT, INT8}
+    assert found["blame"] == [{"artefact": name, "absent": OUTSIDE} for name in (FLOAT, INT8)]
+
+
+def test_a_file_that_alone_answers_otherwise_is_looked_into(bundle, small_bundle, verified):
+    small_bundle.add_reference(bundle)
+    put_wrong_layer(bundle, small_bundle, 1)
+    found = verified(bundle)
+    assert [(row["artefact"], row["check"]) for row in found["budget"] if not row["ok"]] == [
+        (INT8, "min_cosine"),
+        (INT8, "max_reference_error"),
+    ]
+    (row,) = found["blame"]
+    assert row["first"]["own"] > 0.5
+
+
+def test_files_of_another_sensor_do_not_speak_for_it(bundle, small_bundle, verified):
+    """The float file labels photographs alone; a fault of depth is then one of the int8 file alone."""
+    small_bundle.add_reference(bundle)
+    answers = json.loads((bundle / "reference.json").read_text())
+    del answers["answers"][FLOAT]["depth"]
+    (bundle / "reference.json").write_text(json.dumps(answers))
+    small_bundle.change_manifest(bundle, lambda manifest: manifest["artefacts"][0].update(modalities=["rgb"]))
+    found = verified(small_bundle.change_manifest(bundle, changed_normalisation("depth")))
+    (row,) = found["blame"]
+    assert row["artefact"] == INT8 and row.get("absent") != OUTSIDE
