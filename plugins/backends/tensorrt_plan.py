@@ -17,7 +17,8 @@ from edgefw.errors import BundleError, ExportError
 from edgefw.registry.requirements import is_importable
 from edgefw.user_cache import user_cache
 
-INSTALL = 'pip install "edgefw[tensorrt]"'
+INSTALL = 'pip install --extra-index-url https://pypi.nvidia.com "edgefw[tensorrt]"'
+"""The usual registries hold only a part of TensorRT; NVIDIA's own index holds the rest."""
 _WORKSPACE = 2 << 30
 
 
@@ -57,7 +58,7 @@ def trtexec_line(inputs: Mapping[str, tuple[int, ...]], profile: Profile, source
 def absent() -> str | None:
     """What this machine lacks to build and run plans; None if nothing."""
     if not is_importable("tensorrt"):
-        return f"no tensorrt; {INSTALL} gets it"
+        return f"no tensorrt; it comes from NVIDIA's own package index ({INSTALL}), on a Jetson with JetPack"
     try:
         import tensorrt  # noqa: F401 - its own libraries may be missing
         from cuda.bindings import runtime

@@ -4,6 +4,7 @@ import os
 import subprocess
 from dataclasses import replace
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -307,8 +308,17 @@ def test_maps_are_not_made_by_a_backend_that_is_not_run_here() -> None:
 
 
 @pytest.mark.skipif(find_spec("tensorrt") is not None, reason="tensorrt is installed")
-def test_what_is_missing_is_named_with_the_command() -> None:
-    assert absent() == 'no tensorrt; pip install "edgefw[tensorrt]" gets it'
+def test_what_is_missing_is_named_with_where_it_comes_from() -> None:
+    assert absent() == (
+        "no tensorrt; it comes from NVIDIA's own package index (pip install --extra-index-url https://pypi.nvidia.com "
+        '"edgefw[tensorrt]"), on a Jetson with JetPack'
+    )
+
+
+@pytest.mark.skipif(find_spec("tensorrt") is not None, reason="tensorrt is installed")
+def test_the_page_quotes_the_reason_as_it_is_given() -> None:
+    page = (Path(__file__).parents[3] / "docs/techniques/backends.md").read_text(encoding="utf-8")
+    assert f"`not run here: {absent()}`" in page
 
 
 @pytest.mark.gpu
