@@ -6,12 +6,14 @@ says otherwise (`SizeTeller`). Graphs and scales add little and are not counted.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgefw.contracts.backend import absence, float_precision, refuse_unready
 from edgefw.contracts.quantizer import SizeTeller, fits, refuse_misfits, refuse_pairs
 from edgefw.contracts.scheme import Extending
+from edgefw.stages.artefact_names import artefact_name
 
 if TYPE_CHECKING:
     from torch import nn
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from edgefw.contracts.backend import Backend
     from edgefw.contracts.scheme import Scheme, Signature
     from edgefw.pieces import Pieces
+    from edgefw.recipe.chosen import Chosen
 
 
 def planned_artefacts(pieces: Pieces, scheme: Scheme, network: nn.Module, heat: bool = False) -> list[dict[str, Any]]:
@@ -28,38 +31,63 @@ def planned_artefacts(pieces: Pieces, scheme: Scheme, network: nn.Module, heat: 
         EdgefwError: if a backend cannot compile on this machine or read a quantizer's file, or a quantizer would refuse this student
             or fits no backend.
     """
+    from edgefw.stages.folded import writes_onnx
+
     refuse_unready(pieces.backends, heat)
     refuse_pairs(pieces.quantizers_by_path, pieces.backends)
     refuse_misfits(pieces.quantizers, network)
     beside = _beside(scheme, network)
-    signatures = list(enumerate(scheme.signatures(tuple(pieces.modalities))))
-    rows = []
-    for backend in pieces.backends:
-        fitting = [quantizer for quantizer in pieces.quantizers if fits(quantizer, backend)]
-        for quantizer in (None, *fitting):
-            precision = float_precision(backend) if quantizer is None else quantizer.precision
-            for number, signature in signatures:
-                size = _size(quantizer, [network, *(beside if len(signature.inputs) > 1 else ())])
-                rows.append(_row(backend, precision, signature, number, network, size))
-    rows += _folded(pieces, rows)
-    first = pieces.backends[0]
-    for number, signature in signatures:
-        if heat and len(signature.inputs) == 1:
-            row = _row(first, float_precision(first), signature, number, network, _size(None, [network]))
-            rows.append({**row, "name": f"map-{row['name']}"})
-    return rows
+    graphs = [
+        _Graph(signature, signature.name if number else "", [network, *(beside if len(signature.inputs) > 1 else ())])
+        for number, signature in enumerate(scheme.signatures(tuple(pieces.modalities)))
+    ]
+    entries = list(zip(pieces.backends, pieces.composition.backends))
+    made = [(backend, list(_of_backend(pieces, backend, chosen.label, graphs))) for backend, chosen in entries]
+    rows = [row for _, own in made for row in own]
+    rows += _folded(pieces, [row for backend, own in made if writes_onnx(backend) for row in own])
+    return rows + (_maps(*entries[0], graphs) if heat else [])
+
+
+@dataclass(frozen=True)
+class _Graph:
+    """A graph of the scheme, what it adds to the names of files, and the networks in it, the student first."""
+
+    signature: Signature
+    name: str
+    networks: Sequence[nn.Module]
+
+
+def _of_backend(pieces: Pieces, backend: Backend, label: str, graphs: Sequence[_Graph]) -> Iterator[dict[str, Any]]:
+    """The float files of an entry of `export.backends`, then each quantizer's."""
+    entry = backend.name, label
+    for graph in graphs:
+        precision = float_precision(backend)
+        yield _row(artefact_name(entry, precision, graph=graph.name), backend, precision, graph)
+    for quantizer, chosen in zip(pieces.quantizers, pieces.composition.quantizers):
+        for graph in graphs if fits(quantizer, backend) else ():
+            name = artefact_name(entry, quantizer.precision, chosen.label, graph.name)
+            yield _row(name, backend, quantizer.precision, graph, quantizer)
+
+
+def _maps(backend: Backend, chosen: Chosen, graphs: Sequence[_Graph]) -> list[dict[str, Any]]:
+    """What is said of every cell, by the first backend."""
+    entry, precision = (backend.name, chosen.label), float_precision(backend)
+    return [
+        _row(f"map-{artefact_name(entry, precision, graph=graph.name)}", backend, precision, graph)
+        for graph in graphs
+        if len(graph.signature.inputs) == 1
+    ]
 
 
 def _folded(pieces: Pieces, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """A second file of each ONNX artefact that takes one image, per modality of `export.folded`."""
     from edgefw.runtime.folded_file import INPUT
-    from edgefw.stages.folded import SHAPE, refuse_idle, writes_onnx
+    from edgefw.stages.folded import SHAPE, refuse_idle
 
-    names = {backend.name for backend in pieces.backends if writes_onnx(backend)}
     made = [
         {**row, "name": f"folded-{role}-{row['name']}", "inputs": {INPUT: [*SHAPE]}, "serves": [role]}
         for row in rows
-        if row["backend"] in names and len(row["inputs"]) == 1
+        if len(row["inputs"]) == 1
         for role in pieces.config.export.folded
         if role in row["serves"]
     ]
@@ -67,18 +95,17 @@ def _folded(pieces: Pieces, rows: Sequence[dict[str, Any]]) -> list[dict[str, An
     return made
 
 
-def _row(
-    backend: Backend, precision: str, signature: Signature, number: int, network: nn.Module, size: int
-) -> dict[str, Any]:
-    spec: Any = network.spec
+def _row(name: str, backend: Backend, precision: str, graph: _Graph, quantizer: object | None = None) -> dict[str, Any]:
+    spec: Any = graph.networks[0].spec
+    signature = graph.signature
     return {
-        "name": f"{backend.name}-{precision}" + (f"-{signature.name}" if number else ""),
+        "name": name,
         "backend": backend.name,
         "precision": precision,
         "signature": signature.name,
         "inputs": {modality: [spec.input.channels, spec.input.size, spec.input.size] for modality in signature.inputs},
         "serves": list(signature.roles),
-        "bytes": size,
+        "bytes": _size(quantizer, graph.networks),
         "unopened": absence(backend),
     }
 

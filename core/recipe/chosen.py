@@ -24,6 +24,7 @@ class Chosen:
     Attributes:
         inner: the techniques that its options name, in order.
         must: full words that its place demands of it.
+        label: of an entry of `export`; empty where the recipe gives none.
     """
 
     kind: Kind
@@ -33,6 +34,7 @@ class Chosen:
     keys: Path = ()
     inner: tuple[Chosen, ...] = ()
     must: frozenset[str] = frozenset()
+    label: str = ""
 
     @property
     def provides(self) -> frozenset[str]:

@@ -17,7 +17,7 @@ from edgefw.recipe.keys import Path, written
 from edgefw.recipe.match import match
 from edgefw.recipe.messages import Problem, one_message, problems_in
 from edgefw.recipe.read import Recipe, validate
-from edgefw.recipe.schema import LossPiece, Phase, Piece
+from edgefw.recipe.schema import ExportPiece, LossPiece, Phase, Piece
 from edgefw.registry.config import TechniqueConfig
 from edgefw.registry.kinds import Kind
 from edgefw.registry.requirements import how_to_get, missing_requirements
@@ -73,8 +73,11 @@ class _Chooser:
         self._refuse()
         return Composition(recipe=self.recipe, **found)  # type: ignore[arg-type]
 
-    def _list(self, kind: Kind, pieces: list[Piece], keys: Path) -> tuple[Chosen, ...]:
-        return tuple(self._choose(kind, piece, (*keys, index)) for index, piece in enumerate(pieces))
+    def _list(self, kind: Kind, pieces: list[ExportPiece], keys: Path) -> tuple[Chosen, ...]:
+        return tuple(
+            replace(self._choose(kind, piece, (*keys, index)), label=piece.label or "")
+            for index, piece in enumerate(pieces)
+        )
 
     def _phase(self, phase: Phase, keys: Path) -> ChosenPhase:
         quantizer = phase.quantizer

@@ -11,7 +11,7 @@ from typing import Any
 
 from edgefw.errors import EdgefwError
 from edgefw.recipe.base_recipe import KEY
-from edgefw.recipe.schema import LossPiece, Piece, RunConfig, StudentPiece
+from edgefw.recipe.schema import ExportPiece, LossPiece, Piece, RunConfig, StudentPiece
 from edgefw.registry.kinds import Kind
 from edgefw.registry.loading import Registry
 from edgefw.registry.technique import Technique
@@ -48,7 +48,10 @@ _HEAD: dict[str, Any] = {
     "else": {"$ref": "#/$defs/recipe"},
 }
 
-_OWN: dict[Kind, type[Piece]] = {Kind.STUDENT: StudentPiece, Kind.LOSS: LossPiece}
+_OWN: dict[Kind, type[Piece]] = {Kind.STUDENT: StudentPiece, Kind.LOSS: LossPiece, Kind.BACKEND: ExportPiece}
+
+_EXPORTED = f"{Kind.QUANTIZER}-of-export"
+"""Where quantizers of `export` are described, which may have a label; those of a phase have none."""
 
 
 def recipe_schema(registry: Registry) -> tuple[dict[str, Any], list[str]]:
@@ -58,7 +61,7 @@ def recipe_schema(registry: Registry) -> tuple[dict[str, Any], list[str]]:
     """
     schema = RunConfig.model_json_schema()
     definitions: dict[str, Any] = schema.pop("$defs")
-    own = {name: definitions.pop(name) for name in ("Piece", "StudentPiece", "LossPiece")}
+    own = {name: definitions.pop(name) for name in ("Piece", "StudentPiece", "LossPiece", "ExportPiece")}
     models = {"RunConfig": schema, **own, **definitions}
     for model, places in PLACES.items():
         for key, kind in places.items():
@@ -68,6 +71,7 @@ def recipe_schema(registry: Registry) -> tuple[dict[str, Any], list[str]]:
     left_out: list[str] = []
     for kind in Kind:
         definitions[str(kind)] = _kind_schema(kind, registry, own, definitions, left_out)
+    definitions[_EXPORTED] = _labelled(definitions[str(Kind.QUANTIZER)], own["ExportPiece"])
     return {**_HEAD, "$defs": definitions}, left_out
 
 
@@ -92,8 +96,10 @@ def _pointing_to(part: Any, kind: Kind) -> Any:
     """The part of a schema with every reference to a piece replaced by one to a kind."""
     if isinstance(part, Mapping):
         replaced = {key: _pointing_to(value, kind) for key, value in part.items()}
-        if str(part.get("$ref", "")).endswith("Piece"):
-            replaced["$ref"] = f"#/$defs/{kind}"
+        reference = str(part.get("$ref", ""))
+        if reference.endswith("Piece"):
+            exported = kind is Kind.QUANTIZER and reference.endswith("ExportPiece")
+            replaced["$ref"] = f"#/$defs/{_EXPORTED if exported else kind}"
         return replaced
     return [_pointing_to(item, kind) for item in part] if isinstance(part, list) else part
 
@@ -113,6 +119,14 @@ def _kind_schema(
             continue
         variants.append(_variant(kind, name, technique, common, definitions))
     return {"description": f"a {kind} by name", "oneOf": variants} if variants else own[model.__name__]
+
+
+def _labelled(quantizer: Mapping[str, Any], piece: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a quantizer, with the keys that an entry of `export` has beside its options."""
+    if "oneOf" not in quantizer:
+        return piece
+    variants = [{**own, "properties": {**piece["properties"], **own["properties"]}} for own in quantizer["oneOf"]]
+    return {**quantizer, "oneOf": variants}
 
 
 def _variant(

@@ -6,7 +6,7 @@ not matched here: they are known once pieces are built.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -189,11 +189,26 @@ def _export(composition: Composition, outer: Scope, registry: Registry) -> Itera
     yield from _float_only(composition, registry)
     yield from _heat(composition)
     for pieces in (backends, quantizers):
-        names = [chosen.technique.name for chosen in pieces]
-        for index, chosen in enumerate(pieces):
-            if names.index(chosen.technique.name) < index:
-                text = f"{chosen.kind} '{chosen.technique.name}' stands twice; their artefacts would share a folder."
-                yield Problem((*chosen.keys, "name"), text)
+        yield from _alike(pieces)
+
+
+def _alike(pieces: Sequence[Chosen]) -> Iterator[Problem]:
+    """Entries of one technique that no label tells apart."""
+    entries = [(chosen.technique.name, chosen.label) for chosen in pieces]
+    for index, (name, label) in enumerate(entries):
+        if entries.index((name, label)) < index:
+            chosen = pieces[index]
+            stands = f"stands twice with the label '{label}'" if label else "stands twice"
+            text = (
+                f"{chosen.kind} '{name}' {stands}; their artefacts would share a name. Give one of them "
+                f"{'another' if label else 'a'} label, for example {{name: {name}, label: {_unused(name, entries)}}}."
+            )
+            yield Problem((*chosen.keys, "label" if label else "name"), text)
+
+
+def _unused(name: str, entries: Sequence[tuple[str, str]]) -> str:
+    """A label that no entry of a technique has."""
+    return next(word for word in map(str, range(2, len(entries) + 3)) if (name, word) not in entries)
 
 
 def _heat(composition: Composition) -> Iterator[Problem]:

@@ -9,13 +9,22 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0.0)]
 NotNegative = Annotated[float, Field(ge=0.0)]
 PhaseName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")]
+Label = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=24)]
 
 
 class Section(BaseModel):
@@ -64,6 +73,17 @@ class LossPiece(Piece):
 
     weight: NotNegative = Field(default=1.0, description="factor in the sum of losses")
     projector: Piece | None = Field(default=None, description="alignment projector of this loss, dropped at export")
+
+
+class ExportPiece(Piece):
+    """A backend or a post-training quantizer, with a label where one technique stands there several times."""
+
+    label: Label | None = Field(default=None, description="tells entries of one technique apart, in the names of files")
+
+    @model_serializer(mode="wrap")
+    def _without_an_empty_label(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A label that is not given is not there: the hash of such a recipe is what it was before there were labels."""
+        return {key: value for key, value in plain(self).items() if key != "label" or value is not None}
 
 
 def _has_a_place(template: str) -> str:
@@ -154,10 +174,10 @@ class Phase(Section):
 class Export(Section):
     """What is compiled: each backend in float, and each quantizer on top of each backend it fits."""
 
-    backends: Annotated[list[Piece], Field(min_length=1)] = Field(
-        default=[Piece(name="onnxruntime")], description="targets"
+    backends: Annotated[list[ExportPiece], Field(min_length=1)] = Field(
+        default=[ExportPiece(name="onnxruntime")], description="targets"
     )
-    quantizers: list[Piece] = Field(default=[], description="post-training quantizers")
+    quantizers: list[ExportPiece] = Field(default=[], description="post-training quantizers")
     calibration: Positive = Field(default=256, description="training samples that quantizers may look at")
     heat: bool = Field(
         default=False, description="also compile what is said of each cell, for `edgefw label --show heat`"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgefw.contracts.operators import Hampered, Replaceable, rounds_activations
 from edgefw.contracts.quantizer import fits
+from edgefw.stages.artefact_names import artefact_name
 
 if TYPE_CHECKING:
     from edgefw.contracts.backend import Backend
@@ -41,18 +42,25 @@ def advice(
     rows = []
     for backend in {backend.name: backend for backend in pieces.backends}.values():
         reasons = backend.slow_when_rounded if isinstance(backend, Hampered) else {}
-        files = list(_rounded(pieces, backend, trained_with))
+        files = list(dict.fromkeys(_rounded(pieces, backend.name, trained_with)))
         for operator in (name for name in found if name in reasons):
             row = {"operator": operator, "calls": found[operator], "backend": backend.name, "files": files}
             rows.append({**row, "why": reasons[operator], "instead": replacements(student)})
     return rows
 
 
-def _rounded(pieces: Pieces, backend: Backend, trained_with: ModuleQuantizer | None) -> Iterator[str]:
-    """Names of a backend's files whose activations are integers."""
+def _rounded(pieces: Pieces, name: str, trained_with: ModuleQuantizer | None) -> Iterator[str]:
+    """Names of a backend's files whose activations are integers, of all its entries."""
+    for backend, label in zip(pieces.backends, (chosen.label for chosen in pieces.composition.backends)):
+        if backend.name == name:
+            yield from _rounded_by(pieces, backend, label, trained_with)
+
+
+def _rounded_by(pieces: Pieces, backend: Backend, label: str, trained_with: ModuleQuantizer | None) -> Iterator[str]:
+    entry = backend.name, label
     if trained_with is not None:
-        yield f"{backend.name}-{trained_with.precision}"
+        yield artefact_name(entry, trained_with.precision)
         return
-    for quantizer in pieces.quantizers:
+    for quantizer, chosen in zip(pieces.quantizers, pieces.composition.quantizers):
         if fits(quantizer, backend) and rounds_activations(quantizer):
-            yield f"{backend.name}-{quantizer.precision}"
+            yield artefact_name(entry, quantizer.precision, chosen.label)

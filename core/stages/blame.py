@@ -21,6 +21,7 @@ from edgefw.data.loading import read_image
 from edgefw.errors import EdgefwError
 from edgefw.evaluation.budget import wrong
 from edgefw.evaluation.departure import UNSEEN, blame_row
+from edgefw.stages.artefact_names import Entry, recorded_entry
 from edgefw.stages.graphs import graph_of
 from edgefw.stages.opened import OpenArtefact
 
@@ -35,12 +36,12 @@ SAMPLES = 8
 
 @dataclass
 class Blamer:
-    """Looks into the artefacts of one run; a source is compiled once per backend and graph."""
+    """Looks into the artefacts of one run; a source is compiled once per entry of `export.backends` and graph."""
 
     context: StageContext
     trained: Trained
     held: HeldOut
-    _sources: dict[tuple[str, str], Path] = field(default_factory=dict)
+    _sources: dict[tuple[Entry, str], Path] = field(default_factory=dict)
 
     def rows(self, artefacts: Iterable[OpenArtefact]) -> list[dict[str, Any]]:
         """For each artefact {artefact, limit, first, layers}, or {artefact, absent: why there is nothing to see}."""
@@ -57,12 +58,12 @@ class Blamer:
             return {"artefact": artefact.name, "absent": str(error)}
 
     def _seen(self, artefact: OpenArtefact, folders: ExitStack) -> dict[str, Any]:
-        backend = next(own for own in self.context.pieces.backends if own.name == artefact.record["backend"])
+        backend = artefact.backend
         if not isinstance(backend, LayerShower):
             return {"artefact": artefact.name, "absent": UNSEEN}
         feeds = artefact.feeds(few_images(self.context, self.held, artefact))
         file = self.context.folder.stage("export") / artefact.name / artefact.record["file"]
-        key = backend.name, artefact.signature.name
+        key = recorded_entry(artefact.record), artefact.signature.name
         if key not in self._sources:
             folder = Path(folders.enter_context(tempfile.TemporaryDirectory(prefix="edgefw-")))
             self._sources[key] = self._source(backend, artefact, feeds, folder)

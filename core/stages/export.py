@@ -1,6 +1,6 @@
 """Export: the trained student compiled by every backend, then every post-training quantizer on top of what it fits.
 
-    export/<backend>-<precision>[-<signature>]/        the file, and artefact.json
+    export/<backend>-<precision>[-<signature>]/        the file, and artefact.json; with labels see `artefact_names.py`
     export/map-<backend>-<precision>[-<signature>]/    with `heat`: what is said of every cell (`maps.py`), by the first backend
     export/folded-<modality>-<artefact>/               with `folded`: pictures in, embeddings out (`folded.py`)
 
@@ -27,6 +27,7 @@ from edgefw.reporting.part_advice import advice_line
 from edgefw.reporting.part_choices import choice_lines
 from edgefw.run_folder import write_json
 from edgefw.runtime.hashes import sha256_of
+from edgefw.stages.artefact_names import artefact_name, recorded_entry
 from edgefw.stages.calibration import CalibrationImages, spread
 from edgefw.stages.fingerprints import piece
 from edgefw.stages.licences import warn_of_unknown
@@ -109,13 +110,18 @@ def _advice(context: StageContext, trained: Trained) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Target:
-    """One graph for one backend; `suffix` tells the files of several graphs apart."""
+    """One graph for one backend; `graph` tells the files of several graphs apart."""
 
     backend: Backend
     chosen: Chosen
     signature: Signature
-    suffix: str
+    graph: str
     images: CalibrationImages
+
+    def named(self, precision: str, quantizer: Chosen | None = None) -> str:
+        """The name of its float file, or of a quantizer's."""
+        entry = self.backend.name, self.chosen.label
+        return artefact_name(entry, precision, quantizer.label if quantizer else "", self.graph)
 
     @cached_property
     def examples(self) -> Mapping[str, np.ndarray]:
@@ -133,7 +139,7 @@ def _targets(context: StageContext, trained: Trained, samples: Sequence[Sample])
                 backend=backend,
                 chosen=chosen,
                 signature=signature,
-                suffix=f"-{signature.name}" if position else "",
+                graph=signature.name if position else "",
                 images=CalibrationImages(context, samples, signature, input_names(signature)),
             )
 
@@ -153,7 +159,7 @@ class _Exporter:
     def export(self, target: _Target) -> None:
         """The float file, and every quantised one."""
         precision = self.trained.precision if self.trained.quantizer else float_precision(target.backend)
-        name, folder = self._folder(target, precision)
+        name, folder = self._new_folder(target.named(precision))
         request = CompileRequest(
             network=self._graph(target.signature),
             inputs={key: values.shape[1:] for key, values in target.examples.items()},
@@ -165,7 +171,7 @@ class _Exporter:
         artefact = target.backend.compile(request)
         self._check(target, artefact.file, name)
         self.records.append(self._record(target, name, artefact.file, precision, None, artefact))
-        self._say_what_cannot_be_timed(target.backend)
+        self._say_what_cannot_be_timed(target)
         source = artefact.file if artefact.level == "onnx" else artefact.onnx
         for quantizer, chosen in self._fitting(target.backend):
             if quantizer.level == "program":
@@ -184,13 +190,16 @@ class _Exporter:
         pairs = zip(self.context.pieces.quantizers, self.context.composition.quantizers)
         return [pair for pair in pairs if fits(pair[0], backend)]
 
-    def _say_what_cannot_be_timed(self, backend: Backend) -> None:
+    def _say_what_cannot_be_timed(self, target: _Target) -> None:
         """A backend that compiles ONNX files does not run them, so a quantizer that times them makes none for it."""
-        timing = [one for one in self.context.pieces.quantizers if isinstance(one, TimedQuantizer)]
-        for quantizer in timing if isinstance(backend, OnnxCompiler) and self.trained.quantizer is None else ():
-            self.context.progress.say(
-                f"export: no {backend.name}-{quantizer.precision}: it times ONNX files, and '{backend.name}' compiles them"
-            )
+        backend = target.backend
+        if not isinstance(backend, OnnxCompiler) or self.trained.quantizer is not None:
+            return
+        for quantizer, chosen in zip(self.context.pieces.quantizers, self.context.composition.quantizers):
+            if isinstance(quantizer, TimedQuantizer):
+                self.context.progress.say(
+                    f"export: no {target.named(quantizer.precision, chosen)}: it times ONNX files, and '{backend.name}' compiles them"
+                )
 
     def export_map(self, target: _Target) -> None:
         """What the student says of every cell beside the image; no quantizer goes on from it."""
@@ -198,7 +207,7 @@ class _Exporter:
 
         precision = self.trained.precision if self.trained.quantizer else float_precision(target.backend)
         graph = map_graph(self._network(), self.trained.scheme, target.signature, target.examples)
-        name, folder = self._folder(target, precision, "map-")
+        name, folder = self._new_folder(f"map-{target.named(precision)}")
         artefact = compile_map(graph, target.backend, target.examples, folder, self.trained.quantizer is not None)
         self._check(target, artefact.file, name)
         self.maps.append(self._record(target, name, artefact.file, precision, None, artefact))
@@ -207,16 +216,17 @@ class _Exporter:
         """For each ONNX artefact and each of these modalities that it takes alone: a file with the preprocessing inside."""
         from edgefw.stages.folded import make_folded, refuse_idle, writes_onnx
 
-        backends = {backend.name: backend for backend in self.context.pieces.backends if writes_onnx(backend)}
+        entries = zip(self.context.composition.backends, self.context.pieces.backends)
+        backends = {(own.name, chosen.label): own for chosen, own in entries if writes_onnx(own)}
         for source in self.records:
-            signature = source["signature"]
-            for role in roles if source["backend"] in backends and len(signature["inputs"]) == 1 else ():
+            signature, entry = source["signature"], recorded_entry(source)
+            for role in roles if entry in backends and len(signature["inputs"]) == 1 else ():
                 if role not in signature["serves"]:
                     continue
                 name, folder = self._new_folder(f"folded-{role}-{source['name']}")
                 file = folder / source["file"]
                 own = folder.parent / source["name"] / source["file"]
-                said = make_folded(source, own, role, file, backends[source["backend"]], self.context)
+                said = make_folded(source, own, role, file, backends[entry], self.context)
                 record = {**source, "name": name, **said, **_file_facts(name, file)}
                 write_json(folder / RECORD, record)
                 self.folded.append(record)
@@ -248,7 +258,7 @@ class _Exporter:
         file: Path,
         request: CompileRequest,
     ) -> None:
-        name, folder = self._folder(target, quantizer.precision)
+        name, folder = self._new_folder(target.named(quantizer.precision, chosen))
         quantised = folder / file.name
         try:
             report = self._quantised(target, quantizer, file, quantised)
@@ -283,7 +293,7 @@ class _Exporter:
     def _round(
         self, target: _Target, quantizer: ProgramQuantizer, chosen: Chosen, source: str, request: CompileRequest
     ) -> None:
-        name, folder = self._folder(target, quantizer.precision)
+        name, folder = self._new_folder(target.named(quantizer.precision, chosen))
         try:
             network, report = quantizer.quantize_program(request.network, target.images.calibration())
             rounded = replace(request, network=network, folder=folder, quantised=True, level="program", keep_onnx=False)
@@ -305,10 +315,6 @@ class _Exporter:
     def _network(self) -> nn.Module:
         quantizer = self.trained.quantizer
         return self.trained.network if quantizer is None else quantizer.convert(self.trained.network)
-
-    def _folder(self, target: _Target, precision: str, before: str = "") -> tuple[str, Path]:
-        """A new folder for a target's artefact."""
-        return self._new_folder(f"{before}{target.backend.name}-{precision}{target.suffix}")
 
     def _new_folder(self, wanted: str) -> tuple[str, Path]:
         """A new folder; a second artefact of one name gets a number."""
@@ -348,6 +354,7 @@ class _Exporter:
         record = {
             "name": name,
             "backend": target.backend.name,
+            **({"label": target.chosen.label} if target.chosen.label else {}),
             "options": target.chosen.config.model_dump(mode="json"),
             "precision": precision,
             "source": source,

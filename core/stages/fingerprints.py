@@ -35,7 +35,7 @@ def digest(value: Any) -> str:
 def piece(chosen: Chosen, base: Path) -> dict[str, Any]:
     """A technique by name, module and options, with the state of every file or folder an option names.
 
-    Techniques inside its options stand under `inner`, where there are any. A licence that is stated counts as if it were not:
+    Techniques inside its options stand under `inner`, and a label under `label`, where there are any. A licence that is stated counts as if it were not:
     it changes no answer.
     """
     options = _unlicensed(chosen.config)
@@ -46,6 +46,7 @@ def piece(chosen: Chosen, base: Path) -> dict[str, Any]:
         "options": options,
         "files": {text: state for text, state in files.items() if state is not None},
         **({"inner": [piece(each, base) for each in chosen.inner]} if chosen.inner else {}),
+        **({"label": chosen.label} if chosen.label else {}),
     }
 
 

@@ -16,6 +16,7 @@ from edgefw.contracts.scheme import Signature
 from edgefw.errors import BundleError, MissingDependency
 from edgefw.recipe.compose import build
 from edgefw.runtime.asking import ask
+from edgefw.stages.artefact_names import Entry, entry_of, recorded_entry
 
 if TYPE_CHECKING:
     from edgefw.contracts.backend import Backend, Runner
@@ -86,8 +87,8 @@ def open_artefacts(context: StageContext) -> Opened:
     folder, compute = context.folder.stage("export"), context.recipe.config.compute.threads
     opened = Opened()
     for record in context.folder.result("export")["artefacts"]:
-        name, backend = record["name"], record["backend"]
-        unjudged = {"name": name, "backend": backend, "precision": record["precision"]}
+        name, backend = record["name"], recorded_entry(record)
+        unjudged = {key: record[key] for key in ("name", "backend", "precision")}
         if backend in missing:
             opened.unjudged.append({**unjudged, "why": missing[backend]})
             continue
@@ -104,13 +105,13 @@ def open_artefacts(context: StageContext) -> Opened:
     return opened
 
 
-def _backends(context: StageContext) -> tuple[dict[str, Backend], dict[str, str]]:
-    """Backends by name, and the reason why one is not here."""
-    found: dict[str, Backend] = {}
-    missing: dict[str, str] = {}
+def _backends(context: StageContext) -> tuple[dict[Entry, Backend], dict[Entry, str]]:
+    """Backends by entry, and the reason why one is not here."""
+    found: dict[Entry, Backend] = {}
+    missing: dict[Entry, str] = {}
     for chosen in context.composition.backends:
         try:
-            found[chosen.technique.name] = build(chosen, context.pieces.context(chosen))
+            found[entry_of(chosen)] = build(chosen, context.pieces.context(chosen))
         except MissingDependency as error:
-            missing[chosen.technique.name] = str(error)
+            missing[entry_of(chosen)] = str(error)
     return found, missing

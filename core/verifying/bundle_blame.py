@@ -79,8 +79,11 @@ def _row(
             return {"artefact": entry.name, "absent": UNSEEN}
         if source.name == entry.name or source.backend != entry.backend:
             return {"artefact": entry.name, "absent": UNSOURCED}
+        other = opener.backend(source)
+        if not isinstance(other, LayerShower):
+            return {"artefact": entry.name, "absent": UNSOURCED}
         shown = _images(entry, _seen_by(entry, sheets))
-        views = [backend.layers(bundle.file(own), shown) for own in (source, entry)]
+        views = [other.layers(bundle.file(source), shown), backend.layers(bundle.file(entry), shown)]
         return blame_row(entry.name, entry.precision, *views)
     except EdgefwError as error:
         return {"artefact": entry.name, "absent": str(error)}

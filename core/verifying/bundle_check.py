@@ -182,11 +182,15 @@ def _compared(name: str, source: str, shown: Shown) -> dict[str, Any]:
 
 
 def _float_source(entry: ArtefactEntry, entries: Mapping[str, ArtefactEntry]) -> str:
-    """The float artefact that an artefact was made from; of an older bundle that of the same backend; empty for what is none's copy."""
+    """The float artefact that an artefact was made from; of an older bundle that of the same backend; empty for what is none's copy.
+
+    A file of the same backend with other options is another entry of the recipe.
+    """
     if entry.source is not None:
         return entry.source
     source = reference_of(entry, entries)
-    return source.name if source.name != entry.name and source.backend == entry.backend else ""
+    alike = (source.backend, source.options) == (entry.backend, entry.options) and entry.precision != "fp32"
+    return source.name if source.name != entry.name and alike else ""
 
 
 def _untimed(bundle: Bundle, records: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -254,7 +258,7 @@ def _unmeasured(entries: Mapping[str, ArtefactEntry], records: Sequence[Mapping[
 
 def _copied(name: str, entries: Mapping[str, ArtefactEntry]) -> bool:
     """Whether an artefact was made from a float artefact of the bundle; its cost is judged, that one's is not."""
-    return reference_of(entries[name], entries).name != name
+    return entries[name].precision != "fp32" and reference_of(entries[name], entries).name != name
 
 
 def _unreadable(sheets: Sequence[Sheet]) -> dict[str, Any]:

@@ -28,12 +28,19 @@ class Known(nn.Module):
         return ("student.model=plain",)
 
 
+class Entry(SimpleNamespace):
+    """What a recipe says of a backend or a quantizer."""
+
+    label = ""
+
+
 def runtime(**options):
     return onnxruntime(OnnxRuntimeConfig(**options), BuildContext())
 
 
 def rows(*backends, quantizers=(STATIC,), trunk=None, trained_with=None):
-    pieces = SimpleNamespace(backends=backends, quantizers=quantizers)
+    entries = {"backends": [Entry()] * len(backends), "quantizers": [Entry()] * len(quantizers)}
+    pieces = SimpleNamespace(backends=backends, quantizers=quantizers, composition=SimpleNamespace(**entries))
     return advice(pieces, SimpleNamespace(trunk=trunk or nn.Identity()), FOUND, trained_with)
 
 

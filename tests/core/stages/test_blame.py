@@ -8,11 +8,8 @@ from edgefw.stages.blame import Blamer
 
 def test_an_artefact_without_layers_is_told_in_one_sentence_where_they_can_be_seen():
     said = []
-    context = SimpleNamespace(
-        progress=SimpleNamespace(say=said.append),
-        pieces=SimpleNamespace(backends=[SimpleNamespace(name="ncnn")]),
-    )
-    artefact = SimpleNamespace(name="ncnn-fp32", record={"backend": "ncnn"})
+    context = SimpleNamespace(progress=SimpleNamespace(say=said.append))
+    artefact = SimpleNamespace(name="ncnn-fp32", record={"backend": "ncnn"}, backend=SimpleNamespace(name="ncnn"))
     (row,) = Blamer(context, trained=None, held=None).rows([artefact])
     assert said == ["verify: layers of ncnn-fp32"]
     assert row["artefact"] == "ncnn-fp32"
