@@ -148,7 +148,17 @@ def test_all_problems_of_all_pieces_come_in_one_message(composed) -> None:
         ),
         (
             ["export.backends=[{name: file}, {name: file}]"],
-            "export.backends[1].name: backend 'file' stands twice",
+            (
+                "export.backends[1].name: backend 'file' stands twice; their artefacts would share a name. "
+                "Give one of them a label, for example {name: file, label: 2}. (command line)"
+            ),
+        ),
+        (
+            ["export.quantizers=[{name: after, label: a}, {name: after}, {name: after, label: a}]"],
+            (
+                "export.quantizers[2].label: quantizer 'after' stands twice with the label 'a'; their artefacts would share "
+                "a name. Give one of them another label, for example {name: after, label: "
+            ),
         ),
         (
             ["train.0.quantizer.name=during", "export.backends=[{name: narrow}]"],
@@ -272,3 +282,37 @@ def test_what_a_technique_inside_options_needs_is_matched(composed) -> None:
     assert composed(choir("{name: follower}"))
     message = refusal(composed, choir("{name: follower}"), *single)
     assert "teacher.voices[0]: teacher 'follower' needs run.pairs; the recipe has one modality, rgb." in message
+
+
+def test_entries_of_one_technique_are_told_apart_by_labels_that_are_no_options(small, registry) -> None:
+    entries = "[{name: after}, {name: after, label: tails}]"
+    composition = compose(small(f"export.quantizers={entries}"), registry)
+    assert [chosen.label for chosen in composition.quantizers] == ["", "tails"]
+    assert [chosen.config.model_dump() for chosen in composition.quantizers] == [{}, {}]
+    assert [chosen.label for chosen in composition.backends] == [""]
+
+
+def test_a_recipe_without_labels_is_what_it_was_before_there_were_any(small) -> None:
+    assert small().resolved["export"]["backends"] == [{"name": "file"}]
+    assert small("export.backends=[{name: file, label: null}]").resolved["export"]["backends"] == [{"name": "file"}]
+    labelled = small("export.backends=[{name: file, label: a}]").resolved["export"]["backends"]
+    assert labelled == [{"name": "file", "label": "a"}]
+
+
+@pytest.mark.parametrize(
+    ("label", "text"),
+    [
+        ("Two Words", "must be text of the form ^[a-z0-9][a-z0-9-]*$, got 'Two Words'."),
+        ("x" * 25, "must be at most 24 characters long, got"),
+        ("8", "must be text, got 8. Put it in quotes."),
+    ],
+)
+def test_a_label_is_a_short_word(small, label: str, text: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        small(f"export.backends=[{{name: file, label: {label}}}]")
+    assert f"export.backends[0].label: {text}" in str(caught.value)
+
+
+def test_labels_are_of_export_alone(small, registry) -> None:
+    with pytest.raises(RecipeError, match=r"train\[0\].quantizer.label: unknown key. Allowed: none."):
+        compose(small("train.0.quantizer={name: during, label: a}"), registry)

@@ -63,6 +63,18 @@ def test_real_recipes_validate_and_wrong_ones_do_not(schema, small) -> None:
         assert list(validator.iter_errors(changed)), path
 
 
+def test_a_label_is_a_key_of_export_alone(schema, small) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    validator = jsonschema.Draft202012Validator(schema)
+    labelled = [{"name": "after"}, {"name": "after", "label": "tails"}]
+    right = small().resolved
+    right["export"] |= {"quantizers": labelled, "backends": [{"name": "file", "label": "b"}]}
+    assert list(validator.iter_errors(right)) == []
+    wrong = small("train.0.quantizer={name: during}").resolved
+    wrong["train"][0]["quantizer"]["label"] = "tails"
+    assert list(validator.iter_errors(wrong))
+
+
 def test_a_recipe_with_a_base_may_say_as_little_as_it_likes(schema) -> None:
     jsonschema = pytest.importorskip("jsonschema")
     validator = jsonschema.Draft202012Validator(schema)

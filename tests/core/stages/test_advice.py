@@ -38,9 +38,10 @@ def runtime(**options):
     return onnxruntime(OnnxRuntimeConfig(**options), BuildContext())
 
 
-def rows(*backends, quantizers=(STATIC,), trunk=None, trained_with=None):
-    entries = {"backends": [Entry()] * len(backends), "quantizers": [Entry()] * len(quantizers)}
-    pieces = SimpleNamespace(backends=backends, quantizers=quantizers, composition=SimpleNamespace(**entries))
+def rows(*backends, quantizers=(STATIC,), trunk=None, trained_with=None, entries=None):
+    targets, rounding = entries or ([Entry()] * len(backends), [Entry()] * len(quantizers))
+    composition = SimpleNamespace(backends=targets, quantizers=rounding)
+    pieces = SimpleNamespace(backends=backends, quantizers=quantizers, composition=composition)
     return advice(pieces, SimpleNamespace(trunk=trunk or nn.Identity()), FOUND, trained_with)
 
 
@@ -63,6 +64,13 @@ def test_only_files_with_rounded_activations_are_concerned() -> None:
 def test_a_backend_that_says_nothing_and_one_that_is_named_twice() -> None:
     assert rows(AotiBackend(AotiConfig())) == []
     assert rows(runtime(), runtime(format="ort")) == rows(runtime(format="ort"))
+
+
+def test_labels_stand_in_the_names_of_files() -> None:
+    labelled = [Entry(), Entry(label="ort")], [Entry(), Entry(label="tails")]
+    (row, _) = rows(runtime(), runtime(format="ort"), quantizers=(STATIC, STATIC), entries=labelled)
+    static, ort = "onnxruntime-int8-static", "onnxruntime-ort-int8-static"
+    assert row["files"] == [static, f"{static}-tails", ort, f"{ort}-tails"]
 
 
 def test_the_sentence_names_files_and_replacement_where_there_are_some() -> None:

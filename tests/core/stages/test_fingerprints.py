@@ -51,6 +51,12 @@ def test_the_contents_of_a_named_file_count_and_its_date_does_not(tmp_path: Path
     assert piece(chosen(), tmp_path) != before
 
 
+def test_a_label_counts_where_there_is_one(tmp_path: Path) -> None:
+    before = piece(chosen(), tmp_path)
+    assert set(before) == {"name", "module", "options", "files"}
+    assert piece(replace(chosen(), label="a"), tmp_path) == {**before, "label": "a"}
+
+
 def test_files_named_deep_inside_options_count(tmp_path: Path) -> None:
     (tmp_path / "table.txt").write_text("1")
     before = piece(chosen(nested={"tables": ["table.txt"]}), tmp_path)

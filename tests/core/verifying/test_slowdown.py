@@ -59,6 +59,17 @@ def test_a_float_file_that_was_left_out_leaves_the_time_unjudged(verified) -> No
     assert told == "max_slowdown is not judged for onnxruntime-int8-static: its float file own-bf16 was not timed"
 
 
+def test_a_float_file_of_another_entry_of_the_backend_is_no_copy_of_the_first(verified) -> None:
+    def change(manifest):
+        other = {**manifest["artefacts"][0], "name": "onnxruntime-plain-fp32"}
+        manifest["artefacts"].insert(1, {**other, "options": {**other["options"], "optimise": "none"}})
+        manifest["budget"] = {"max_slowdown": 1e6, "max_mb": 1e6}
+
+    found = verified(change)
+    costs = [(row["artefact"], row["check"]) for row in found["budget"] if row["check"] in ("max_slowdown", "max_mb")]
+    assert costs == [("onnxruntime-int8-static", "max_slowdown"), ("onnxruntime-int8-static", "max_mb")]
+
+
 def test_a_source_that_is_not_in_the_bundle_is_refused(verified) -> None:
     with pytest.raises(BundleError, match="'onnxruntime-int8-static' was made from unknown artefact 'gone'"):
         verified(lambda manifest: manifest["artefacts"][1].update(source="gone"))
