@@ -51,17 +51,20 @@ def own_reference(bundle: Bundle) -> Reference | None:
         reference = read_reference(bundle.folder / stated)
     except BundleError as error:
         raise BundleError(bundle.named(str(error))) from error
-    if problem := next((text for entry in bundle.manifest.artefacts for text in _misfits(entry, reference)), None):
+    if problem := next(_misfits(bundle, reference), None):
         raise BundleError(f"{bundle.source}: {stated}: {problem}. Do not use this bundle.")
     return reference
 
 
-def _misfits(entry: ArtefactEntry, reference: Reference) -> Iterator[str]:
-    for role in _expected(entry, reference):
-        if role not in entry.roles:
-            yield f"answers of '{entry.name}' to '{role}', and it takes {' and '.join(entry.roles)}"
-        elif missing := [name for name in _sensors(entry, role) if name not in reference.probes]:
-            yield f"answers of '{entry.name}' to '{role}', and no probe of '{missing[0]}'"
+def _misfits(bundle: Bundle, reference: Reference) -> Iterator[str]:
+    """Answers to images that cannot be drawn here."""
+    for entry in bundle.manifest.artefacts:
+        for role in _expected(entry, reference):
+            for name in _sensors(entry, role):
+                if name not in bundle.modalities:
+                    yield f"answers of '{entry.name}' to '{role}', and the sensors are {', '.join(bundle.modalities)}"
+                elif name not in reference.probes:
+                    yield f"answers of '{entry.name}' to '{role}', and no probe of '{name}'"
 
 
 def reference_rows(

@@ -94,7 +94,7 @@ def test_a_manifest_that_holds_something_else_is_refused_by_every_command(
         (put("probabilities", "rgb", value=[[0.5, 0.5]] * 3), "probabilities.rgb: must be a row per pattern (3) of a number"),
         (put("labels", value=["red"]), "probabilities.rgb: must be a row per pattern (3) of a number per label (1)"),
         (put("answers", "onnxruntime-fp32", "rgb", value="AAAA"), "an entry is no table of width 8"),
-        (put("answers", "onnxruntime-fp32", "nir", value=""), "answers of 'onnxruntime-fp32' to 'nir', and it takes rgb and depth"),
+        (put("answers", "onnxruntime-fp32", "nir", value=""), "answers of 'onnxruntime-fp32' to 'nir', and the sensors are rgb, depth"),
         (put("probes", value={}), "answers of 'onnxruntime-fp32' to 'rgb', and no probe of 'rgb'. Do not use this bundle."),
     ],
 )  # fmt: skip
