@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from edgefw.runtime.bundle import Bundle
     from edgefw.runtime.label_pack import LabelPack
     from edgefw.runtime.manifest import ArtefactEntry
+    from edgefw.runtime.opening import OpenedFiles
     from edgefw.runtime.reference import Reference
 
 _LISTED = 20
@@ -73,53 +74,64 @@ def verify_bundle(
     """
     opener, reference = Opener(bundle, registry), own_reference(bundle)
     opened = opener.runners(threads, without)
-    candidates = Candidates(bundle, opened.runners, opened.missing, opened.refused)
-    drawn = _tried(opener, candidates, reference, batch)
+    candidates, drawn = _tried(opener, bundle, opened, reference, batch)
     shown = show_folders(opener, candidates, folders, pack, batch)
     entries, sheets, runners = shown.entries, shown.sheets, candidates.runners
     records = _records(shown, runners, drawn, seconds, bundle.manifest.budget.get("max_slowdown"))
     for row in records if memory else ():
         row |= memory_numbers(bundle, entries[row["name"]], 1, threads)
     numbers = [measured(row, _copied(row["name"], entries)) for row in records]
+    inside = FoldedCheck(opener, bundle, candidates, pack, threads).judged(folders)
     limits = {**bundle.manifest.budget, **ALWAYS}
-    rows = [broken(name, why) for name, why in candidates.failed.items()]
-    rows += [*checks(numbers, limits), *checks(_drawn_alone(runners, records, drawn), ALWAYS)]
+    rows = _rows(candidates.failed, numbers, _drawn_alone(runners, records, drawn), limits)
     rows += reference_rows(bundle, reference, runners, registry) if reference else []
-    check = FoldedCheck(opener, bundle, runners, opened.missing, candidates.failed, pack, threads)
-    inside = check.judged(folders)
     rows += folded_checks(inside.rows, limits)
-    unjudged = [*shown.unjudged, *inside.unjudged]
     chosen, keeps_all = best(_preferred(numbers, entries), rows, limits)
+    notes = [*inside.notes, *shown.left_out, *best_notes(chosen, keeps_all)]
     return {
-        "samples": {sheet.role: sum(map(len, sheet.labels)) for sheet in sheets},
-        "evaluation": [row for sheet in sheets for row in evaluation_rows(sheet, pack)],
+        **_seen(sheets, pack),
         "artefacts": records,
         **({"folded": inside.rows} if inside.rows else {}),
-        "unjudged": unjudged,
+        "unjudged": [*shown.unjudged, *inside.unjudged],
         "budget": rows,
         "blame": blame(opener, bundle, entries, sheets, rows),
         "best": chosen,
-        "ok": all(row["ok"] for row in rows) and not unjudged,
-        "unreadable": _unreadable(sheets),
-        "warnings": [
-            *_open_checks(numbers, bundle),
-            *_unsaid(bundle, entries, records, reference),
-            *inside.notes,
-            *shown.left_out,
-            *best_notes(chosen, keeps_all),
-        ],
+        "ok": all(row["ok"] for row in rows) and not (shown.unjudged or inside.unjudged),
+        "warnings": [*_open_checks(numbers, bundle), *_unsaid(bundle, entries, records, reference), *notes],
     }
 
 
-def _tried(opener: Opener, candidates: Candidates, reference: Reference | None, batch: int) -> dict[str, int]:
-    """Leave out files that fail on a batch of zeros or on a drawn image; by name, how many answers to the latter are not finite."""
-    bundle = candidates.bundle
+def _seen(sheets: Sequence[Sheet], pack: LabelPack | None) -> dict[str, Any]:
+    """What the folders hold, and what was said of it."""
+    files = [item.to_json() for sheet in sheets for item in sheet.unreadable]
+    return {
+        "samples": {sheet.role: sum(map(len, sheet.labels)) for sheet in sheets},
+        "unreadable": {"count": len(files), "files": files[:_LISTED]},
+        "evaluation": [row for sheet in sheets for row in evaluation_rows(sheet, pack)],
+    }
+
+
+def _rows(
+    failed: Mapping[str, str],
+    numbers: Sequence[Measured],
+    drawn: Sequence[Measured],
+    limits: Mapping[str, float | None],
+) -> list[dict[str, Any]]:
+    """Of the budget: files that fail, those that folders were shown to, and those that saw drawn images alone."""
+    return [*(broken(name, why) for name, why in failed.items()), *checks(numbers, limits), *checks(drawn, ALWAYS)]
+
+
+def _tried(
+    opener: Opener, bundle: Bundle, opened: OpenedFiles, reference: Reference | None, batch: int
+) -> tuple[Candidates, dict[str, int]]:
+    """Files that do not fail on a batch of zeros or on a drawn image; by name, how many answers to the latter are not finite."""
+    candidates = Candidates(bundle, opened.runners, opened.missing, opened.refused)
     candidates.drop(failing(bundle, candidates.runners, batch))
     if reference is None:
-        return {}
+        return candidates, {}
     found, failed = not_finite_when_drawn(opener, bundle.manifest.artefacts, candidates.runners, reference)
     candidates.drop(failed)
-    return found
+    return candidates, found
 
 
 def _drawn_alone(
@@ -259,8 +271,3 @@ def _unmeasured(entries: Mapping[str, ArtefactEntry], records: Sequence[Mapping[
 def _copied(name: str, entries: Mapping[str, ArtefactEntry]) -> bool:
     """Whether an artefact was made from a float artefact of the bundle; its cost is judged, that one's is not."""
     return entries[name].precision != "fp32" and reference_of(entries[name], entries).name != name
-
-
-def _unreadable(sheets: Sequence[Sheet]) -> dict[str, Any]:
-    files = [item.to_json() for sheet in sheets for item in sheet.unreadable]
-    return {"count": len(files), "files": files[:_LISTED]}

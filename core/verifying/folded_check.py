@@ -6,7 +6,7 @@ the same ones through the bundle's preprocessing. It measures; what is enough, `
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,13 +23,13 @@ from edgefw.runtime.folded_file import answers, open_folded
 from edgefw.runtime.image_formats import with_all_formats
 
 if TYPE_CHECKING:
-    from edgefw.contracts.backend import Runner
     from edgefw.contracts.modality import Modality
     from edgefw.labels.folders import LabelledFolder
     from edgefw.runtime.bundle import Bundle
     from edgefw.runtime.label_pack import LabelPack
     from edgefw.runtime.manifest import ArtefactEntry
     from edgefw.runtime.opening import Opener
+    from edgefw.verifying.shown import Candidates
 
 
 @dataclass(frozen=True)
@@ -54,18 +54,14 @@ class FoldedCheck:
     Attributes:
         opener: of the bundle.
         bundle: opened.
-        runners: artefacts that answer, by name.
-        closed: why, of artefacts whose runtime is not here.
-        failed: artefacts that fail; they are told elsewhere, and nothing is held against them.
+        artefacts: the bundle's other files. Those that fail are told elsewhere, and nothing is held against them.
         pack: labels, or None.
         threads: CPU threads of each session; None: the artefact's own option.
     """
 
     opener: Opener
     bundle: Bundle
-    runners: Mapping[str, Runner]
-    closed: Mapping[str, str]
-    failed: Collection[str]
+    artefacts: Candidates
     pack: LabelPack | None
     threads: int | None
 
@@ -74,11 +70,11 @@ class FoldedCheck:
         inside, by_role = Inside(), {folder.modality: folder for folder in folders}
         for entry in self.bundle.manifest.folded:
             source, folder = _source(entry, self.bundle), by_role.get(entry.modalities[0])
-            if source in self.closed:
-                inside.unjudged.append(_unjudged(entry, self.closed[source]))
-            elif source in self.failed:
+            if source in self.artefacts.closed:
+                inside.unjudged.append(_unjudged(entry, self.artefacts.closed[source]))
+            elif source in self.artefacts.failed:
                 continue
-            elif source not in self.runners:
+            elif source not in self.artefacts.runners:
                 inside.notes.append(f"{entry.name} is not judged: {_unsourced(source)}")
             elif folder is None:
                 inside.notes.append(f"{entry.name} is not measured: give --data {entry.modalities[0]}=DIR too")
@@ -103,7 +99,7 @@ class FoldedCheck:
         role, files = entry.modalities[0], [path for path, _ in folder.images()]
         ask = open_folded(self.bundle.file(entry), self.threads or session_threads(entry.options, None))
         pictures = _decoded([files[at] for at in places(len(files))], self.opener.modality(role))
-        return answers(pictures, self.opener.preprocessing(role), ask, self.runners[source])
+        return answers(pictures, self.opener.preprocessing(role), ask, self.artefacts.runners[source])
 
     def _predicted(self, found: np.ndarray, expected: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
         if self.pack is None:
