@@ -87,7 +87,8 @@ def answers(
 def _moves(contract: Preprocessing, shape: tuple[int, ...], draw: np.random.Generator) -> np.ndarray:
     """(C, H, W): one step of a picture's 255, as prepared values have it, up or down in `SHARE` of all places; else 0."""
     low, high = (contract(np.full((*shape[1:], 3), value, np.uint8)) for value in (128, 129))
-    return np.abs(high - low) * draw.choice((-1.0, 0.0, 1.0), shape, p=(SHARE / 2, 1 - SHARE, SHARE / 2))
+    moves: np.ndarray = np.abs(high - low) * draw.choice((-1.0, 0.0, 1.0), shape, p=(SHARE / 2, 1 - SHARE, SHARE / 2))
+    return moves
 
 
 def _reason(error: Exception) -> str:

@@ -70,12 +70,16 @@ class FoldedCheck:
         inside, by_role = Inside(), {folder.modality: folder for folder in folders}
         for entry in self.bundle.manifest.folded:
             source, folder = _source(entry, self.bundle), by_role.get(entry.modalities[0])
-            if source in self.artefacts.closed:
+            if source is None:
+                inside.notes.append(
+                    f"{entry.name} is not judged: the bundle does not say which artefact it was made from"
+                )
+            elif source in self.artefacts.closed:
                 inside.unjudged.append(_unjudged(entry, self.artefacts.closed[source]))
             elif source in self.artefacts.failed:
                 continue
             elif source not in self.artefacts.runners:
-                inside.notes.append(f"{entry.name} is not judged: {_unsourced(source)}")
+                inside.notes.append(f"{entry.name} is not judged: {source}, which it was made from, was left out")
             elif folder is None:
                 inside.notes.append(f"{entry.name} is not measured: give --data {entry.modalities[0]}=DIR too")
             else:
@@ -112,12 +116,6 @@ def _source(entry: ArtefactEntry, bundle: Bundle) -> str | None:
     stated = entry.source or entry.name.removeprefix(f"folded-{entry.modalities[0]}-")
     sources = [other.name for other in bundle.manifest.artefacts if entry.modalities[0] in other.roles]
     return stated if stated in sources else None
-
-
-def _unsourced(source: str | None) -> str:
-    if source is None:
-        return "the bundle does not say which artefact it was made from"
-    return f"{source}, which it was made from, was left out"
 
 
 def _unjudged(entry: ArtefactEntry, why: str) -> dict[str, Any]:
