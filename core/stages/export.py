@@ -12,9 +12,8 @@ counts; one whose runtime is on another machine says so in its record. How good 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +26,9 @@ from edgefw.reporting.part_advice import advice_line
 from edgefw.reporting.part_choices import choice_lines
 from edgefw.run_folder import write_json
 from edgefw.runtime.hashes import sha256_of
-from edgefw.stages.artefact_names import artefact_name, recorded_entry
-from edgefw.stages.calibration import CalibrationImages, spread
+from edgefw.stages.artefact_names import recorded_entry
+from edgefw.stages.calibration import spread
+from edgefw.stages.export_targets import Target, targets
 from edgefw.stages.fingerprints import piece
 from edgefw.stages.licences import warn_of_unknown
 from edgefw.stages.phase_pieces import TrainingInputs
@@ -38,13 +38,11 @@ if TYPE_CHECKING:
     from torch import nn
 
     from edgefw.contracts.backend import Artefact, Backend
-    from edgefw.contracts.dataset import Sample
     from edgefw.contracts.quantizer import OnnxQuantizer, ProgramQuantizer, QuantizationReport
     from edgefw.contracts.scheme import Signature
     from edgefw.recipe.compose import Chosen
     from edgefw.stages.context import StageContext
 
-EXAMPLES = 16
 RECORD = "artefact.json"
 
 
@@ -74,7 +72,7 @@ def run(context: StageContext) -> dict[str, Any]:
     warn_of_unknown(context)
     samples = spread(TrainingInputs(context).samples, context.recipe.config.export.calibration)
     exporter = _Exporter(context, trained)
-    for target in _targets(context, trained, samples):
+    for target in targets(context, trained, samples):
         exporter.export(target)
     exporter.refuse_idle_quantizers()
     made: dict[str, Any] = {
@@ -90,7 +88,7 @@ def run(context: StageContext) -> dict[str, Any]:
         made["folded"] = exporter.folded
     if not config.heat:
         return made
-    for target in _targets(context, trained, samples):
+    for target in targets(context, trained, samples):
         if target.backend is context.pieces.backends[0] and len(target.signature.inputs) == 1:
             exporter.export_map(target)
     return {**made, "maps": exporter.maps}
@@ -108,42 +106,6 @@ def _advice(context: StageContext, trained: Trained) -> list[dict[str, Any]]:
     return rows
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Target:
-    """One graph for one backend; `graph` tells the files of several graphs apart."""
-
-    backend: Backend
-    chosen: Chosen
-    signature: Signature
-    graph: str
-    images: CalibrationImages
-
-    def named(self, precision: str, quantizer: Chosen | None = None) -> str:
-        """The name of its float file, or of a quantizer's."""
-        entry = self.backend.name, self.chosen.label
-        return artefact_name(entry, precision, quantizer.label if quantizer else "", self.graph)
-
-    @cached_property
-    def examples(self) -> Mapping[str, np.ndarray]:
-        """Real rows of the graph's inputs."""
-        return self.images.examples(EXAMPLES)
-
-
-def _targets(context: StageContext, trained: Trained, samples: Sequence[Sample]) -> Iterator[_Target]:
-    from edgefw.stages.graphs import input_names
-
-    signatures = trained.scheme.signatures(tuple(context.pieces.modalities))
-    for backend, chosen in zip(context.pieces.backends, context.composition.backends):
-        for position, signature in enumerate(signatures):
-            yield _Target(
-                backend=backend,
-                chosen=chosen,
-                signature=signature,
-                graph=signature.name if position else "",
-                images=CalibrationImages(context, samples, signature, input_names(signature)),
-            )
-
-
 @dataclass
 class _Exporter:
     """Writes artefact after artefact; remembers their records, which quantizers found work, and which found none worth it."""
@@ -156,7 +118,7 @@ class _Exporter:
     float_stays: list[dict[str, Any]] = field(default_factory=list)
     busy: set[str] = field(default_factory=set)
 
-    def export(self, target: _Target) -> None:
+    def export(self, target: Target) -> None:
         """The float file, and every quantised one."""
         precision = self.trained.precision if self.trained.quantizer else float_precision(target.backend)
         name, folder = self._new_folder(target.named(precision))
@@ -190,7 +152,7 @@ class _Exporter:
         pairs = zip(self.context.pieces.quantizers, self.context.composition.quantizers)
         return [pair for pair in pairs if fits(pair[0], backend)]
 
-    def _say_what_cannot_be_timed(self, target: _Target) -> None:
+    def _say_what_cannot_be_timed(self, target: Target) -> None:
         """A backend that compiles ONNX files does not run them, so a quantizer that times them makes none for it."""
         backend = target.backend
         if not isinstance(backend, OnnxCompiler) or self.trained.quantizer is not None:
@@ -201,7 +163,7 @@ class _Exporter:
                     f"export: no {target.named(quantizer.precision, chosen)}: it times ONNX files, and '{backend.name}' compiles them"
                 )
 
-    def export_map(self, target: _Target) -> None:
+    def export_map(self, target: Target) -> None:
         """What the student says of every cell beside the image; no quantizer goes on from it."""
         from edgefw.stages.maps import compile_map, map_graph
 
@@ -251,7 +213,7 @@ class _Exporter:
 
     def _quantise(
         self,
-        target: _Target,
+        target: Target,
         quantizer: OnnxQuantizer | TimedQuantizer,
         chosen: Chosen,
         source: str,
@@ -276,7 +238,7 @@ class _Exporter:
         self.records.append(self._record(target, name, written, quantizer.precision, source, made))
 
     def _quantised(
-        self, target: _Target, quantizer: OnnxQuantizer | TimedQuantizer, source: Path, file: Path
+        self, target: Target, quantizer: OnnxQuantizer | TimedQuantizer, source: Path, file: Path
     ) -> QuantizationReport:
         calibration = target.images.calibration()
         if not isinstance(quantizer, TimedQuantizer):
@@ -291,7 +253,7 @@ class _Exporter:
             self.context.progress.say(f"export: {text}")
 
     def _round(
-        self, target: _Target, quantizer: ProgramQuantizer, chosen: Chosen, source: str, request: CompileRequest
+        self, target: Target, quantizer: ProgramQuantizer, chosen: Chosen, source: str, request: CompileRequest
     ) -> None:
         name, folder = self._new_folder(target.named(quantizer.precision, chosen))
         try:
@@ -328,7 +290,7 @@ class _Exporter:
         self.context.progress.say(f"export: {name}")
         return name, folder
 
-    def _check(self, target: _Target, file: Path, name: str) -> None:
+    def _check(self, target: Target, file: Path, name: str) -> None:
         """The file opens in its own runtime, if that is here, and gives finite numbers at batch 1 and more."""
         if absence(target.backend):
             return
@@ -338,12 +300,12 @@ class _Exporter:
             if len(rows) != batch or not np.isfinite(rows).all():
                 raise ExportError(f"artefact '{name}' does not give {batch} finite embeddings of {batch} images.")
 
-    def _threads(self, target: _Target) -> int | None:
+    def _threads(self, target: Target) -> int | None:
         return session_threads(target.chosen.config.model_dump(), self.context.recipe.config.compute.threads)
 
     def _record(
         self,
-        target: _Target,
+        target: Target,
         name: str,
         file: Path,
         precision: str,
@@ -378,7 +340,7 @@ def _file_facts(name: str, file: Path) -> dict[str, Any]:
     }
 
 
-def _unmade(name: str, target: _Target, source: str, report: QuantizationReport) -> dict[str, Any]:
+def _unmade(name: str, target: Target, source: str, report: QuantizationReport) -> dict[str, Any]:
     """The record of a quantised file that was not worth making: its name, and the float file that stays."""
     return {
         "name": name,
