@@ -20,7 +20,7 @@ from edgefw.contracts.backend import CompileRequest, LayerShower
 from edgefw.data.loading import read_image
 from edgefw.errors import EdgefwError
 from edgefw.evaluation.budget import wrong
-from edgefw.evaluation.departure import UNSEEN, blame_row
+from edgefw.runtime.departure import UNSEEN, blame_row
 from edgefw.stages.artefact_names import Entry, recorded_entry
 from edgefw.stages.graphs import graph_of
 from edgefw.stages.opened import OpenArtefact

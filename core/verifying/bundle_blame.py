@@ -15,7 +15,7 @@ import numpy as np
 from edgefw.contracts.backend import LayerShower
 from edgefw.errors import EdgefwError
 from edgefw.evaluation.budget import ANSWERS, wrong
-from edgefw.evaluation.departure import UNSEEN, blame_row
+from edgefw.runtime.departure import UNSEEN, blame_row
 from edgefw.verifying.reference_check import ANSWER
 from edgefw.verifying.sheets import Sheet, feeds, held_against
 

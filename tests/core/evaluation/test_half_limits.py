@@ -6,9 +6,9 @@ import pytest
 from onnx import TensorProto, numpy_helper
 
 from edgefw.contracts.quantizer import Calibration
-from edgefw.evaluation.departure import FLOAT_LIMIT, HALF_LIMITS, ROUNDED_LIMIT, blame_row, limit_of
 from edgefw.plugins.backends.onnx_layers import layer_outputs
 from edgefw.plugins.quantizers.fp16 import Half, HalfConfig
+from edgefw.runtime.departure import FLOAT_LIMIT, HALF_LIMITS, ROUNDED_LIMIT, blame_row, limit_of
 
 torch = pytest.importorskip("torch")
 timm = pytest.importorskip("timm")

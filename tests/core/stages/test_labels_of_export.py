@@ -9,11 +9,11 @@ import pytest
 
 from edgefw import engine
 from edgefw.cli.main import run as command_line
-from edgefw.evaluation.departure import UNSEEN
 from edgefw.labels.folders import parse_data
 from edgefw.recipe.read import read_recipe
 from edgefw.registry.loading import Registry
 from edgefw.runtime.bundle import open_bundle
+from edgefw.runtime.departure import UNSEEN
 from edgefw.verifying.bundle_check import verify_bundle
 from edgefw.verifying.elsewhere import verify_elsewhere
 

@@ -9,9 +9,9 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from edgefw.evaluation.departure import UNSEEN
 from edgefw.labels.folders import parse_data
 from edgefw.runtime.bundle import open_bundle
+from edgefw.runtime.departure import UNSEEN
 from edgefw.runtime.hashes import sha256_of
 from edgefw.verifying.bundle_blame import OUTSIDE, UNSOURCED, blame
 from edgefw.verifying.bundle_check import verify_bundle

@@ -15,10 +15,10 @@ from small_networks import pixels, request
 from torch import Tensor, nn
 
 from edgefw.contracts.quantizer import Calibration
-from edgefw.evaluation.departure import FLOAT_LIMIT, ROUNDED_LIMIT, departures, first
 from edgefw.plugins.backends.onnx_layers import layer_outputs
 from edgefw.plugins.backends.onnxruntime import OnnxRuntimeBackend, OnnxRuntimeConfig
 from edgefw.plugins.quantizers.int8_static import Int8Static, StaticConfig
+from edgefw.runtime.departure import FLOAT_LIMIT, ROUNDED_LIMIT, departures, first
 
 WIDTH = 48
 

@@ -13,10 +13,10 @@ import pytest
 from onnx import helper, numpy_helper
 
 from edgefw.errors import ExportError
-from edgefw.evaluation.departure import FLOAT_LIMIT, ROUNDED_LIMIT, departures, first
 from edgefw.plugins.backends.onnx_layers import layer_outputs
 from edgefw.plugins.backends.onnxruntime import OnnxRuntimeBackend, OnnxRuntimeConfig
 from edgefw.runtime.bundle import open_bundle
+from edgefw.runtime.departure import FLOAT_LIMIT, ROUNDED_LIMIT, departures, first
 
 ROOT = Path(__file__).parents[3]
 

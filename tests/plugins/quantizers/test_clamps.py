@@ -9,7 +9,6 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
-from edgefw.evaluation.departure import ROUNDED_LIMIT, departures, first
 from edgefw.plugins.backends.onnx_layers import layer_outputs
 from edgefw.plugins.backends.onnx_work import int8_share
 from edgefw.plugins.quantizers.clamps import clamped, round_behind, shared
@@ -17,6 +16,7 @@ from edgefw.plugins.quantizers.float_again import parts, without
 from edgefw.plugins.quantizers.int8_static import Int8Static, StaticConfig
 from edgefw.plugins.quantizers.onnx_graph import preprocessed, quiet
 from edgefw.plugins.quantizers.static_writer import StaticWriter
+from edgefw.runtime.departure import ROUNDED_LIMIT, departures, first
 
 ROOT = Path(__file__).parents[3]
 DRAW = np.random.default_rng(0)

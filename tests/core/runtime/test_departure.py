@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgefw.contracts.backend import Layer
-from edgefw.evaluation.departure import FAR, departures, distance, first
+from edgefw.runtime.departure import FAR, departures, distance, first
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(4, 6)).astype(np.float32)
