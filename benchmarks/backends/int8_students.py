@@ -35,7 +35,7 @@ OPTIONS = {
     "ViT-S": ("train.distil.optimiser.lr=3e-4",),
     "Swin-T": ("train.distil.optimiser.lr=3e-4",),
 }
-"""What each student's run changes in the recipe; Lite0 alone starts from published weights. The attention networks learn at a smaller rate; B3's many batch norms need statistics of more than a few small batches."""
+"""What each student's run changes in the recipe; Lite0 alone starts from published weights. The attention networks learn at a smaller rate; B3, with a hundred batch norms, has larger batches, and statistics of more of them."""
 
 
 def run_folder(network: str, work: Path) -> Path:

@@ -43,6 +43,7 @@ _CHECKS = {
     "max_memory_mib": "memory of opening and running in MiB, at most",
     "max_error": "relative error of a float file on the worst sample, at most",
     "max_length_error": "median length of the embeddings of a rounded file, off by this share of the source model's, at most",
+    "max_folded_error": "mean relative error of a float file with the preprocessing inside, at most",
     "max_batch_error": "relative error between an image alone and in a batch, at most",
     "max_not_finite": "embeddings that are not finite, at most",
     "max_reference_error": "relative error of the bundle's answers to drawn images, at most",

@@ -7,7 +7,6 @@ import sys
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from edgefw.cli.main import run as command_line
@@ -25,7 +24,7 @@ NAME = f"folded-rgb-{SOURCE}"
 INT8 = "onnxruntime-int8-static"
 
 
-def write_sharp_encoder(path):
+def write_sharp_encoder(small_bundle, path):
     """(B, 3, 16, 16) to (B, 8): differences of neighbours, rectified, averaged and mixed; unlike a mean, it sees a filter."""
     rng = np.random.default_rng(3)
     weights = {
@@ -33,22 +32,7 @@ def write_sharp_encoder(path):
         "mix": rng.normal(size=(8, 24)).astype(np.float32),
     }
     weights["conv"] -= weights["conv"].mean(axis=(2, 3), keepdims=True)
-    nodes = [
-        helper.make_node("Conv", ["image", "conv"], ["a"], name="conv", pads=[1, 1, 1, 1]),
-        helper.make_node("Relu", ["a"], ["r"], name="relu"),
-        helper.make_node("GlobalAveragePool", ["r"], ["b"], name="pool"),
-        helper.make_node("Flatten", ["b"], ["c"], name="flatten"),
-        helper.make_node("Gemm", ["c", "mix"], ["embedding"], name="head", transB=1),
-    ]
-    info = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        nodes,
-        "encoder",
-        [info("image", TensorProto.FLOAT, ["batch", 3, SIZE, SIZE])],
-        [info("embedding", TensorProto.FLOAT, ["batch", 8])],
-        [numpy_helper.from_array(value, name) for name, value in weights.items()],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
+    small_bundle.save_encoder(path, weights, rectified=True)
 
 
 def with_filter(contract, filter):
@@ -84,7 +68,7 @@ def bundle(tmp_path, small_bundle):
         folder = small_bundle.write_small_bundle(tmp_path / "b", budget={"min_cosine": 0.99})
         facts = {}
         for row in json.loads((folder / "manifest.json").read_text())["artefacts"]:
-            write_sharp_encoder(folder / row["file"])
+            write_sharp_encoder(small_bundle, folder / row["file"])
             facts[row["name"]] = {
                 "sha256": sha256_of(folder / row["file"]),
                 "bytes": (folder / row["file"]).stat().st_size,
