@@ -99,8 +99,10 @@ class Opener:
         """
         backend, file = self.backend(artefact), self._bundle.file(artefact)
         try:
-            several = most > 1 and isinstance(backend, ManyOpener)
-            runners = backend.open_many(file, most, threads) if several else [backend.open(file, threads)]
+            if most > 1 and isinstance(backend, ManyOpener):
+                runners = backend.open_many(file, most, threads)
+            else:
+                runners = [backend.open(file, threads)]
         except BundleError as error:
             raise BundleError(self._bundle.named(str(error))) from error
         if not 1 <= len(runners) <= most:
