@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
+from importlib.resources import files
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -61,6 +62,15 @@ def test_the_page_is_well_formed_and_asks_for_nothing(full: str) -> None:
     assert "url(" not in full and "@import" not in full
 
 
+def test_no_table_makes_the_page_wider_than_its_window() -> None:
+    for name in ("report.html.jinja", "compare.html.jinja"):
+        text = (files("edgefw.reporting") / "templates" / name).read_text()
+        tables = text.count("<table")
+        assert tables and tables == text.count('<div class="wide"><table') + text.count(
+            '<div class="wide">\n    <table'
+        ), name
+
+
 def test_every_part_is_filled(full: str) -> None:
     assert "Nothing to show" not in full and 'class="absent"' not in full
     figures = re.findall(r"<svg .*?</svg>", full, flags=re.DOTALL)
@@ -97,7 +107,7 @@ def test_curation_shows_the_surest_kept_and_left_out_of_a_label(full: str) -> No
 
 
 def test_the_headline_says_what_came_of_it(full: str) -> None:
-    assert "Budget met" in full and "All 4 checks hold" in full
+    assert "Budget met" in full and "All 5 checks hold" in full
     assert "points to the teacher" in full and "2.43 ms" in full and "2.40 MB" in full
     assert "activations of 2 layers stay in float" in full
     assert "2 training samples are left out as unreadable" in full
@@ -107,7 +117,7 @@ def test_the_headline_says_what_came_of_it(full: str) -> None:
 def test_a_failed_budget_is_named(tmp_path: Path, write_run: WriteRun) -> None:
     page = write_report(write_run(tmp_path, fails=True)).read_text()
     assert "Budget not met" in page
-    assert "1 of 4 checks fail: onnxruntime-int8-dynamic (max_drop)." in page
+    assert "1 of 5 checks fail: onnxruntime-int8-dynamic (max_drop)." in page
 
 
 PARTS = ("recipe.yaml", "resolved.yaml", "environment.json", "metrics.jsonl", "curate", "train", "export", "verify")
