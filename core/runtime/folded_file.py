@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgefw.errors import BundleError, DataError
+from edgefw.runtime.denormals import flushed
 from edgefw.runtime.integer_products import exact_session
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ def open_folded(file: Path, threads: int | None) -> Ask:
 
     def ask(pictures: np.ndarray) -> np.ndarray:
         try:
-            rows: np.ndarray = session.run(None, {INPUT: pictures})[0]
+            with flushed():
+                rows: np.ndarray = session.run(None, {INPUT: pictures})[0]
         except Exception as error:  # whatever the runtime raises
             raise BundleError(f"fails on a picture of {pictures.shape[1:]} ({_reason(error)})") from error
         return rows

@@ -1,4 +1,4 @@
-"""Exact products of int8 numbers in ONNX Runtime, on every processor.
+"""Exact products of int8 numbers in ONNX Runtime, on every processor; and denormal numbers flushed by its threads.
 
 x86 processors without VNNI (AVX2 and older, many of them in cameras) add two products of uint8 and int8 in 16 bits, and what does not
 fit is cut: 2 x 255 x 127 becomes 32,767. A network then gives answers that its file does not say. ONNX Runtime has kernels that add exactly, and takes them where the session option below asks for it, for weights beyond
@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from edgefw.runtime.denormals import OPTION as FLUSH
+
 OPTION = "session.x64quantprecision"
 _CPU = ["CPUExecutionProvider"]
 _LENGTH, _LARGEST_INPUT, _LARGEST_WEIGHT = 8, 255, 127
@@ -28,6 +30,9 @@ _PRODUCT = base64.b64decode(
 def exact_session(model: str | bytes, options: Any) -> Any:
     """An `onnxruntime.InferenceSession` on the CPU whose int8 products are exact on this processor.
 
+    The threads of its own pool take denormal numbers as zero. ONNX Runtime lets the first session of a process decide for the thread that makes it, too: that
+    is the small one of `products_are_exact`, which does not ask, so the caller's arithmetic stays as it is (`flushed` is for the length of a call).
+
     ONNX Runtime (1.32) cannot exchange the weights of a graph whose layers share an int8 constant. `ConstantSharing` would make them
     share it; a file that does so itself runs its layers in float, between the roundings that the file asks for.
 
@@ -40,7 +45,9 @@ def exact_session(model: str | bytes, options: Any) -> Any:
     """
     import onnxruntime
 
-    if products_are_exact():
+    exact = products_are_exact()  # before any session that flushes
+    options.add_session_config_entry(FLUSH, "1")
+    if exact:
         return onnxruntime.InferenceSession(model, options, providers=_CPU)
     options.add_session_config_entry(OPTION, "1")
     try:

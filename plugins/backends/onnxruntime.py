@@ -20,6 +20,7 @@ from edgefw.contracts.backend import Artefact, CompileRequest
 from edgefw.contracts.operators import HARDSWISH, SILU, SQUEEZE_EXCITE
 from edgefw.errors import BundleError, MissingDependency
 from edgefw.plugins.backends.ort_format import OrtFormatBackend
+from edgefw.runtime.denormals import flushed
 from edgefw.runtime.in_order import processors
 from edgefw.runtime.integer_products import exact_session
 
@@ -71,7 +72,8 @@ class OnnxRunner:
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> np.ndarray:
         """Embeddings (B, D) float32 of {input name: (B, C, H, W) float32}."""
-        result: np.ndarray = self._session.run(None, feeds)[0]
+        with flushed():
+            result: np.ndarray = self._session.run(None, feeds)[0]
         return result
 
 
