@@ -54,6 +54,45 @@ def test_the_page_has_the_fastest_first_and_marks_who_is_behind(script):
     assert lines[-1] == ("1 of 2 are at most 5 % behind the best use by hand; behind: `net` in openvino (1.06).")
 
 
+def test_the_page_names_the_first_of_two_looks(script):
+    rows = [row("onnxruntime", 10.0, 1.02) | {"looks": 2, "first_look": 1.084}]
+    page = script("speed_table").page(FOUND | {"rows": rows}, 1.05)
+    assert "| 1.02 (plain; first look 1.08) |" in page
+
+
+class Clock:
+    """Answers lines as one_model.py does, with calls that take the next of these milliseconds."""
+
+    def __init__(self, name, *milliseconds):
+        self.name, self.alone, self._left, self.asked = name, [], list(milliseconds), 0
+
+    def ask(self, line):
+        _, count, _ = line.split()
+        taken = self._left.pop(0) if len(self._left) > 1 else self._left[0]
+        self.asked += int(count)
+        return [taken] * int(count)
+
+
+@pytest.mark.parametrize(("later", "counted"), [(10.0, 1.0), (11.0, 1.1)])
+def test_a_backend_that_is_behind_is_looked_at_longer_and_that_look_counts(script, later, counted):
+    timing = script("speed_timing")
+    own, ways = Clock("onnxruntime-fp32", later), [Clock("onnxruntime: plain", 10.0), Clock("onnxruntime: slow", 30.0)]
+    own.alone, ways[0].alone, ways[1].alone = [11.0] * 9, [10.0] * 9, [30.0] * 9
+    assert timing._again(own, ways, 3, 1.05) == {"looks": 2, "first_look": 1.1}
+    assert timing._ratio(own, ways) == pytest.approx(counted)
+    assert len(own.alone) == len(ways[0].alone) == 5 * timing.LONGER * 3
+
+
+@pytest.mark.parametrize("own", [10.0, 10.4])
+def test_a_backend_that_keeps_up_is_looked_at_once(script, own):
+    timing = script("speed_timing")
+    kept, way = Clock("aoti-fp32", own), Clock("aoti: frozen", 10.0)
+    kept.alone, way.alone = [own] * 9, [10.0] * 9
+    assert timing._again(kept, [way], 3, 1.05) == {"looks": 1}
+    assert kept.asked == 0
+    assert timing._again(kept, timing._ways_of("openvino", [way]), 3, 1.05) == {"looks": 1}
+
+
 def test_a_network_with_one_backend_wins_alone(script):
     found = {"networks": {"net": {"rounds": 3, "left_out": {}}}, "rows": [row("onnxruntime", 10.0, 1.02)]}
     lines = script("speed_table").page(found, 1.05).splitlines()
@@ -95,7 +134,9 @@ def test_a_network_that_was_timed_is_kept_and_the_new_one_is_added(script, tmp_p
     out.write_text(json.dumps(before))
     timed = []
     monkeypatch.setattr(speed, "prepared", lambda model, backends, arguments: timed.append(model) or tmp_path / model)
-    monkeypatch.setattr(speed, "measured", lambda model, run, backends, rounds: [row("onnxruntime", 12.0, 1.2, model)])
+    monkeypatch.setattr(
+        speed, "measured", lambda model, run, backends, rounds, limit: [row("onnxruntime", 12.0, 1.2, model)]
+    )
     command = ["speed.py", "--models", "old", "new", "--rounds", "7", "--backends", "onnxruntime", "--out", str(out)]
     monkeypatch.setattr(sys, "argv", command)
     with pytest.raises(SystemExit) as ended:
