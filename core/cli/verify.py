@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+_COLUMNS = ("operator", "error", "own", "cosine")
+
 
 @click.command()
 @click.argument("target", type=click.Path(path_type=Path), metavar="BUNDLE|RUN")
@@ -125,6 +127,7 @@ def _print(result: Mapping[str, Any]) -> None:
         click.echo(f"{mark} {row['artefact']}: {said}")
     for row in result.get("blame") or []:
         click.echo(f"layers of {row['artefact']}: {_blamed(row)}")
+        _print_layers(row)
     click.echo(f"best on this machine: {_best(result)}")
     for text in (*result["warnings"], *_of_artefacts(result["artefacts"])):
         click.echo(f"warning: {text}", err=True)
@@ -147,6 +150,19 @@ def _best(result: Mapping[str, Any]) -> str:
 
 def _of_artefacts(artefacts: Sequence[Mapping[str, Any]]) -> list[str]:
     return [f"{artefact['name']}: {text}" for artefact in artefacts for text in artefact["warnings"]]
+
+
+def _print_layers(row: Mapping[str, Any]) -> None:
+    """The layers with the largest errors of their own, of an artefact that was looked into."""
+    from edgefw.reporting.part_layers import layer_rows
+    from edgefw.reporting.tables import print_tables, rows_table
+
+    worst = layer_rows(row)
+    if worst:
+        cells = [
+            [f"{one['layer']} *" if one["blamed"] else one["layer"], *(one[key] for key in _COLUMNS)] for one in worst
+        ]
+        print_tables([rows_table("", ("layer", *_COLUMNS), cells)])
 
 
 def _blamed(row: Mapping[str, Any]) -> str:

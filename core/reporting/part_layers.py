@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from edgefw.reporting.figure_layers import layer_figure
@@ -20,14 +21,35 @@ def blame(run: RunData) -> dict[str, Any]:
     return {"artefacts": [_artefact(row) for row in rows]}
 
 
+def layer_rows(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Of a row of `blame`, the layers with the largest errors of their own, in the order of the graph; `blamed` is the first that departs."""
+    layers, blamed = row.get("layers") or [], _blamed(row)
+    worst = sorted(range(len(layers)), key=lambda at: -layers[at]["own"])[:_WORST]
+    return [
+        {
+            "layer": layers[at]["layer"],
+            "operator": layers[at]["operator"],
+            "error": plain(layers[at]["error"]),
+            "own": plain(layers[at]["own"]),
+            "cosine": f"{layers[at]['cosine']:.5f}",
+            "blamed": at == blamed,
+        }
+        for at in sorted(worst if blamed is None or blamed in worst else [blamed, *worst[:-1]])
+    ]
+
+
+def _blamed(row: Mapping[str, Any]) -> int | None:
+    """Where the layer that departs first stands."""
+    first = row.get("first")
+    places = [at for at, layer in enumerate(row.get("layers") or []) if first and layer["tensor"] == first["tensor"]]
+    return places[0] if places else None
+
+
 def _artefact(row: dict[str, Any]) -> dict[str, Any]:
     name = str(row.get("artefact"))
     if row.get("absent"):
         return {"artefact": name, "absent": row["absent"]}
     layers, first = row.get("layers") or [], row.get("first")
-    places = [at for at, layer in enumerate(layers) if first and layer["tensor"] == first["tensor"]]
-    blamed = places[0] if places else None
-    worst = sorted(range(len(layers)), key=lambda at: -layers[at]["own"])[:_WORST]
     return {
         "artefact": name,
         "limit": plain(row.get("limit")),
@@ -35,18 +57,8 @@ def _artefact(row: dict[str, Any]) -> dict[str, Any]:
         "figure": layer_figure(
             [str(layer["layer"]) for layer in layers],
             [float(layer["error"]) for layer in layers],
-            blamed,
+            _blamed(row),
             f"Layers of {name}",
         ),
-        "rows": [
-            {
-                "layer": layers[at]["layer"],
-                "operator": layers[at]["operator"],
-                "error": plain(layers[at]["error"]),
-                "own": plain(layers[at]["own"]),
-                "cosine": f"{layers[at]['cosine']:.5f}",
-                "blamed": at == blamed,
-            }
-            for at in sorted(worst)
-        ],
+        "rows": layer_rows(row),
     }

@@ -64,15 +64,16 @@ def side_by_side_table(title: str, names: Sequence[str], rows: Sequence[tuple[st
 
 
 def rows_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]], left: int = 2) -> Table:
-    """One row per item; the first `left` columns are names, the others numbers."""
+    """One row per item; the first `left` columns are names, the others numbers. Names are printed as they are: brackets are no markup."""
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
     for at, heading in enumerate(headings):
         table.add_column(heading, justify="left" if at < left else "right", overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     return table
 
 

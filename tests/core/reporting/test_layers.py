@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 from edgefw.reporting.figure_layers import layer_figure
-from edgefw.reporting.part_layers import blame
+from edgefw.reporting.part_layers import blame, layer_rows
 
 LAYERS = [
     {"layer": f"conv-{at}", "operator": "Conv", "tensor": f"t{at}", "error": error, "own": own, "cosine": 0.5}
@@ -38,6 +38,17 @@ def test_a_backend_that_shows_no_layers_says_so():
 
 def test_a_run_that_failed_nothing_has_no_layers_to_show():
     assert "no artefact failed" in blame(run_with([]))["absent"]
+
+
+def test_the_blamed_layer_stands_in_the_table_where_many_behind_it_are_worse():
+    later = [{**LAYERS[3], "layer": f"conv-{at}", "tensor": f"t{at}", "own": 0.9 + at / 100} for at in range(4, 30)]
+    rows = layer_rows({**ROW, "layers": LAYERS[:3] + later})
+    assert [row["layer"] for row in rows] == ["conv-2", *(f"conv-{at}" for at in range(19, 30))]
+    assert [row["blamed"] for row in rows] == [True] + 11 * [False]
+
+
+def test_what_was_not_looked_into_has_no_rows():
+    assert layer_rows({"artefact": "ncnn-fp32", "absent": "backend 'ncnn' does not show its layers"}) == []
 
 
 def test_errors_from_zero_to_absurd_fit_into_the_figure():

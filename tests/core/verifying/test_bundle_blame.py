@@ -9,6 +9,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from edgefw.cli.main import run
 from edgefw.labels.folders import parse_data
 from edgefw.runtime.bundle import open_bundle
 from edgefw.runtime.departure import UNSEEN
@@ -66,6 +67,22 @@ def test_the_layer_that_was_changed_is_named(bundle, small_bundle, verified):
     assert row["first"]["own"] > 0.5
     before = row["layers"][: [own["layer"] for own in row["layers"]].index(row["first"]["layer"])]
     assert before and max(own["own"] for own in before) < 1e-6
+
+
+def test_the_command_line_prints_the_layers_as_a_table_whatever_they_are_called(bundle, small_bundle, noise, capsys):
+    def turn_and_rename(model):
+        turn_about(model)
+        node = next(node for node in model.graph.node if "mix" in node.input)
+        node.name = "[/blocks.0]"  # markup that ends nothing, for who takes it as markup
+
+    put_wrong_layer(bundle, small_bundle, 1, turn_and_rename)
+    assert run(["verify", str(bundle), "--data", str(noise), "--threads", "1"]) == 1
+    said = capsys.readouterr().out
+    assert f"layers of {INT8}: " in said
+    (blamed,) = (line.split() for line in said.splitlines() if " * " in line)
+    (head,) = (line.split() for line in said.splitlines() if line.split()[:2] == ["layer", "operator"])
+    assert head == ["layer", "operator", "error", "own", "cosine"]
+    assert len(blamed) == 6 and float(blamed[4]) > 0.5
 
 
 def test_a_float_file_has_no_source_in_the_bundle(bundle, small_bundle, verified):
