@@ -40,6 +40,7 @@ class _Quality(_Open):
     cosine_mean: float | None = None
     cosine_min: float | None = None
     relative_error_max: float | None = None
+    length_error: float | None = None
     top1_agreement: float | None = None
     top1: dict[str, float] | None = None
     drop: _Drop | None = None

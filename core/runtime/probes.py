@@ -8,16 +8,19 @@ alone, so that a device draws what the training machine drew. It knows arrays; n
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Kind = Literal["uint8", "uint16", "int32", "float32", "float64"]
 _KINDS: dict[str, Kind] = {"uint8": "uint8", "uint16": "uint16", "int32": "int32", "float64": "float64"}
 """Types of decoded values; any other one is drawn as float32."""
 _Pixels = Annotated[int, Field(ge=1, le=16384)]
+_LARGEST = 1 << 24
+"""So many values a drawn image has at most: who names more in a bundle wants memory, not an answer."""
 _STEPS = 960
 """Grey levels of a pattern, before it is stretched to a sensor's range."""
 
@@ -32,12 +35,20 @@ class ProbeSpec(BaseModel):
     low: float
     high: float
 
+    @field_validator("shape")
+    @classmethod
+    def _can_be_drawn(cls, shape: list[int]) -> list[int]:
+        if math.prod(shape) > _LARGEST:
+            raise ValueError(f"{' x '.join(map(str, shape))} values are more than the {_LARGEST} of a drawn image")
+        return shape
+
 
 def spec_of(images: Sequence[np.ndarray], height: int, width: int) -> ProbeSpec:
-    """The range and the type of real decoded images, for probes of `height` x `width` pixels."""
+    """The range and the type of real decoded images, for probes of `height` x `width` pixels (of fewer in these proportions, if one would be too large)."""
+    smaller = min(1.0, math.sqrt(_LARGEST / math.prod((height, width, *images[0].shape[2:]))))
     known = [image[np.isfinite(image)] for image in images]
     return ProbeSpec(
-        shape=[height, width, *images[0].shape[2:]],
+        shape=[int(height * smaller), int(width * smaller), *images[0].shape[2:]],
         dtype=_KINDS.get(images[0].dtype.name, "float32"),
         low=float(min((values.min() for values in known if len(values)), default=0.0)),
         high=float(max((values.max() for values in known if len(values)), default=1.0)),

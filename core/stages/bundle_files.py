@@ -37,6 +37,7 @@ _MEASURED = (
     "cosine_mean",
     "cosine_min",
     "relative_error_max",
+    "length_error",
     "top1_agreement",
     "drop",
 )

@@ -4,6 +4,7 @@ import hashlib
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from edgefw.runtime.probes import ProbeSpec, flat_images, pattern_images, spec_of
 
@@ -46,3 +47,16 @@ def test_range_and_type_are_those_of_the_images_and_holes_do_not_count():
     holes = np.array([[np.nan, 2.5], [0.5, np.inf]], np.float32)
     assert spec_of([holes, holes + 1], 10, 12) == ProbeSpec(shape=[10, 12], dtype="float32", low=0.5, high=3.5)
     assert spec_of([np.zeros((4, 4, 3), np.uint8)], 10, 12).shape == [10, 12, 3]
+
+
+def test_a_shape_that_fills_the_memory_is_refused_before_anything_is_drawn():
+    with pytest.raises(ValidationError, match="16384 x 16384 x 3 values are more than the 16777216 of a drawn image"):
+        ProbeSpec(shape=[16384, 16384, 3], dtype="uint8", low=0.0, high=255.0)
+
+
+def test_a_huge_student_is_asked_with_smaller_images_of_the_same_proportions():
+    picture = np.zeros((3, 3, 3), np.uint8)
+    assert spec_of([picture], 300, 400).shape == [300, 400, 3]
+    height, width, _ = spec_of([picture], 9000, 12000).shape
+    assert height * width * 3 <= 1 << 24
+    assert height / width == pytest.approx(0.75, abs=1e-3)
