@@ -27,6 +27,7 @@ from edgefw.plugins.backends.openvino_core import shared_core
 from edgefw.runtime.in_order import processors
 
 if TYPE_CHECKING:
+    from edgefw.contracts.backend import LayerView
     from edgefw.plugins.backends.openvino_ir import IrWriter
     from edgefw.registry.technique import Register
 
@@ -142,6 +143,19 @@ class OpenVinoBackend:
         count = min(most, total)
         first = self._opened(file, total, streams=count)
         return [first, *(first.beside() for _ in range(count - 1))]
+
+    def layers(self, file: Path, feeds: Mapping[str, np.ndarray]) -> LayerView:
+        """What each layer of a file is and gives, in the backend's precision."""
+        from edgefw.plugins.backends.openvino_layers import layer_outputs
+
+        graph, weights = read_parts(file, PARTS)
+        core = _core(file)
+        settings = {"INFERENCE_PRECISION_HINT": self._config.precision, "INFERENCE_NUM_THREADS": 1}
+        try:
+            model = core.read_model(graph, weights)
+        except Exception as error:  # openvino raises RuntimeError and TypeError, over several lines
+            raise ExportError(f"{file}: its layers cannot be looked at ({_reason(error)})") from error
+        return layer_outputs(file, model, lambda part: core.compile_model(part, "CPU", settings), feeds)
 
     def _opened(self, file: Path, threads: int | None, streams: int | None = None) -> OpenVinoRunner:
         graph, weights = read_parts(file, PARTS)

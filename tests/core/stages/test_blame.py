@@ -14,7 +14,7 @@ def test_an_artefact_without_layers_is_told_in_one_sentence_where_they_can_be_se
     assert said == ["verify: layers of ncnn-fp32"]
     assert row["artefact"] == "ncnn-fp32"
     assert _blamed(row) == (
-        "its layers cannot be looked into: only files of the backend onnxruntime with format: onnx show theirs. "
+        "its layers cannot be looked into: only files of the backends onnxruntime (with format: onnx) and openvino show theirs. "
         "Export one as well to see where the graph departs"
     )
 

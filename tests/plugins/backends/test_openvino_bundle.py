@@ -1,14 +1,19 @@
 """A bundle with OpenVINO files on a device without torch and onnx: label, verify and bench."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 
 from edgefw.contracts.backend import CompileRequest
-from edgefw.plugins.backends.openvino import OpenVinoBackend, OpenVinoConfig
+from edgefw.plugins.backends.one_file import join_files
+from edgefw.plugins.backends.openvino import PARTS, OpenVinoBackend, OpenVinoConfig
 from edgefw.runtime.bundle import read_bundle
 from edgefw.runtime.bundle_write import write_bundle
 from edgefw.runtime.hashes import sha256_of
@@ -47,9 +52,9 @@ def bundle(small_bundle, tmp_path_factory) -> Path:
     return write_bundle(folder / "bundle", Manifest.model_validate(document), files, plain.label_pack(), "float32")
 
 
-def device(*arguments: str) -> dict:
+def device(*arguments: str, code: int = 0) -> dict:
     done = subprocess.run([sys.executable, "-c", DEVICE, *arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == code, done.stderr
     return json.loads(done.stdout)
 
 
@@ -65,6 +70,31 @@ def test_verify_holds_openvino_against_its_own_float_file(bundle, small_bundle, 
     assert rows["openvino-int8-static"]["reference"] == "openvino-fp32"
     assert rows["openvino-int8-static"]["cosine_min"] > 0.99
     assert rows["openvino-int8-static"]["top1_agreement"] == 1.0
+
+
+def test_a_wrong_layer_of_an_openvino_file_is_named_without_torch_and_onnx(bundle, small_bundle, tmp_path):
+    import openvino
+
+    folder, name = tmp_path / "wrong", "openvino-int8-static"
+    shutil.copytree(bundle, folder)
+    graph = onnx.load(folder / "artefacts/onnxruntime-fp32/model.onnx")
+    stored = next(own for own in graph.graph.initializer if own.name == "mix")
+    stored.CopyFrom(numpy_helper.from_array(np.roll(numpy_helper.to_array(stored), 3, axis=0), "mix"))
+    onnx.save(graph, tmp_path / "wrong.onnx")
+    model = openvino.Core().read_model(str(tmp_path / "wrong.onnx"))
+    openvino.save_model(model, str(tmp_path / PARTS[0]), compress_to_fp16=False)
+    file = join_files(folder / f"artefacts/{name}/model.ir.zip", {part: tmp_path / part for part in PARTS})
+    facts = {"sha256": sha256_of(file), "bytes": file.stat().st_size}
+
+    def change(manifest):
+        next(own for own in manifest["artefacts"] if own["name"] == name).update(facts)
+
+    small_bundle.change_manifest(folder, change)
+    pictures = small_bundle.write_pictures(tmp_path / "pictures")
+    found = device("verify", str(folder), "--data", str(pictures), "--json", code=1)
+    (blamed,) = (row for row in found["blame"] if row["artefact"] == name)
+    changed = next(node for node in graph.graph.node if "mix" in node.input)
+    assert blamed["first"]["tensor"] == changed.output[0] and blamed["first"]["own"] > 0.5
 
 
 def test_bench_times_every_runtime_turn_by_turn(bundle):
