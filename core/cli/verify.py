@@ -126,7 +126,7 @@ def _print(result: Mapping[str, Any]) -> None:
         said = row.get("why") or f"{row['check']} {row['value']:.4g} (budget {row['limit']:g}{beside})"
         click.echo(f"{mark} {row['artefact']}: {said}")
     for row in result.get("blame") or []:
-        click.echo(f"layers of {row['artefact']}: {_blamed(row)}")
+        click.echo(f"layers of {row['artefact']}: {_printable(_blamed(row))}")
         _print_layers(row)
     click.echo(f"best on this machine: {_best(result)}")
     for text in (*result["warnings"], *_of_artefacts(result["artefacts"])):
@@ -159,10 +159,14 @@ def _print_layers(row: Mapping[str, Any]) -> None:
 
     worst = layer_rows(row)
     if worst:
-        cells = [
-            [f"{one['layer']} *" if one["blamed"] else one["layer"], *(one[key] for key in _COLUMNS)] for one in worst
-        ]
+        named = [f"{one['layer']} *" if one["blamed"] else one["layer"] for one in worst]
+        cells = [[_printable(name), *(_printable(one[key]) for key in _COLUMNS)] for name, one in zip(named, worst)]
         print_tables([rows_table("", ("layer", *_COLUMNS), cells)])
+
+
+def _printable(text: str) -> str:
+    """What a file calls its layers, without what a terminal would obey."""
+    return "".join(own if own.isprintable() else "\N{REPLACEMENT CHARACTER}" for own in text)
 
 
 def _blamed(row: Mapping[str, Any]) -> str:

@@ -63,13 +63,25 @@ def flat_images(spec: ProbeSpec) -> list[np.ndarray]:
 def pattern_images(spec: ProbeSpec) -> list[np.ndarray]:
     """A ramp, blocks with holes, and waves that get finer; each channel and each direction differs from the others."""
     height, width = spec.shape[:2]
-    channels = spec.shape[2] if len(spec.shape) == 3 else 1
-    row, column, channel = np.meshgrid(np.arange(height), np.arange(width), np.arange(channels), indexing="ij")
-    ramp = (row * (channel + 1) * _STEPS // height + column * (3 * channel + 1) * _STEPS // width) % (_STEPS + 1)
-    blocks = (row // 9 * 7 + column // 13 * 11 + channel * 5) % 17 * 60
+    row, column, channel = np.ogrid[:height, :width, : spec.shape[2] if len(spec.shape) == 3 else 1]
+    return [_stretched(draw(row, column, channel), spec) for draw in (_ramp, _blocks, _waves)]
+
+
+def _ramp(row: np.ndarray, column: np.ndarray, channel: np.ndarray) -> np.ndarray:
+    down, across = row * (channel + 1) * _STEPS // row.size, column * (3 * channel + 1) * _STEPS // column.size
+    result: np.ndarray = (down + across) % (_STEPS + 1)
+    return result
+
+
+def _blocks(row: np.ndarray, column: np.ndarray, channel: np.ndarray) -> np.ndarray:
+    result: np.ndarray = (row // 9 * 7 + column // 13 * 11 + channel * 5) % 17 * 60
+    return result
+
+
+def _waves(row: np.ndarray, column: np.ndarray, channel: np.ndarray) -> np.ndarray:
     reach = row * (channel + 1) + column * 2
-    waves = np.abs(reach * (reach + 41 * channel) // 97 % (2 * _STEPS // 5) - _STEPS // 5) * 5
-    return [_stretched(values, spec) for values in (ramp, blocks, waves)]
+    result: np.ndarray = np.abs(reach * (reach + 41 * channel) // 97 % (2 * _STEPS // 5) - _STEPS // 5) * 5
+    return result
 
 
 def _stretched(values: np.ndarray, spec: ProbeSpec) -> np.ndarray:

@@ -23,7 +23,7 @@ from edgefw.contracts.backend import Artefact, CompileRequest
 from edgefw.contracts.operators import SILU, SQUEEZE_EXCITE
 from edgefw.errors import BundleError, ExportError, MissingDependency
 from edgefw.plugins.backends.one_file import read_parts
-from edgefw.plugins.backends.openvino_core import shared_core
+from edgefw.plugins.backends.openvino_core import reason, shared_core
 from edgefw.runtime.in_order import processors
 
 if TYPE_CHECKING:
@@ -122,8 +122,8 @@ class OpenVinoBackend:
         Raises:
             ExportError: naming those that it does.
         """
-        if reason := self._not_offered(_core(Path("openvino"))):
-            raise ExportError(f"backend 'openvino': {reason}")
+        if why := self._not_offered(_core(Path("openvino"))):
+            raise ExportError(f"backend 'openvino': {why}")
 
     def compile(self, request: CompileRequest) -> Artefact:
         """Export, convert, and check at batch 1 and at the batch of the examples."""
@@ -150,18 +150,20 @@ class OpenVinoBackend:
 
         graph, weights = read_parts(file, PARTS)
         core = _core(file)
+        if said := self._not_offered(core):
+            raise ExportError(f"{file}: its layers cannot be looked at ({said})")
         settings = {"INFERENCE_PRECISION_HINT": self._config.precision, "INFERENCE_NUM_THREADS": 1}
         try:
             model = core.read_model(graph, weights)
         except Exception as error:  # openvino raises RuntimeError and TypeError, over several lines
-            raise ExportError(f"{file}: its layers cannot be looked at ({_reason(error)})") from error
+            raise ExportError(f"{file}: its layers cannot be looked at ({reason(error)})") from error
         return layer_outputs(file, model, lambda part: core.compile_model(part, "CPU", settings), feeds)
 
     def _opened(self, file: Path, threads: int | None, streams: int | None = None) -> OpenVinoRunner:
         graph, weights = read_parts(file, PARTS)
         core = _core(file)
-        if reason := self._not_offered(core):
-            raise BundleError(f"{file}: {reason}")
+        if why := self._not_offered(core):
+            raise BundleError(f"{file}: {why}")
         return self._runner(core, file, lambda: core.read_model(graph, weights), threads, streams=streams)
 
     def open_float(self, file: Path) -> OpenVinoRunner:
@@ -196,7 +198,7 @@ class OpenVinoBackend:
         try:
             return OpenVinoRunner(core, read(), settings)
         except Exception as error:  # openvino raises RuntimeError and TypeError, over several lines
-            raise BundleError(f"{file}: OpenVINO cannot load it ({_reason(error)}). Is the file complete?") from error
+            raise BundleError(f"{file}: OpenVINO cannot load it ({reason(error)}). Is the file complete?") from error
 
     def _not_offered(self, core: Any) -> str | None:
         """Why the precision cannot be had here; None if it can."""
@@ -234,13 +236,6 @@ def _core(where: Path) -> Any:
         return shared_core()
     except ImportError as error:
         raise BundleError(f"{where}: needs openvino. Run: {INSTALL}") from error
-
-
-def _reason(error: Exception) -> str:
-    """The first line that is not about OpenVINO's own source files."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    own = [line for line in lines if not line.startswith(("Exception from", "Check '"))]
-    return (own or lines or [type(error).__name__])[0]
 
 
 def build(config: OpenVinoConfig, context: edgefw.BuildContext) -> OpenVinoBackend:

@@ -28,6 +28,13 @@ def shared_core() -> Any:
         return _core()
 
 
+def reason(error: Exception) -> str:
+    """The first line of OpenVINO's message that is not about its own source files."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    own = [line for line in lines if not line.startswith(("Exception from", "Check '"))]
+    return (own or lines or [type(error).__name__])[0]
+
+
 @cache
 def _core() -> Any:
     return import_without("openvino").Core()

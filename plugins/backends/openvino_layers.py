@@ -17,11 +17,14 @@ import numpy as np
 
 from edgefw.contracts.backend import Layer
 from edgefw.errors import ExportError
+from edgefw.plugins.backends.openvino_core import reason
 
 _ROUNDING = frozenset({"FakeQuantize", "Convert", "Subtract", "Multiply", "Reshape"})
 """What a pair of QuantizeLinear and DequantizeLinear becomes."""
 _CLAMPING = frozenset({"Clamp", "Maximum", "Minimum"})
 """What a Clip becomes."""
+_WEIGHTED = ("Convolution", "GroupConvolution", "MatMul", "MVN")
+"""A part is called after these, not after the addition of a bias behind them."""
 _SIZES = frozenset({"ShapeOf"})
 """What these give depends on the size of the images alone."""
 _DEQUANTISES, _CLIPS = "DequantizeLinear", "Clip"
@@ -70,6 +73,7 @@ class OpenVinoLayers:
     def __init__(self, file: Path, model: Any, compiled: Callable[[Any], Any], feeds: Mapping[str, np.ndarray]) -> None:
         self._file, self._compiled, self._feeds = file, compiled, dict(feeds)
         self._parts = _parts(model, self._feeds)
+        self._opened: tuple[_Part, Any] | None = None  # two who go through the layers side by side compile each once
         self._last = {name: at for at, part in enumerate(self._parts) for name in part.layer.inputs}
         self.layers: Sequence[Layer] = [
             *(Layer(layer=name, operator="Input", tensor=name, stands_for=name, inputs=()) for name in self._feeds),
@@ -96,8 +100,10 @@ class OpenVinoLayers:
         from openvino import Model
 
         try:
-            model = self._compiled(Model([part.output], [entry for _, entry in part.entries], "layer"))
-            values = model([np.ascontiguousarray(known[name]) for name, _ in part.entries])
+            if self._opened is None or self._opened[0] is not part:
+                model = Model([part.output], [entry for _, entry in part.entries], "layer")
+                self._opened = part, self._compiled(model)
+            values = self._opened[1]([np.asarray(known[name], order="C") for name, _ in part.entries])
             result: np.ndarray = np.array(values[0], np.float32)
         except Exception as error:  # openvino raises RuntimeError and TypeError
             raise _unseen(self._file, error) from error
@@ -108,7 +114,7 @@ def _parts(model: Any, feeds: Mapping[str, np.ndarray]) -> list[_Part]:
     """The parts in the order of the graph; cuts the model at its named tensors."""
     depends = _depends(model)
     named = {min(output.get_names()): output for output in depends if _is_shown(output)}
-    sources = {min(entry.get_names()): entry for entry in model.inputs}
+    sources = {next(name for name in feeds if name in entry.get_names()): entry for entry in model.inputs}
     entries = {name: _cut(output) for name, output in {**sources, **named}.items()}
     names = {entry.output(0): name for name, entry in entries.items()}
     between = {name: _between(output, names, depends) for name, output in named.items()}
@@ -173,13 +179,19 @@ def _rounds(reads: Sequence[str], inside: set[str]) -> bool:
 def _stand_for(rounded: Mapping[str, str], ends: Sequence[str]) -> dict[str, str]:
     """The source's names of tensors around roundings: a pair's output is its input; a graph's own output keeps its name."""
     stands = {before: after for after, before in rounded.items() if after in ends}
-    return stands | {after: stands.get(before, before) for after, before in rounded.items()}
+    for (
+        after,
+        before,
+    ) in rounded.items():  # in the order of the graph: of two pairs in a row both stand for what went into the first
+        stands[after] = stands.get(before, before)
+    return stands
 
 
 def _layer(output: Any, name: str, stands_for: str, reads: tuple[str, ...], inside: set[str]) -> Layer:
     node = output.get_node()
     clips = len(reads) == 1 and inside <= _CLAMPING
-    operator = _DEQUANTISES if _rounds(reads, inside) else _CLIPS if clips else node.get_type_name()
+    weighted = next((kind for kind in _WEIGHTED if kind in inside), node.get_type_name())
+    operator = _DEQUANTISES if _rounds(reads, inside) else _CLIPS if clips else weighted
     return Layer(layer=node.get_friendly_name(), operator=operator, tensor=name, stands_for=stands_for, inputs=reads)
 
 
@@ -188,6 +200,4 @@ def _instead(computed: np.ndarray, sent: np.ndarray | None) -> np.ndarray:
 
 
 def _unseen(file: Path, error: Exception) -> ExportError:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    own = [line for line in lines if not line.startswith(("Exception from", "Check '"))]
-    return ExportError(f"{file}: its layers cannot be looked at ({(own or lines)[0]})")
+    return ExportError(f"{file}: its layers cannot be looked at ({reason(error)})")

@@ -73,12 +73,12 @@ def test_the_command_line_prints_the_layers_as_a_table_whatever_they_are_called(
     def turn_and_rename(model):
         turn_about(model)
         node = next(node for node in model.graph.node if "mix" in node.input)
-        node.name = "[/blocks.0]"  # markup that ends nothing, for who takes it as markup
+        node.name = "[/blocks.0]\x1b[2J"  # markup that ends nothing, and what clears a terminal
 
     put_wrong_layer(bundle, small_bundle, 1, turn_and_rename)
     assert run(["verify", str(bundle), "--data", str(noise), "--threads", "1"]) == 1
     said = capsys.readouterr().out
-    assert f"layers of {INT8}: " in said
+    assert f"layers of {INT8}: [/blocks.0]\ufffd[2J (" in said and "\x1b" not in said
     (blamed,) = (line.split() for line in said.splitlines() if " * " in line)
     (head,) = (line.split() for line in said.splitlines() if line.split()[:2] == ["layer", "operator"])
     assert head == ["layer", "operator", "error", "own", "cosine"]

@@ -9,14 +9,16 @@ import numpy as np
 import onnx
 import pytest
 from blamed_files import NETWORKS, Files, doubled, exported
+from onnx import TensorProto, helper, numpy_helper
 from small_networks import ConvNet, pixels, request, settled
 
 from edgefw.contracts.backend import LayerShower
 from edgefw.contracts.quantizer import Calibration
 from edgefw.errors import ExportError
 from edgefw.plugins.backends import onnx_layers
-from edgefw.plugins.backends.one_file import join_files
+from edgefw.plugins.backends.one_file import join_files, read_parts
 from edgefw.plugins.backends.openvino import PARTS, OpenVinoBackend, OpenVinoConfig
+from edgefw.plugins.backends.openvino_layers import layer_outputs
 from edgefw.plugins.quantizers.int8_static import Int8Static, StaticConfig
 from edgefw.runtime.departure import FLOAT_LIMIT, ROUNDED_LIMIT, departures, first
 
@@ -132,3 +134,66 @@ def test_images_of_another_size_are_an_export_error_with_one_line(files):
 def test_images_under_another_name_are_an_export_error(files):
     with pytest.raises(ExportError, match="its layers cannot be looked at"):
         BACKEND.layers(files("vit").float, {"depth": pixels(1, 0)})
+
+
+def saved(folder: Path, nodes, stored=(), result=("y", None)) -> Path:
+    """The IR of nodes on "x", images of 4 numbers each."""
+    shapes = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 4])]
+    ends = [helper.make_tensor_value_info(result[0], TensorProto.FLOAT, result[1])]
+    tensors = [numpy_helper.from_array(np.asarray(values), name) for name, values in stored]
+    graph = helper.make_graph(nodes, "test", shapes, ends, tensors)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), folder / "m.onnx")
+    return ir(folder / "m.onnx", folder / "ir")
+
+
+ROWS = {"x": np.arange(12, dtype=np.float32).reshape(3, 4) - 5}
+
+
+def test_a_number_without_dimensions_is_passed_on(tmp_path):
+    nodes = [helper.make_node("ReduceMax", ["x"], ["most"], keepdims=0), helper.make_node("Div", ["x", "most"], ["y"])]
+    view = BACKEND.layers(saved(tmp_path, nodes), ROWS)
+    found = dict(zip((layer.tensor for layer in view.layers), view.values(), strict=True))
+    assert found["most"].shape == () and float(found["most"]) == 6.0
+    np.testing.assert_allclose(found["y"], ROWS["x"] / 6.0, rtol=1e-6)
+
+
+def test_two_roundings_in_a_row_stand_for_what_went_into_the_first(tmp_path):
+    nodes, name = [], "x"
+    for at in (1, 2):
+        nodes.append(helper.make_node("QuantizeLinear", [name, "scale", "zero"], [f"q{at}"]))
+        nodes.append(helper.make_node("DequantizeLinear", [f"q{at}", "scale", "zero"], [name := f"d{at}"]))
+    nodes.append(helper.make_node("MatMul", [name, "w"], ["y"]))
+    stored = [("scale", np.float32(0.1)), ("zero", np.uint8(128)), ("w", np.eye(4, dtype=np.float32))]
+    view = BACKEND.layers(saved(tmp_path, nodes, stored), ROWS)
+    assert {layer.tensor: layer.stands_for for layer in view.layers} == {"x": "x", "d1": "x", "d2": "x", "y": "y"}
+    assert [layer.operator for layer in view.layers] == ["Input", "DequantizeLinear", "DequantizeLinear", "MatMul"]
+
+
+def test_a_rounded_embedding_stands_for_the_embedding(tmp_path):
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["before"])]
+    nodes.append(helper.make_node("QuantizeLinear", ["before", "scale", "zero"], ["q"]))
+    nodes.append(helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["y"]))
+    stored = [("scale", np.float32(0.1)), ("zero", np.uint8(128)), ("w", np.eye(4, dtype=np.float32))]
+    view = BACKEND.layers(saved(tmp_path, nodes, stored), ROWS)
+    assert {layer.tensor: layer.stands_for for layer in view.layers} == {"x": "x", "before": "y", "y": "y"}
+
+
+def test_a_layer_with_a_bias_is_called_after_its_product(files):
+    view = BACKEND.layers(files("convolutions").float, files("convolutions").onnx.feeds)
+    assert "Convolution" in {layer.operator for layer in view.layers}
+    assert {layer.operator for layer in view.layers if layer.tensor == "embedding"} == {"MatMul"}
+
+
+def test_who_go_through_the_layers_side_by_side_compile_each_once(files):
+    own, compiled = files("vit"), []
+    core = openvino.Core()
+    graph, weights = read_parts(own.float, PARTS)
+
+    def counted(part):
+        compiled.append(part)
+        return core.compile_model(part, "CPU", {"INFERENCE_NUM_THREADS": 1})
+
+    view = layer_outputs(own.float, core.read_model(graph, weights), counted, own.onnx.feeds)
+    for one, other in zip(view.values(), view.values(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert len(compiled) == len(view.layers) - 1
