@@ -18,7 +18,7 @@ import numpy as np
 from edgefw.runtime.denormals import OPTION as FLUSH
 
 OPTION = "session.x64quantprecision"
-_CPU = ["CPUExecutionProvider"]
+_CPU, _SILENT = ["CPUExecutionProvider"], 4
 _LENGTH, _LARGEST_INPUT, _LARGEST_WEIGHT = 8, 255, 127
 _PRODUCT = base64.b64decode(
     "CAg6lwEKGAoBYQoBdxIBeSINTWF0TXVsSW50ZWdlchIEc3VtcypLCAgICBADQgF3SkB/f39/f39/f39/f39/f39/f39/f39/f39/f39/f39/f39/f39/"
@@ -50,9 +50,11 @@ def exact_session(model: str | bytes, options: Any) -> Any:
     if exact:
         return onnxruntime.InferenceSession(model, options, providers=_CPU)
     options.add_session_config_entry(OPTION, "1")
+    stated, options.log_severity_level = options.log_severity_level, _SILENT  # a refusal below is no news
     try:
         return onnxruntime.InferenceSession(model, options, providers=_CPU, disabled_optimizers=["ConstantSharing"])
     except onnxruntime.capi.onnxruntime_pybind11_state.Fail:  # a shared constant
+        options.log_severity_level = stated
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         return onnxruntime.InferenceSession(model, options, providers=_CPU)
 

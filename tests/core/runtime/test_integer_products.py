@@ -70,3 +70,32 @@ def test_nothing_but_numpy_and_onnxruntime_is_imported():
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
         == ["False"] * 2
     )
+
+
+def shared_weights() -> bytes:
+    """ONNX of two rounded products with one int8 matrix, which ONNX Runtime cannot exchange for its exact kernels."""
+    tensors = {"w": np.full((8, 8), 127, np.int8), "s": np.float32(0.1), "z": np.uint8(128), "wz": np.int8(0)}
+    nodes, name = [], "x"
+    for at in range(2):
+        nodes.append(helper.make_node("QuantizeLinear", [name, "s", "z"], [f"q{at}"]))
+        nodes.append(helper.make_node("DequantizeLinear", [f"q{at}", "s", "z"], [f"d{at}"]))
+        nodes.append(helper.make_node("DequantizeLinear", ["w", "s", "wz"], [f"w{at}"]))
+        nodes.append(helper.make_node("MatMul", [f"d{at}", f"w{at}"], [f"m{at}"]))
+        nodes.append(helper.make_node("QuantizeLinear", [f"m{at}", "s", "z"], [f"o{at}"]))
+        nodes.append(helper.make_node("DequantizeLinear", [f"o{at}", "s", "z"], [name := f"y{at}"]))
+    given, gives = (helper.make_tensor_value_info(own, TensorProto.FLOAT, ["b", 8]) for own in ("x", name))
+    stored = [numpy_helper.from_array(np.asarray(values), own) for own, values in tensors.items()]
+    graph = helper.make_graph(nodes, "shared", [given], [gives], stored)
+    return bytes(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9).SerializeToString()
+    )
+
+
+def test_weights_that_two_layers_share_are_opened_without_a_word(monkeypatch, capfd):
+    monkeypatch.setattr(integer_products, "products_are_exact", lambda: False)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = exact_session(shared_weights(), options)
+    rows = np.linspace(-1, 1, 16, dtype=np.float32).reshape(2, 8)
+    assert session.run(None, {"x": rows})[0].shape == (2, 8)
+    assert "onnxruntime" not in capfd.readouterr().err
