@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from edgefw.errors import BundleError
-from edgefw.runtime.contents import LARGEST, MANIFEST, inside
+from edgefw.runtime.contents import LARGEST, MANIFEST, inside, is_pickle
 from edgefw.runtime.manifest import load_manifest
 
 _LARGEST_TOTAL = 8 * 2**30
@@ -87,7 +87,7 @@ def check_archive(archive: Path, names: Sequence[str], where: str) -> None:
 def _checked(zipped: zipfile.ZipFile, archive: Path) -> list[zipfile.ZipInfo]:
     """The members to unpack."""
     _check_names(zipped.infolist(), archive)
-    members = [member for member in zipped.infolist() if not _hidden(member.filename)]
+    members = [one for one in zipped.infolist() if is_pickle(one.filename) or not _hidden(one.filename)]
     files = {member.filename: member for member in members if not member.is_dir()}
     if MANIFEST not in files:
         raise BundleError(f"{archive}: no bundle (there is no {MANIFEST}).")

@@ -22,7 +22,7 @@ from typing import NoReturn
 
 from edgefw.errors import BundleError
 from edgefw.runtime.archive import check_archive, extract, write_archive
-from edgefw.runtime.contents import LARGEST, MANIFEST
+from edgefw.runtime.contents import LARGEST, MANIFEST, is_pickle
 from edgefw.runtime.hashes import SUMS, check_sums, read_sums
 from edgefw.runtime.label_pack import LabelPack, read_pack
 from edgefw.runtime.manifest import ArtefactEntry, Manifest, MapEntry, load_manifest
@@ -192,6 +192,7 @@ def read_bundle(folder: Path, source: Path) -> Bundle:
         if (size := (folder / entry.file).stat().st_size) != entry.bytes:
             raise BundleError(f"{source}: {entry.file} has {size} bytes; the manifest says {entry.bytes}.")
     _check_named(_beside_artefacts(folder, manifest), manifest, source)
+    _check_named(_pickles(folder), manifest, source)
     bundle = Bundle(source=source, folder=folder, manifest=manifest, sums=sums)
     for role in bundle.modalities:
         bundle.preprocessing(role)
@@ -231,6 +232,12 @@ def _check_named(names: Iterable[str], manifest: Manifest, source: Path) -> None
                 f"{source}: holds {name[:80]!r}, which its manifest does not name. If it is yours, put it elsewhere; if a "
                 "system left it there, delete it; else do not use this bundle."
             )
+
+
+def _pickles(folder: Path) -> Iterator[str]:
+    """Names of pickles anywhere in a folder, hidden ones too. No edgefw reads them, but who finds one in a bundle may."""
+    for within, _, files in os.walk(folder, onerror=_unreadable):
+        yield from (Path(within, name).relative_to(folder).as_posix() for name in sorted(files) if is_pickle(name))
 
 
 def _beside_artefacts(folder: Path, manifest: Manifest) -> Iterator[str]:

@@ -20,6 +20,13 @@ LARGEST: Mapping[str, int] = {
 }
 """Name -> bytes; a file beyond them is none of that kind."""
 
+_PICKLES = frozenset({".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".joblib"})
+
+
+def is_pickle(name: str) -> bool:
+    """Whether a file is a pickle by its name: who opens one runs what it says."""
+    return PurePosixPath(name).suffix.lower() in _PICKLES
+
 
 def inside(name: str) -> str:
     """The name itself, if it stays inside the bundle on every system and is written in one way only.

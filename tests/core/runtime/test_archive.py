@@ -99,6 +99,8 @@ UNNAMED = "which its manifest does not name. Do not use it."
         (member("link", b"/etc/passwd", stat.S_IFLNK | 0o777), "holds 'link' as a link, not as a file. Do not use it."),
         (member("pipe", b"", stat.S_IFIFO | 0o644), "holds 'pipe' as a link, not as a file."),
         (member("evil.pkl", pickle.dumps("boom")), f"holds 'evil.pkl', {UNNAMED}"),
+        (member(".evil.pkl", pickle.dumps("boom")), f"holds '.evil.pkl', {UNNAMED}"),
+        (member("__MACOSX/evil.pth", pickle.dumps("boom")), f"holds '__MACOSX/evil.pth', {UNNAMED}"),
         (member(FP32 + ".data"), UNNAMED),
         (member("zeros", bytes(64 * 2**20)), f"holds 'zeros', {UNNAMED}"),
     ],

@@ -143,6 +143,9 @@ def test_a_list_of_hashes_that_names_what_lies_outside_is_refused(copy, tmp_path
         ("artefacts/onnxruntime-fp32/sub/.w.bin", False),
         ("artefacts/onnxruntime-fp32/.sub/w.bin", False),
         ("artefacts/onnxruntime-fp32/.DS_Store", False),
+        ("weights.pkl", False),
+        ("notes/Teacher.PT", False),
+        (".hidden.pickle", False),
     ],
 )
 def test_a_file_that_the_manifest_does_not_name_is_refused(copy, name, listed):
