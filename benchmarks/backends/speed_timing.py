@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,6 +23,8 @@ from speed_runs import SEED, entries, ways
 from edgefw.runtime.manifest import ArtefactEntry
 
 BATCH, LONGER = 8, 4
+PAUSE = 0.1
+"""Seconds before a turn: threads of ONNX Runtime spin for 0.045 s behind their last call, which another process would have to share."""
 
 
 def measured(model: str, run: Path, backends: Sequence[str], rounds: int, limit: float) -> list[dict[str, Any]]:
@@ -79,6 +82,7 @@ def _turns(models: Sequence[Model], rounds: int) -> None:
     for _ in range(rounds):
         order.shuffle(every)
         for each in every:
+            time.sleep(PAUSE)
             each.alone += each.ask("time 6 1")[1:]  # the first wakes the threads
 
 
