@@ -24,7 +24,7 @@ from edgefw.runtime.manifest import ArtefactEntry
 
 BATCH, LONGER = 8, 4
 PAUSE = 0.1
-"""Seconds before a turn: threads of ONNX Runtime spin for 0.045 s behind their last call, which another process would have to share."""
+"""Seconds before a turn: threads of ONNX Runtime spin for some hundredths of a second behind their last call, on a core that the next process would have to share."""
 
 
 def measured(model: str, run: Path, backends: Sequence[str], rounds: int, limit: float) -> list[dict[str, Any]]:

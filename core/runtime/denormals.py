@@ -29,7 +29,7 @@ _DENORMALS_AS_ZERO, _FLUSH_TO_ZERO = 1 << 6, 1 << 15
 
 @contextmanager
 def flushed() -> Iterator[None]:
-    """Denormal numbers are zero for this thread until the context ends, where that can be set; about 6 microseconds."""
+    """Denormal numbers are zero for this thread until the context ends, where that can be set; some microseconds."""
     library = _library()
     if library is None:
         yield

@@ -145,7 +145,12 @@ class OpenVinoBackend:
         return [first, *(first.beside() for _ in range(count - 1))]
 
     def layers(self, file: Path, feeds: Mapping[str, np.ndarray]) -> LayerView:
-        """What each layer of a file is and gives, in the backend's precision."""
+        """What each layer of a file is and gives, in the backend's precision.
+
+        Raises:
+            BundleError: if the file is missing or damaged, or openvino is not installed.
+            ExportError: if it cannot be looked into, or this CPU does not offer the precision.
+        """
         from edgefw.plugins.backends.openvino_layers import layer_outputs
 
         graph, weights = read_parts(file, PARTS)

@@ -179,10 +179,7 @@ def _rounds(reads: Sequence[str], inside: set[str]) -> bool:
 def _stand_for(rounded: Mapping[str, str], ends: Sequence[str]) -> dict[str, str]:
     """The source's names of tensors around roundings: a pair's output is its input; a graph's own output keeps its name."""
     stands = {before: after for after, before in rounded.items() if after in ends}
-    for (
-        after,
-        before,
-    ) in rounded.items():  # in the order of the graph: of two pairs in a row both stand for what went into the first
+    for after, before in rounded.items():  # in the graph's order: two pairs in a row stand for what went into the first
         stands[after] = stands.get(before, before)
     return stands
 
