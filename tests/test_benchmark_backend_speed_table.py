@@ -33,6 +33,7 @@ def row(backend, p50, ratio, model="net"):
         "peak_mb": 100.4,
         "cosine_min": 0.9999994,
         "of_best_by_hand": ratio,
+        "interval": [ratio - 0.01, ratio + 0.02] if ratio else None,
         "by_hand": way if ratio else {},
     }
 
@@ -46,9 +47,9 @@ FOUND = {
 def test_the_page_has_the_fastest_first_and_marks_who_is_behind(script):
     lines = script("speed_table").page(FOUND, 1.05).splitlines()
     assert lines[2] == (
-        "| `net` | `onnxruntime-fp32` | 10.00 | 20.00 | 81.2 | 13.5 | 100 | 0.50 | 0.999999 | 1.00 (plain) |"
+        "| `net` | `onnxruntime-fp32` | 10.00 | 20.00 | 81.2 | 13.5 | 100 | 0.50 | 0.999999 | 1.00 (0.99 to 1.02; plain) |"
     )
-    assert lines[3].endswith("| **1.06** (plain) |") and lines[4].endswith("| not used by hand |")
+    assert lines[3].endswith("| **1.06** (1.05 to 1.08; plain) |") and lines[4].endswith("| not used by hand |")
     assert "| `net` | `onnxruntime-fp32` | 10.00 | `openvino-fp32` | 2.00 | 30 |" in lines
     assert "- `net` without ncnn: ncnn has no layer for Tensor.roll." in lines
     assert lines[-1] == ("1 of 2 are at most 5 % behind the best use by hand; behind: `net` in openvino (1.06).")
@@ -57,7 +58,7 @@ def test_the_page_has_the_fastest_first_and_marks_who_is_behind(script):
 def test_the_page_names_the_first_of_two_looks(script):
     rows = [row("onnxruntime", 10.0, 1.02) | {"looks": 2, "first_look": 1.084}]
     page = script("speed_table").page(FOUND | {"rows": rows}, 1.05)
-    assert "| 1.02 (plain; first look 1.08) |" in page
+    assert "| 1.02 (1.01 to 1.04; plain; first look 1.08) |" in page
 
 
 class Clock:
@@ -91,6 +92,18 @@ def test_a_backend_that_keeps_up_is_looked_at_once(script, own):
     assert timing._again(kept, [way], 3, 1.05) == {"looks": 1}
     assert kept.asked == 0
     assert timing._again(kept, timing._ways_of("openvino", [way]), 3, 1.05) == {"looks": 1}
+
+
+def test_an_interval_is_that_of_the_turns(script):
+    timing, draw = script("speed_timing"), np.random.default_rng(1)
+    own, way, slow = Clock("aoti-fp32", 1.0), Clock("aoti: frozen", 1.0), Clock("aoti: slow", 1.0)
+    busy = np.repeat(draw.uniform(10, 20, 40), timing.TURN)  # the machine, which both meet in the same turn
+    own.alone, way.alone, slow.alone = list(1.1 * busy), list(busy), list(2 * busy)
+    assert timing._interval(own, [slow, way]) == [1.1, 1.1]
+    own.alone = list(1.1 * busy * draw.uniform(0.9, 1.1, busy.size))
+    low, high = timing._interval(own, [slow, way])
+    assert 1.0 < low < 1.1 < high < 1.2
+    assert timing._interval(own, []) is None
 
 
 def test_a_network_with_one_backend_wins_alone(script):

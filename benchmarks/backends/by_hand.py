@@ -21,6 +21,7 @@ WAYS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         "fixed shape": {},
         "fixed shape, no spinning": {"session.intra_op.allow_spinning": "0"},
         "fixed shape, flushed denormals": {"session.set_denormal_as_zero": "1"},
+        "transformer optimizer": {"session.set_denormal_as_zero": "1"},
     },
     "openvino": {
         "latency": {"PERFORMANCE_HINT": "LATENCY"},
@@ -31,7 +32,7 @@ WAYS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         "frozen": {"freezing": True},
         "frozen, channels last": {"freezing": True},
     },
-    "executorch": {"xnnpack": {}},
+    "executorch": {"xnnpack": {}, "xnnpack, channels last": {"channels_last": True}},
     "ncnn": {
         "plain": {},
         "no winograd": {"use_winograd_convolution": False},
@@ -45,7 +46,10 @@ WAYS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 }
 """Backend -> name of a way -> what is set."""
 
-ONNX, AOTI, PROGRAM = "model.onnx", "{}.pt2", "model.pte"
+ONNX, AOTI = "model.onnx", "{}.pt2"
+FUSED = "transformer.onnx"
+"""What `onnxruntime.transformers.optimizer` makes of the ONNX file."""
+PROGRAM = {False: "model.pte", True: "channels-last.pte"}
 LITERT = {False: "model.tflite", True: "channels-last.tflite"}
 LITERT_SCRIPT = Path(__file__).with_name("by_hand_litert.py")
 
@@ -95,6 +99,11 @@ def _onnx(folder: Path, network: Callable[[], Any], image: Any) -> None:
     file = folder / ONNX
     if not file.is_file():
         torch.onnx.export(network(), (image,), dynamo=True, optimize=True, verbose=False).save(file)  # type: ignore[union-attr]
+    if not (folder / FUSED).is_file():
+        from onnxruntime.transformers import optimizer
+
+        fused = optimizer.optimize_model(str(file), model_type="vit", num_heads=0, hidden_size=0, opt_level=0)
+        fused.save_model_to_file(str(folder / FUSED))
 
 
 def _aoti(folder: Path, network: Callable[[], Any], image: Any) -> None:
@@ -117,10 +126,14 @@ def _program(folder: Path, network: Callable[[], Any], image: Any) -> None:
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower
 
-    file = folder / PROGRAM
-    if not file.is_file():
-        edge = to_edge_transform_and_lower(torch.export.export(network(), (image,)), partitioner=[XnnpackPartitioner()])
-        file.write_bytes(edge.to_executorch().buffer)
+    for turned, name in PROGRAM.items():
+        if (folder / name).is_file():
+            continue
+        layout = torch.channels_last if turned else torch.contiguous_format
+        model = copy.deepcopy(network()).to(memory_format=layout)
+        program = torch.export.export(model, (image.to(memory_format=layout),))
+        edge = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
+        (folder / name).write_bytes(edge.to_executorch().buffer)
 
 
 def _ncnn(folder: Path, network: Callable[[], Any], image: Any) -> None:
@@ -154,7 +167,8 @@ def _open_onnxruntime(folder: Path, name: str, threads: int) -> Embed:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     for key, value in WAYS["onnxruntime"][name].items():
         options.add_session_config_entry(key, value)
-    session = onnxruntime.InferenceSession(str(folder / ONNX), options, providers=["CPUExecutionProvider"])
+    file = folder / (FUSED if name == "transformer optimizer" else ONNX)
+    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     entry = session.get_inputs()[0].name
     return lambda image: np.asarray(session.run(None, {entry: image})[0])
 
@@ -196,9 +210,11 @@ def _open_executorch(folder: Path, name: str, threads: int) -> Embed:
     from executorch.runtime import Runtime
 
     portable_lib._unsafe_reset_threadpool(threads)
-    program = Runtime.get().load_program(folder / PROGRAM)
+    turned = "channels_last" in WAYS["executorch"][name]
+    layout = torch.channels_last if turned else torch.contiguous_format
+    program = Runtime.get().load_program(folder / PROGRAM[turned])
     method = program.load_method("forward")
-    return lambda image: np.asarray(method.execute([torch.from_numpy(image)])[0].numpy())
+    return lambda image: np.asarray(method.execute([torch.from_numpy(image).to(memory_format=layout)])[0].numpy())
 
 
 def _open_ncnn(folder: Path, name: str, threads: int) -> Embed:

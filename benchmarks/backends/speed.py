@@ -6,7 +6,7 @@
 
 Each network is a run of `speed.yaml` (one training step); its artefacts, and the same network used by hand (by_hand.py), are opened in a process
 each, which are told in turn to encode a few images: a busy machine is busy for all of them alike, and a waiting process takes no time. Images are 256
-RGB views of the test split of furniture-rgbd, prepared as the run's bundle says.
+photographs of the test split of CIFAR-10, prepared as the run's bundle says.
 
 What is made is not made again, and a network that was timed is not timed again without `--again`: `--models` measures a part of them, and
 `speed.json` keeps the others. It has the rows (speed_timing.py), and per network how many rounds, on what machine, and which backends were left out and why;
@@ -80,7 +80,7 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="holds furniture-rgbd")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="holds cifar10")
     parser.add_argument("--work", type=Path, default=Path("runs/backend-speed"), help="runs and files")
     parser.add_argument("--models", nargs="+", default=list(MODELS), help="timm names")
     parser.add_argument(

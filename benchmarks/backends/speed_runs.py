@@ -26,7 +26,7 @@ from trained_run import TrainedRun
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 sys.path.insert(0, str(HERE.parent / "clip4retrofit"))
-from furniture import samples
+from cifar import samples
 from running import quiet_environment
 
 from edgefw.runtime.bundle import open_bundle
@@ -154,12 +154,12 @@ def _edgefw(*arguments: str) -> tuple[int, str]:
 
 
 def _images(run: Path, data: Path) -> np.ndarray:
-    """(N, C, H, W) float32, prepared as the bundle says."""
-    every = list(samples(data / "furniture-rgbd", "test", "rgb"))
+    """(N, C, H, W) float32, prepared as the bundle says: photographs of the test split of CIFAR-10."""
+    every = [jpeg for _, jpeg, _ in samples(data / "cifar10", "test")]
     drawn = sorted(random.Random(SEED).sample(range(len(every)), IMAGES))
     with open_bundle(run) as bundle:
         prepare = Opener(bundle).preprocessing("rgb")
-        pictures = [Image.open(io.BytesIO(every[row].data)).convert("RGB") for row in drawn]
+        pictures = [Image.open(io.BytesIO(every[row])).convert("RGB") for row in drawn]
         return np.stack([prepare(np.asarray(picture)) for picture in pictures])
 
 

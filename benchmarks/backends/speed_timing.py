@@ -2,8 +2,9 @@
 
 A row has p50 and p95 of one image in milliseconds, images a second in batches of eight, megabytes of the file, the most memory of a process that encodes
 one image at a time, seconds from the start of a process to the first embedding (libraries were read before, by the ways by hand), agreement with torch, and
-`of_best_by_hand`: p50 over that of the fastest way by hand. A backend that is too far behind is looked at once more, four times as long and with the ways of
-its own runtime alone; that look counts, be it better or worse (`looks` is 2, and `first_look` the ratio of the first).
+`of_best_by_hand`: p50 over that of the fastest way by hand, with its 95 % interval (`interval`, bootstrap over turns). A backend that is too far behind is looked
+at once more, four times as long and with the ways of its own runtime alone; that look counts, be it better or worse (`looks` is 2, and `first_look` the ratio of the
+first).
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from speed_runs import SEED, entries, ways
 
 from edgefw.runtime.manifest import ArtefactEntry
 
-BATCH, LONGER = 8, 4
+BATCH, LONGER, TURN, DRAWS = 8, 4, 5, 1000
+"""Images of a batch, rounds of a second look in those of the first, images of a turn, and draws of the bootstrap."""
 PAUSE = 0.1
 """Seconds before a turn: threads of ONNX Runtime spin for some hundredths of a second behind their last call, on a core that the next process would have to share."""
 
@@ -39,7 +41,8 @@ def measured(model: str, run: Path, backends: Sequence[str], rounds: int, limit:
         first = {each: _again(each, _ways_of(name, theirs), rounds, limit) for each, name in backend_of.items()}
     by_hand = {each.name: _facts(each, agreed, memory) for each in theirs}
     rows = [_row(model, entry, each, _facts(each, agreed, memory), by_hand) for entry, each in zip(artefacts, ours)]
-    return [row | ratio for row, ratio in zip(rows, first.values())]
+    intervals = [_interval(each, _ways_of(name, theirs)) for each, name in backend_of.items()]
+    return [row | {"interval": ends} | looks for row, ends, looks in zip(rows, intervals, first.values())]
 
 
 def _ways_of(backend: str, theirs: Sequence[Model]) -> list[Model]:
@@ -62,6 +65,17 @@ def _ratio(own: Model, ways: Sequence[Model]) -> float | None:
     return float(np.median(own.alone)) / min(float(np.median(way.alone)) for way in ways) if ways else None
 
 
+def _interval(own: Model, ways: Sequence[Model]) -> list[float] | None:
+    """Ends of the 95 % interval of the ratio to the fastest way: turns are drawn again, the same ones for both, as both had them side by side."""
+    if not ways:
+        return None
+    best = min(ways, key=lambda way: float(np.median(way.alone)))
+    mine, theirs = (np.reshape(each.alone, (-1, TURN)) for each in (own, best))
+    drawn = np.random.default_rng(SEED).integers(len(mine), size=(DRAWS, len(mine)))
+    ratios = [np.median(mine[rows]) / np.median(theirs[rows]) for rows in drawn]
+    return [round(float(end), 3) for end in np.percentile(ratios, [2.5, 97.5])]
+
+
 def _time(ours: Sequence[Model], theirs: Sequence[Model], rounds: int) -> dict[str, float]:
     """One image at a time, five images a turn, in another order every turn; then batches of ours. The most memory of each before the batches."""
     every = [*ours, *theirs]
@@ -78,12 +92,12 @@ def _time(ours: Sequence[Model], theirs: Sequence[Model], rounds: int) -> dict[s
 def _turns(models: Sequence[Model], rounds: int) -> None:
     every, order = list(models), random.Random(SEED)
     for each in every:
-        each.ask("time 5 1")
+        each.ask(f"time {TURN} 1")
     for _ in range(rounds):
         order.shuffle(every)
         for each in every:
             time.sleep(PAUSE)
-            each.alone += each.ask("time 6 1")[1:]  # the first wakes the threads
+            each.alone += each.ask(f"time {TURN + 1} 1")[1:]  # the first wakes the threads
 
 
 def _facts(each: Model, agreed: Mapping[str, Mapping[str, Any]], memory: Mapping[str, float]) -> dict[str, Any]:

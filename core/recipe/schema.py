@@ -208,7 +208,7 @@ class Verify(Section):
     min_cosine: Fraction | None = Field(default=0.99, description="smallest mean cosine to the source model")
     min_agreement: Fraction | None = Field(default=None, description="smallest top-1 agreement with the source model")
     max_slowdown: PositiveFloat | None = Field(
-        default=1.1, description="largest p50 latency of a quantised file, as a multiple of its float artefact's"
+        default=1.05, description="largest p50 latency of a quantised file, as a multiple of its float artefact's"
     )
     max_ms: PositiveFloat | None = Field(default=None, description="largest p50 latency at batch 1, milliseconds")
     max_mb: PositiveFloat | None = Field(default=None, description="largest file, 10^6 bytes")

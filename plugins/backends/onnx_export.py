@@ -28,6 +28,8 @@ from edgefw.contracts.backend import Artefact, CompileRequest, Runner
 from edgefw.errors import ExportError
 from edgefw.plugins.backends.onnx_biases import round_biases
 from edgefw.plugins.backends.onnx_constants import give_own_zero_points
+from edgefw.plugins.backends.onnx_gelu import multiply_by_half_last
+from edgefw.plugins.backends.onnxruntime import BATCH
 from edgefw.plugins.backends.reparameterise import Notes, reparameterised
 
 OUTPUT = "embedding"
@@ -115,6 +117,7 @@ def _attempt(
         export_file(exporter, network, request.examples, draft, plan.opset)
         if optimise:
             draft = fold_constants(draft, Path(folder) / "folded.onnx")
+            multiply_by_half_last(draft)
         if request.quantised:
             round_biases(draft)
             give_own_zero_points(draft)
@@ -143,7 +146,7 @@ def export_file(
 def _dynamo(
     network: nn.Module, arguments: tuple[torch.Tensor, ...], names: list[str], target: Path, opset: int
 ) -> None:
-    batch = torch.export.Dim("batch", min=1, max=LARGEST_BATCH)
+    batch = torch.export.Dim(BATCH, min=1, max=LARGEST_BATCH)
     shapes: tuple[Any, ...] = tuple({0: batch} for _ in arguments)
     kinds = [parameter.kind for parameter in inspect.signature(network.forward).parameters.values()]
     if inspect.Parameter.VAR_POSITIONAL in kinds:
@@ -171,7 +174,7 @@ def _dynamo(
 def _legacy(
     network: nn.Module, arguments: tuple[torch.Tensor, ...], names: list[str], target: Path, opset: int
 ) -> None:
-    axes = {name: {0: "batch"} for name in (*names, OUTPUT)}
+    axes = {name: {0: BATCH} for name in (*names, OUTPUT)}
     torch.onnx.export(
         network,
         arguments,

@@ -1,4 +1,4 @@
-"""ONNX Runtime: one ONNX file with a dynamic batch, checked on real samples.
+"""ONNX Runtime: one ONNX file with a dynamic batch, checked on real samples; one image runs in a session of fixed shape.
 
 `compile` fuses what the network offers to fuse, exports it, lets ONNX Runtime fold constants into the file, and then
 runs the file beside the torch network at two batch sizes. An exporter whose file disagrees is not used: exporters have
@@ -8,7 +8,8 @@ It does not quantise: that is what quantizers of level "onnx" do, on the file th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from edgefw.contracts.backend import LayerView
     from edgefw.registry.technique import Register
 
-FILE = "model.onnx"
+FILE, BATCH = "model.onnx", "batch"
+"""Names of the file, and in it of the dimension that is not fixed."""
 PROVIDES = frozenset({"module", "onnx", "runs-onnx"})
 _BETWEEN = "stays in float between int8 layers, with a conversion before and after it"
 SLOW_WHEN_ROUNDED = {
@@ -64,16 +66,23 @@ class OnnxRuntimeConfig(edgefw.TechniqueConfig):
 
 
 class OnnxRunner:
-    """A session on one ONNX file."""
+    """A session on one ONNX file.
 
-    def __init__(self, session: Any) -> None:
-        self._session = session
+    Args:
+        session: an `onnxruntime.InferenceSession`.
+        larger: gives the session for more than one image; None: `session` takes any number.
+    """
+
+    def __init__(self, session: Any, larger: Callable[[], Any] | None = None) -> None:
+        self._session, self._larger = session, larger
         self.inputs: Sequence[str] = tuple(entry.name for entry in session.get_inputs())
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> np.ndarray:
         """Embeddings (B, D) float32 of {input name: (B, C, H, W) float32}."""
+        several = self._larger and len(next(iter(feeds.values()))) != 1
+        session = self._larger() if self._larger and several else self._session
         with flushed():
-            result: np.ndarray = self._session.run(None, feeds)[0]
+            result: np.ndarray = session.run(None, feeds)[0]
         return result
 
 
@@ -101,14 +110,13 @@ class OnnxRuntimeBackend:
 
     def open(self, file: Path, threads: int | None = None) -> OnnxRunner:
         """A session on the CPU; `threads` goes before the option of the recipe."""
-        return OnnxRunner(open_session(file, threads or self._config.threads))
+        return _runners(file, 1, threads or self._config.threads)[0]
 
     def open_many(self, file: Path, most: int, threads: int | None = None) -> list[OnnxRunner]:
         """One session that several threads run; each of them computes, and what threads are left are a pool for all."""
         total = threads or self._config.threads or processors()
         count = min(most, total)
-        session = open_session(file, total - count + 1)
-        return [OnnxRunner(session) for _ in range(count)]
+        return _runners(file, count, total - count + 1)
 
     def layers(self, file: Path, feeds: Mapping[str, np.ndarray]) -> LayerView:
         """What each layer of a file is and gives.
@@ -131,8 +139,24 @@ class OnnxRuntimeBackend:
         return int8_share(file)
 
 
-def open_session(file: Path, threads: int | None) -> Any:
+def _runners(file: Path, count: int, threads: int | None) -> list[OnnxRunner]:
+    """Runners on one session for a single image, and on one for more, made when first asked for.
+
+    In a graph of fixed shape ONNX Runtime plans memory and folds what depends on shapes, once.
+    """
+    single = open_session(file, threads, batch=1)
+    is_fixed = all(entry.shape[:1] == [1] for entry in single.get_inputs())
+    larger = cache(lambda: open_session(file, threads)) if is_fixed else None
+    return [OnnxRunner(single, larger) for _ in range(count)]
+
+
+def open_session(file: Path, threads: int | None, batch: int | None = None) -> Any:
     """An `onnxruntime.InferenceSession` on the CPU.
+
+    Args:
+        file: an ONNX file, or one in ORT format.
+        threads: that compute; None: one per core.
+        batch: a number of images to fix the graph's shape to, where the file calls its dimension `BATCH`; None: any number.
 
     Raises:
         BundleError: if the file is missing or damaged, or onnxruntime is not installed.
@@ -147,6 +171,8 @@ def open_session(file: Path, threads: int | None) -> Any:
     options.log_severity_level = 3  # errors only: folding warnings are not for the user of a bundle
     if threads:
         options.intra_op_num_threads = threads
+    if batch:
+        options.add_free_dimension_override_by_name(BATCH, batch)
     try:
         return exact_session(str(file), options)
     except Exception as error:  # onnxruntime raises a dozen unrelated types here

@@ -24,9 +24,9 @@ def opened_with(monkeypatch):
     """Threads of every session that the backend opens in this process."""
     found, really = [], onnxruntime.open_session
 
-    def spied(file, threads):
+    def spied(file, threads, batch=None):
         found.append(threads)
-        return really(file, threads)
+        return really(file, threads, batch)
 
     monkeypatch.setattr(onnxruntime, "open_session", spied)
     return found

@@ -12,6 +12,7 @@ from torch import nn
 
 from edgefw.contracts.backend import CompileRequest
 from edgefw.errors import BundleError, ExportError
+from edgefw.plugins.backends import onnxruntime as module
 from edgefw.plugins.backends.onnx_export import compare
 from edgefw.plugins.backends.onnxruntime import OnnxRuntimeBackend, OnnxRuntimeConfig
 from edgefw.plugins.backends.reparameterise import reparameterised
@@ -69,6 +70,64 @@ def test_file_agrees_with_the_network_at_every_batch_size(dynamo):
         with torch.no_grad():
             expected = network(torch.from_numpy(images)).numpy()
         np.testing.assert_allclose(runner.run({"image": images}), expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.fixture
+def sessions(monkeypatch):
+    """The batch of every session that is opened."""
+    batches, really = [], module.open_session
+
+    def spied(file, threads, batch=None):
+        batches.append(batch)
+        return really(file, threads, batch)
+
+    monkeypatch.setattr(module, "open_session", spied)
+    return batches
+
+
+def test_one_image_has_a_session_of_its_own_and_a_batch_opens_the_other_once(dynamo, sessions):
+    _, backend, artefact = dynamo
+    first, second = backend.open_many(artefact.file, 2, threads=2)
+    images = {"image": pixels(4, seed=3)}
+    alone = first.run({"image": images["image"][:1]})
+    assert sessions == [1]
+    both = [runner.run(images) for runner in (first, second)]
+    assert sessions == [1, None]
+    np.testing.assert_array_equal(*both)
+    np.testing.assert_allclose(both[0][:1], alone, rtol=1e-5, atol=1e-7)
+    assert second.run({"image": images["image"][:0]}).shape == (0, 8)
+
+
+def renamed(source: Path, target: Path, name: str | int) -> Path:
+    """A file whose number of images is called otherwise, or is fixed."""
+    model = onnx.load(source)
+    for entry in (*model.graph.input, *model.graph.output):
+        size = entry.type.tensor_type.shape.dim[0]
+        size.Clear()
+        if isinstance(name, str):
+            size.dim_param = name
+        else:
+            size.dim_value = name
+    onnx.save(model, target)
+    return target
+
+
+def test_a_file_that_calls_its_batch_otherwise_has_one_session(dynamo, tmp_path, sessions):
+    network, backend, artefact = dynamo
+    runner = backend.open(renamed(artefact.file, tmp_path / "other.onnx", "N"))
+    for batch in (1, 3):
+        images = pixels(batch, seed=4)
+        expected = network(torch.from_numpy(images)).detach().numpy()
+        np.testing.assert_allclose(runner.run({"image": images}), expected, rtol=1e-4, atol=1e-6)
+    assert sessions == [1]
+
+
+def test_a_frozen_batch_is_found_out_all_the_same(dynamo, tmp_path):
+    _, backend, artefact = dynamo
+    runner = backend.open(renamed(artefact.file, tmp_path / "frozen.onnx", 1))
+    assert runner.run({"image": pixels(1)}).shape == (1, 8)
+    with pytest.raises(Exception, match="Got: 2 Expected: 1"):
+        runner.run({"image": pixels(2)})
 
 
 def test_convolution_and_batch_norm_are_one_node(dynamo):
