@@ -32,7 +32,7 @@ WAYS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         "frozen": {"freezing": True},
         "frozen, channels last": {"freezing": True},
     },
-    "executorch": {"xnnpack": {}, "xnnpack, channels last": {"channels_last": True}},
+    "executorch": {"xnnpack": {}},
     "ncnn": {
         "plain": {},
         "no winograd": {"use_winograd_convolution": False},
@@ -49,7 +49,7 @@ WAYS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 ONNX, AOTI = "model.onnx", "{}.pt2"
 FUSED = "transformer.onnx"
 """What `onnxruntime.transformers.optimizer` makes of the ONNX file."""
-PROGRAM = {False: "model.pte", True: "channels-last.pte"}
+PROGRAM = "model.pte"
 LITERT = {False: "model.tflite", True: "channels-last.tflite"}
 LITERT_SCRIPT = Path(__file__).with_name("by_hand_litert.py")
 
@@ -126,14 +126,10 @@ def _program(folder: Path, network: Callable[[], Any], image: Any) -> None:
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower
 
-    for turned, name in PROGRAM.items():
-        if (folder / name).is_file():
-            continue
-        layout = torch.channels_last if turned else torch.contiguous_format
-        model = copy.deepcopy(network()).to(memory_format=layout)
-        program = torch.export.export(model, (image.to(memory_format=layout),))
-        edge = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
-        (folder / name).write_bytes(edge.to_executorch().buffer)
+    file = folder / PROGRAM
+    if not file.is_file():
+        edge = to_edge_transform_and_lower(torch.export.export(network(), (image,)), partitioner=[XnnpackPartitioner()])
+        file.write_bytes(edge.to_executorch().buffer)
 
 
 def _ncnn(folder: Path, network: Callable[[], Any], image: Any) -> None:
@@ -210,11 +206,9 @@ def _open_executorch(folder: Path, name: str, threads: int) -> Embed:
     from executorch.runtime import Runtime
 
     portable_lib._unsafe_reset_threadpool(threads)
-    turned = "channels_last" in WAYS["executorch"][name]
-    layout = torch.channels_last if turned else torch.contiguous_format
-    program = Runtime.get().load_program(folder / PROGRAM[turned])
+    program = Runtime.get().load_program(folder / PROGRAM)
     method = program.load_method("forward")
-    return lambda image: np.asarray(method.execute([torch.from_numpy(image).to(memory_format=layout)])[0].numpy())
+    return lambda image: np.asarray(method.execute([torch.from_numpy(image)])[0].numpy())
 
 
 def _open_ncnn(folder: Path, name: str, threads: int) -> Embed:
