@@ -103,12 +103,21 @@ def _quality(entry: ArtefactEntry) -> Iterator[str]:
         yield f"{quality['latency_ms_p50']:.2f} ms at batch 1 where it was verified{beside}"
     if work := int8_work(quality.get("int8_share"), str(quality.get("precision") or entry.precision)):
         yield work
+    yield from _near(quality)
     accuracy = quality.get("top1") or {}
     if accuracy:
         yield "top-1 " + ", ".join(f"{role} {100 * value:.1f} %" for role, value in accuracy.items())
     if lost := quality.get("drop"):
         interval = "" if lost["low"] is None else f" ({lost['low']:.1f} to {lost['high']:.1f})"
         yield f"drop {lost['points']:.1f} points{interval}"
+
+
+def _near(quality: Mapping[str, Any]) -> Iterator[str]:
+    """Cosines to the student, in batches and one by one; nothing of a bundle that was not verified, or that does not say."""
+    alone = quality.get("batch_1") or {}
+    told = (("in batches", quality.get("cosine_mean")), ("one by one", alone.get("cosine_mean")))
+    if texts := [f"{value:.4f} {way}" for way, value in told if value is not None]:
+        yield f"cosine {', '.join(texts)}"
 
 
 def _apart(entry: ArtefactEntry) -> str:

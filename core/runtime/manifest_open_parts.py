@@ -30,6 +30,11 @@ class _Drop(_Open):
         return self
 
 
+class _Alone(_Open):
+    cosine_mean: float | None = None
+    cosine_min: float | None = None
+
+
 class _Quality(_Open):
     precision: str | None = None
     latency_ms_p50: float | None = None
@@ -41,6 +46,7 @@ class _Quality(_Open):
     cosine_min: float | None = None
     relative_error_max: float | None = None
     length_error: float | None = None
+    batch_1: _Alone | None = None
     top1_agreement: float | None = None
     top1: dict[str, float] | None = None
     drop: _Drop | None = None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgefw import __version__
 from edgefw.contracts.backend import session_threads
+from edgefw.evaluation.batch_sizes import BATCH_1
 from edgefw.portable_paths import portable
 from edgefw.runtime.bundle_write import LABELS, REFERENCE
 from edgefw.runtime.bundle_write import write_bundle as write_folder
@@ -38,6 +39,7 @@ _MEASURED = (
     "cosine_min",
     "relative_error_max",
     "length_error",
+    BATCH_1,
     "top1_agreement",
     "drop",
 )

@@ -1,9 +1,9 @@
-"""What `bundle diff` says: each difference of two manifests has a row, whatever holds it."""
+"""What `bundle show` and `bundle diff` say: numbers of an artefact in words; a row for each difference of two manifests, whatever holds it."""
 
 import pytest
 
 from edgefw.runtime.bundle import open_bundle
-from edgefw.runtime.bundle_text import differences
+from edgefw.runtime.bundle_text import describe, differences
 
 STEPS = [
     {"name": "resize", "size": 20, "filter": "bilinear"},
@@ -76,3 +76,19 @@ def test_a_step_that_only_one_has_gives_its_values_and_no_order(between):
         f"{PLACE}[resize 2].size": (16, None),
         f"{PLACE}[resize 2].filter": ("bilinear", None),
     }
+
+
+@pytest.mark.parametrize(
+    ("quality", "line"),
+    [
+        ({"cosine_mean": 0.99914, "batch_1": {"cosine_mean": 0.9987}}, "cosine 0.9991 in batches, 0.9987 one by one"),
+        ({"cosine_mean": 0.99914, "batch_1": None}, "cosine 0.9991 in batches"),
+        ({}, None),
+    ],
+)
+def test_an_artefact_says_its_cosines_at_both_batch_sizes(tmp_path, small_bundle, quality, line):
+    folder = small_bundle.write_small_bundle(tmp_path / "bundle")
+    small_bundle.change_manifest(folder, lambda manifest: manifest["artefacts"][0].update(quality=quality))
+    with open_bundle(folder) as opened:
+        said = [text.strip() for text in describe(opened) if text.strip().startswith("cosine")]
+    assert said == ([line] if line else [])
