@@ -24,6 +24,7 @@ from edgefw.errors import BundleError, MissingDependency
 from edgefw.own_environment import own_environment
 
 if TYPE_CHECKING:
+    from edgefw.contracts.backend import LayerView
     from edgefw.registry.technique import Register
 
 FILE = "model.tflite"
@@ -114,6 +115,21 @@ class LiteRtBackend:
         except (ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise BundleError(f"{file}: LiteRT cannot load it ({reason}). Is the file complete?") from error
+
+    def layers(self, file: Path, feeds: Mapping[str, np.ndarray]) -> LayerView:
+        """What each operator of a file is and gives.
+
+        Raises:
+            ExportError: if the file is missing or damaged, cannot be looked into, or ai-edge-litert is not installed.
+        """
+        from edgefw.plugins.backends.layer_stream import unseen
+        from edgefw.plugins.backends.litert_layers import layer_outputs
+
+        try:
+            self.open(file, 1)
+        except BundleError as error:
+            raise unseen(file, error) from error
+        return layer_outputs(file, _read(file), feeds)
 
 
 def _read(file: Path) -> bytes:

@@ -25,6 +25,7 @@ from edgefw.plugins.backends.one_file import read_parts
 from edgefw.registry.requirements import is_importable
 
 if TYPE_CHECKING:
+    from edgefw.contracts.backend import LayerView
     from edgefw.registry.technique import Register
 
 FILE = "model.ncnn.zip"
@@ -107,22 +108,46 @@ class NcnnBackend:
 
     def open(self, file: Path, threads: int | None = None) -> NcnnRunner:
         """A network on the CPU; `threads` goes before the option of the recipe."""
+        return NcnnRunner(*_opened(file, threads or self._config.threads))
+
+    def layers(self, file: Path, feeds: Mapping[str, np.ndarray]) -> LayerView:
+        """What each layer of a file is and gives.
+
+        Raises:
+            ExportError: if the file is missing or damaged, cannot be looked into, or ncnn is not installed.
+        """
+        from edgefw.plugins.backends.layer_stream import unseen
+        from edgefw.plugins.backends.ncnn_layers import layer_outputs
+
         try:
-            import ncnn
-        except ImportError as error:
-            raise BundleError(f"{file}: needs ncnn. Run: pip install ncnn") from error
-        graph, weights, names = read_parts(file, PARTS)
-        net = ncnn.Net()
-        net.opt.use_vulkan_compute = False
-        for word in _LOWER:
-            setattr(net.opt, f"use_{word}", False)
-        if number := threads or self._config.threads:
-            net.opt.num_threads = number
-        _load(net, graph, weights, file)
-        inputs = names.decode("utf-8", "replace").split()
-        if [*net.input_names()] != [f"in{number}" for number in range(len(inputs))]:
-            raise BundleError(f"{file}: its network takes {', '.join(net.input_names())}, and {len(inputs)} are named.")
-        return NcnnRunner(net, inputs)
+            net, inputs = _opened(file, 1)
+        except BundleError as error:
+            raise unseen(file, error) from error
+        return layer_outputs(file, net, inputs, feeds)
+
+
+def _opened(file: Path, threads: int | None) -> tuple[Any, list[str]]:
+    """An `ncnn.Net` with its weights, and the names of its inputs.
+
+    Raises:
+        BundleError: if the file is missing or damaged, or ncnn is not installed.
+    """
+    try:
+        import ncnn
+    except ImportError as error:
+        raise BundleError(f"{file}: needs ncnn. Run: pip install ncnn") from error
+    graph, weights, names = read_parts(file, PARTS)
+    net = ncnn.Net()
+    net.opt.use_vulkan_compute = False
+    for word in _LOWER:
+        setattr(net.opt, f"use_{word}", False)
+    if threads:
+        net.opt.num_threads = threads
+    _load(net, graph, weights, file)
+    inputs = names.decode("utf-8", "replace").split()
+    if [*net.input_names()] != [f"in{number}" for number in range(len(inputs))]:
+        raise BundleError(f"{file}: its network takes {', '.join(net.input_names())}, and {len(inputs)} are named.")
+    return net, inputs
 
 
 def _load(net: Any, graph: bytes, weights: bytes, file: Path) -> None:
