@@ -37,8 +37,8 @@ HALF_LIMITS = {"fp16": 24 * 2.0**-11, "bf16": 24 * 2.0**-8}
 FAR = 1e6
 _BLOCK = 1 << 20
 UNSEEN = (
-    "its layers cannot be looked into: only files of the backends onnxruntime (with format: onnx) and openvino show theirs. "
-    "Export one as well to see where the graph departs"
+    "its layers cannot be looked into: only files of the backends onnxruntime (with format: onnx), openvino, ncnn and litert "
+    "show theirs. Export one as well to see where the graph departs"
 )
 """What is said of an artefact whose backend shows no layers."""
 

@@ -114,4 +114,4 @@ def _kind(code: Any) -> str:
     number = max(code.builtinCode, code.deprecatedBuiltinCode)
     if number == BuiltinOperator.CUSTOM and code.customCode:
         return str(code.customCode.decode())
-    return next(name for name, own in vars(BuiltinOperator).items() if own == number)
+    return str(next(name for name, own in vars(BuiltinOperator).items() if own == number))

@@ -9,13 +9,15 @@ from edgefw.stages.blame import Blamer
 def test_an_artefact_without_layers_is_told_in_one_sentence_where_they_can_be_seen():
     said = []
     context = SimpleNamespace(progress=SimpleNamespace(say=said.append))
-    artefact = SimpleNamespace(name="ncnn-fp32", record={"backend": "ncnn"}, backend=SimpleNamespace(name="ncnn"))
+    artefact = SimpleNamespace(
+        name="executorch-fp32", record={"backend": "executorch"}, backend=SimpleNamespace(name="executorch")
+    )
     (row,) = Blamer(context, trained=None, held=None).rows([artefact])
-    assert said == ["verify: layers of ncnn-fp32"]
-    assert row["artefact"] == "ncnn-fp32"
+    assert said == ["verify: layers of executorch-fp32"]
+    assert row["artefact"] == "executorch-fp32"
     assert _blamed(row) == (
-        "its layers cannot be looked into: only files of the backends onnxruntime (with format: onnx) and openvino show theirs. "
-        "Export one as well to see where the graph departs"
+        "its layers cannot be looked into: only files of the backends onnxruntime (with format: onnx), openvino, ncnn and litert "
+        "show theirs. Export one as well to see where the graph departs"
     )
 
 

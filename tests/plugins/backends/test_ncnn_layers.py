@@ -171,9 +171,9 @@ def test_a_damaged_file_is_one_message(file, tmp_path):
 def test_images_under_another_name_and_layers_that_do_not_run_are_one_message(file, tmp_path):
     with pytest.raises(ExportError, match=rf"{UNSEEN} \(there are no images for image\)$"):
         BACKEND.layers(file, {"depth": FEEDS["image"]})
-    lines = ["7767517", "2 2", "Input in0 0 1 in0", "Reshape shaped 1 1 in0 out0 0=7 1=5 2=3"]
+    lines = ["7767517", "2 2", "Input in0 0 1 in0", "PixelShuffle shuffled 1 1 in0 out0 0=7"]
     view = BACKEND.layers(written(tmp_path, ["\n".join(lines) + "\n", b"", "image\n"]), FEEDS)
-    with pytest.raises(ExportError, match=rf"{UNSEEN} \(ncnn cannot run layer shaped, status -?\d+\)$"):
+    with pytest.raises(ExportError, match=rf"{UNSEEN} \(ncnn cannot run layer shuffled, status -?\d+\)$"):
         list(view.values())
 
 
