@@ -61,6 +61,11 @@ def test_the_page_names_the_first_of_two_looks(script):
     assert "| 1.02 (1.01 to 1.04; plain; first look 1.08) |" in page
 
 
+def test_a_row_of_before_intervals_says_that_it_has_none(script):
+    old = {key: value for key, value in row("onnxruntime", 10.0, 1.02).items() if key != "interval"}
+    assert "| 1.02 (no interval; plain) |" in script("speed_table").page(FOUND | {"rows": [old]}, 1.05)
+
+
 class Clock:
     """Answers lines as one_model.py does, with calls that take the next of these milliseconds."""
 

@@ -42,7 +42,7 @@ def _ratio(row: Mapping[str, Any], limit: float) -> str:
         return "not used by hand"
     way = min(row["by_hand"], key=lambda name: row["by_hand"][name]["p50_ms"])
     text = f"{row['of_best_by_hand']:.2f}"
-    ends = " to ".join(f"{end:.2f}" for end in row["interval"])
+    ends = " to ".join(f"{end:.2f}" for end in row["interval"]) if "interval" in row else "no interval"
     again = f"; first look {row['first_look']:.2f}" if "first_look" in row else ""
     return f"{f'**{text}**' if row['of_best_by_hand'] > limit else text} ({ends}; {way}{again})"
 
