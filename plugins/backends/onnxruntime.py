@@ -1,8 +1,8 @@
-"""ONNX Runtime: one ONNX file with a dynamic batch, checked on real samples; one image runs in a session of fixed shape.
+"""ONNX Runtime: one ONNX file with a dynamic batch, checked on real samples.
 
 `compile` fuses what the network offers to fuse, exports it, lets ONNX Runtime fold constants into the file, and then
 runs the file beside the torch network at two batch sizes. An exporter whose file disagrees is not used: exporters have
-broken models in silence (pytorch/pytorch#169178, #166797). `open` needs onnxruntime and numpy only.
+broken models in silence (pytorch/pytorch#169178, #166797). `open` needs onnxruntime and numpy only; one image runs in a session of fixed shape.
 It does not quantise: that is what quantizers of level "onnx" do, on the file that is written here.
 """
 
