@@ -79,8 +79,8 @@ class OnnxRunner:
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> np.ndarray:
         """Embeddings (B, D) float32 of {input name: (B, C, H, W) float32}."""
-        several = self._larger and len(next(iter(feeds.values()))) != 1
-        session = self._larger() if self._larger and several else self._session
+        is_alone = len(next(iter(feeds.values()))) == 1
+        session = self._session if is_alone or self._larger is None else self._larger()
         with flushed():
             result: np.ndarray = session.run(None, feeds)[0]
         return result

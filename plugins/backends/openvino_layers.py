@@ -8,7 +8,7 @@ seen through the layer that uses them. Shapes are those of the images. The file 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 
 from edgefw.contracts.backend import Layer
 from edgefw.errors import ExportError
+from edgefw.plugins.backends.layer_stream import LayerStream, unseen
 from edgefw.plugins.backends.openvino_core import reason
 
 _ROUNDING = frozenset({"FakeQuantize", "Convert", "Subtract", "Multiply", "Reshape"})
@@ -48,7 +49,7 @@ class _Part:
 
 def layer_outputs(
     file: Path, model: Any, compiled: Callable[[Any], Any], feeds: Mapping[str, np.ndarray]
-) -> OpenVinoLayers:
+) -> LayerStream:
     """The layers of a model on (B, C, H, W) images by input name.
 
     Args:
@@ -62,52 +63,36 @@ def layer_outputs(
     """
     try:
         model.reshape({entry.get_any_name(): list(feeds[entry.get_any_name()].shape) for entry in model.inputs})
-        return OpenVinoLayers(file, model, compiled, feeds)
+        parts = _parts(model, feeds)
     except Exception as error:  # openvino raises RuntimeError and TypeError, a missing input is a KeyError
-        raise _unseen(file, error) from error
+        raise unseen(file, reason(error)) from error
+    return LayerStream(file, feeds, [(part.layer,) for part in parts], _Graph(parts, compiled).compute)
 
 
-class OpenVinoLayers:
-    """The graph's inputs, then its named tensors; see `LayerView`."""
+class _Graph:
+    """The parts of a model, each compiled when it is asked for."""
 
-    def __init__(self, file: Path, model: Any, compiled: Callable[[Any], Any], feeds: Mapping[str, np.ndarray]) -> None:
-        self._file, self._compiled, self._feeds = file, compiled, dict(feeds)
-        self._parts = _parts(model, self._feeds)
-        self._opened: tuple[_Part, Any] | None = None  # two who go through the layers side by side compile each once
-        self._last = {name: at for at, part in enumerate(self._parts) for name in part.layer.inputs}
-        self.layers: Sequence[Layer] = [
-            *(Layer(layer=name, operator="Input", tensor=name, stands_for=name, inputs=()) for name in self._feeds),
-            *(part.layer for part in self._parts),
-        ]
+    def __init__(self, parts: Sequence[_Part], compiled: Callable[[Any], Any]) -> None:
+        self._parts, self._compiled = parts, compiled
+        self._opened: tuple[int, Any] | None = None  # two who go through the layers side by side compile each once
 
-    def values(self) -> Generator[np.ndarray | None, np.ndarray | None, None]:
-        """What each of `layers` gives. What is sent back is read in its place.
+    def compute(self, at: int, known: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """What a part gives.
 
         Raises:
-            ExportError: if a layer does not run.
+            ExportError: if it does not run.
         """
-        known: dict[str, np.ndarray] = {}
-        for name, own in self._feeds.items():
-            known[name] = _instead(own, (yield own))
-        for at, part in enumerate(self._parts):
-            found = self._computed(part, known)
-            known[part.layer.tensor] = _instead(found, (yield found))
-            for name in (*part.layer.inputs, part.layer.tensor):
-                if self._last.get(name, -1) <= at:
-                    known.pop(name, None)
-
-    def _computed(self, part: _Part, known: Mapping[str, np.ndarray]) -> np.ndarray:
         from openvino import Model
 
+        part = self._parts[at]
         try:
-            if self._opened is None or self._opened[0] is not part:
+            if self._opened is None or self._opened[0] != at:
                 model = Model([part.output], [entry for _, entry in part.entries], "layer")
-                self._opened = part, self._compiled(model)
-            values = self._opened[1]([np.asarray(known[name], order="C") for name, _ in part.entries])
-            result: np.ndarray = np.array(values[0], np.float32)
+                self._opened = at, self._compiled(model)
+            values = self._opened[1]([known[name] for name, _ in part.entries])
         except Exception as error:  # openvino raises RuntimeError and TypeError
-            raise _unseen(self._file, error) from error
-        return result
+            raise ExportError(reason(error)) from error
+        return [np.array(values[0], np.float32)]
 
 
 def _parts(model: Any, feeds: Mapping[str, np.ndarray]) -> list[_Part]:
@@ -190,11 +175,3 @@ def _layer(output: Any, name: str, stands_for: str, reads: tuple[str, ...], insi
     weighted = next((kind for kind in _WEIGHTED if kind in inside), node.get_type_name())
     operator = _DEQUANTISES if _rounds(reads, inside) else _CLIPS if clips else weighted
     return Layer(layer=node.get_friendly_name(), operator=operator, tensor=name, stands_for=stands_for, inputs=reads)
-
-
-def _instead(computed: np.ndarray, sent: np.ndarray | None) -> np.ndarray:
-    return computed if sent is None else sent.astype(computed.dtype, copy=False)
-
-
-def _unseen(file: Path, error: Exception) -> ExportError:
-    return ExportError(f"{file}: its layers cannot be looked at ({reason(error)})")
