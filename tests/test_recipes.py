@@ -170,6 +170,12 @@ def test_what_ends_on_a_camera_is_held_to_the_time_of_float_and_rows_of_the_abla
     assert set(limits.values()) == {None, 1.05}
 
 
+def test_the_quickstart_judges_the_time_of_a_file_that_is_fast_without_vnni_too() -> None:
+    config = given("quickstart").config
+    assert config.verify.max_slowdown == 1.5
+    assert given("quickstart").resolved["export"]["quantizers"][0]["reduce_range"] is True
+
+
 def test_a_vit_averages_all_tokens_before_one_linear_layer() -> None:
     student = given("edgevl-vit").resolved["student"]
     assert (student["pool"], student["head"]) == ("all-tokens", {"name": "linear"})

@@ -1,4 +1,4 @@
-"""Copies of a finished run, with the default budgets but that of speed, changed and judged by `edgefw verify`."""
+"""Copies of a finished run with the default budgets, changed and judged by `edgefw verify`."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from edgefw.errors import GateFailed
 
 
 @contextmanager
-def changed_run(run: Path, place: Path, change: Callable[[Path], object]) -> Iterator[Path]:
-    """A copy of `run` at `place`, its budgets the defaults, changed; it is removed afterwards."""
+def changed_run(run: Path, place: Path, change: Callable[[Path], object], speed: bool = False) -> Iterator[Path]:
+    """A copy of `run` at `place`, changed; its budgets are the defaults, that of speed among them only if asked for. It is removed afterwards."""
     shutil.rmtree(place, ignore_errors=True)
     shutil.copytree(run, place, ignore=shutil.ignore_patterns("cache", "report*", "curate"))
     if (run / "curate").is_dir():
         shutil.copytree(run / "curate", place / "curate")
     (place / "cache").symlink_to((run / "cache").absolute())
     stated = yaml.safe_load((place / "resolved.yaml").read_text(encoding="utf-8"))
-    stated["verify"] = {"split": stated["verify"]["split"], "max_slowdown": None}  # a wrong file is no matter of speed
+    stated["verify"] = {"split": stated["verify"]["split"]} | ({} if speed else {"max_slowdown": None})
     (place / "resolved.yaml").write_text(yaml.safe_dump(stated, sort_keys=False), encoding="utf-8")
     try:
         change(place)
