@@ -12,9 +12,10 @@ Anything else that the list covers, or that lies in the folder of a compiled fil
 
 from __future__ import annotations
 
+import io
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from typing import NoReturn
 
 from edgefw.errors import BundleError
 from edgefw.runtime.archive import check_archive, extract, write_archive
-from edgefw.runtime.contents import LARGEST, MANIFEST, is_pickle
+from edgefw.runtime.contents import LARGEST, MANIFEST, begins_pickle, is_pickle
 from edgefw.runtime.hashes import SUMS, check_sums, read_sums
 from edgefw.runtime.label_pack import LabelPack, read_pack
 from edgefw.runtime.manifest import ArtefactEntry, Manifest, MapEntry, load_manifest
@@ -192,7 +193,7 @@ def read_bundle(folder: Path, source: Path) -> Bundle:
         if (size := (folder / entry.file).stat().st_size) != entry.bytes:
             raise BundleError(f"{source}: {entry.file} has {size} bytes; the manifest says {entry.bytes}.")
     _check_named(_beside_artefacts(folder, manifest), manifest, source)
-    _check_named(_pickles(folder), manifest, source)
+    _check_named(_pickles(folder, manifest.contents), manifest, source)
     bundle = Bundle(source=source, folder=folder, manifest=manifest, sums=sums)
     for role in bundle.modalities:
         bundle.preprocessing(role)
@@ -234,10 +235,22 @@ def _check_named(names: Iterable[str], manifest: Manifest, source: Path) -> None
             )
 
 
-def _pickles(folder: Path) -> Iterator[str]:
-    """Names of pickles anywhere in a folder, hidden ones too. No edgefw reads them, but who finds one in a bundle may."""
+def _pickles(folder: Path, known: Collection[str]) -> Iterator[str]:
+    """Names of pickles, beside what is known, anywhere in a folder, hidden ones too. No edgefw reads them, but who finds one in a bundle may."""
     for within, _, files in os.walk(folder, onerror=_unreadable):
-        yield from (Path(within, name).relative_to(folder).as_posix() for name in sorted(files) if is_pickle(name))
+        for path in (Path(within, name) for name in sorted(files)):
+            name = path.relative_to(folder).as_posix()
+            if name not in known and (is_pickle(name) or begins_pickle(_head(path))):
+                yield name
+
+
+def _head(path: Path) -> bytes:
+    """The first two bytes; none of what is no plain file, or cannot be read by anybody."""
+    try:
+        with path.open("rb") if path.is_file() else io.BytesIO() as stream:
+            return stream.read(2)
+    except OSError:
+        return b""
 
 
 def _beside_artefacts(folder: Path, manifest: Manifest) -> Iterator[str]:

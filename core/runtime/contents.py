@@ -21,11 +21,17 @@ LARGEST: Mapping[str, int] = {
 """Name -> bytes; a file beyond them is none of that kind."""
 
 _PICKLES = frozenset({".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".joblib"})
+_LAST_PROTOCOL = 5
 
 
 def is_pickle(name: str) -> bool:
     """Whether a file is a pickle by its name: who opens one runs what it says."""
     return PurePosixPath(name).suffix.lower() in _PICKLES
+
+
+def begins_pickle(head: bytes) -> bool:
+    """Whether a file's first two bytes are those of a pickle: PROTO, then the protocol, which every pickle since protocol 2 states."""
+    return len(head) >= 2 and head[0] == 0x80 and 2 <= head[1] <= _LAST_PROTOCOL
 
 
 def inside(name: str) -> str:

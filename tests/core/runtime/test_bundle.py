@@ -146,6 +146,7 @@ def test_a_list_of_hashes_that_names_what_lies_outside_is_refused(copy, tmp_path
         ("weights.pkl", False),
         ("notes/Teacher.PT", False),
         (".hidden.pickle", False),
+        ("notes/numbers.bin", False),
     ],
 )
 def test_a_file_that_the_manifest_does_not_name_is_refused(copy, name, listed):
@@ -154,6 +155,20 @@ def test_a_file_that_the_manifest_does_not_name_is_refused(copy, name, listed):
     if listed:
         write_sums(copy)
     assert f"copy: holds '{name}', which its manifest does not name. If it is yours, put it elsewhere" in refused(copy)
+
+
+@pytest.mark.parametrize("text", [b"", b"\x80", b"read me", b"\x80\x06", b"PK\x03\x04"])
+def test_a_note_beside_the_files_is_no_pickle(copy, text):
+    (copy / "notes.bin").write_bytes(text)
+    (copy / "gone.bin").symlink_to(copy / "nowhere")
+    with open_bundle(copy) as bundle:
+        assert bundle.folder == copy
+
+
+@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
+def test_a_pickle_is_known_by_its_first_bytes(copy, protocol):
+    (copy / "notes.txt").write_bytes(pickle.dumps([1, 2], protocol))
+    assert "holds 'notes.txt', which its manifest does not name" in refused(copy)
 
 
 @pytest.mark.parametrize("place", ["w.bin", "sub/w.bin", ".w.bin", ".sub/w.bin"])
