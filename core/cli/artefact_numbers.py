@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from edgefw.evaluation import drop_text
@@ -11,14 +11,28 @@ from edgefw.runtime.bundle_text import int8_work
 
 def numbers_of(artefact: Mapping[str, Any]) -> str:
     """How far it is from what it is compared with, and what it costs: a row of `artefacts` in words."""
-    agreed, lost = artefact.get("top1_agreement"), drop_text(artefact.get("drop"))
     return (
         distance(artefact)
-        + (f", agreement {100 * agreed:.1f} %" if agreed is not None else "")
-        + (f", drop {lost}" if lost else "")
+        + _answers(artefact)
         + f", {artefact['latency_ms_p50']:.2f} ms{_beside_float(artefact)}, {artefact['bytes'] / 1e6:.2f} MB"
         + f"{_memory(artefact)}{_work(artefact)}"
     )
+
+
+def _answers(artefact: Mapping[str, Any]) -> str:
+    """Agreement and drop, in batches and alone."""
+    alone: Mapping[str, Any] = artefact.get("batch_1") or {}
+    agreed, others = (own.get("top1_agreement") for own in (artefact, alone))
+    lost, less = (drop_text(own.get("drop")) for own in (artefact, alone))
+    return (
+        ""
+        if agreed is None
+        else f", agreement {100 * agreed:.1f} %" + _and_alone(others, lambda own: f"{100 * own:.1f} %")
+    ) + (f", drop {lost}" + _and_alone(less or None, str) if lost else "")
+
+
+def _and_alone(value: Any, said: Callable[[Any], str]) -> str:
+    return "" if value is None else f", alone {said(value)}"
 
 
 def distance(artefact: Mapping[str, Any]) -> str:

@@ -5,24 +5,55 @@ A camera shows its frames one by one, accuracy is measured in batches, and a run
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from edgefw.evaluation.comparison import SUMMARY, length_ratios, relative_errors, row_cosines, summary, worst
+from edgefw.evaluation.accuracy import agreement
+from edgefw.evaluation.comparison import AGREEMENT, SUMMARY, length_ratios, relative_errors, row_cosines, summary, worst
+from edgefw.evaluation.drop import Drop, worst_drop
 
 BATCH_1 = "batch_1"
 """Key of what was found at batch 1, in a record and in each of its modalities."""
+MOST_ALONE = 64
+"""So many images of a modality, at most, are shown one by one."""
+BESIDE = 8
+"""So many of them are shown together, for the numbers to hold theirs against."""
+COSINE_LOST = "cosine_lost"
+"""Key of what images alone lose in mean cosine, against the same ones in a batch; negative where they gain."""
+
+Predict = Callable[[np.ndarray], np.ndarray]
+"""(N,) best labels of embeddings (N, D), -1 of what is no answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BothWays:
-    """One model's embeddings (N, D) of the same images: each of them alone, and all of them in one batch."""
+    """One model's embeddings (N, D) of the same images: each of them alone, and all of them in batches."""
 
     alone: np.ndarray
     batch: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Truth:
+    """What is known of the images that are shown one by one.
+
+    Attributes:
+        source: (N, D) embeddings of the model that the file is compared with.
+        labels: (N,) true labels, -1 without one.
+        predict: gives labels; None where there are no texts.
+    """
+
+    source: np.ndarray
+    labels: np.ndarray
+    predict: Predict | None = None
+
+
+def spread(count: int) -> np.ndarray:
+    """Positions of the images that are shown one by one: all of `count`, or `MOST_ALONE` evenly spread over them."""
+    return np.unique(np.linspace(0, count - 1, min(count, MOST_ALONE)).astype(np.int64))
 
 
 def batch_error(said: Iterable[BothWays]) -> float | None:
@@ -31,25 +62,60 @@ def batch_error(said: Iterable[BothWays]) -> float | None:
     return float(np.max(np.concatenate(errors))) if errors else None
 
 
-def at_batch_1(alone: np.ndarray, source: np.ndarray) -> dict[str, Any]:
-    """How far embeddings of images alone (N, D) are from the source's of the same images (N, D): a summary, and n."""
-    found = summary(row_cosines(alone, source), relative_errors(alone, source), length_ratios(alone, source))
-    return {**found, "n": len(alone)}
+def at_batch_1(own: BothWays, truth: Truth) -> dict[str, Any]:
+    """How far embeddings of images alone are from the source's of the same images: a summary, agreement, `cosine_lost`, and n."""
+    alone, batch = (_summary(rows, truth.source) for rows in (own.alone, own.batch))
+    lost = None if alone["cosine_mean"] is None else batch["cosine_mean"] - alone["cosine_mean"]
+    return {**alone, AGREEMENT: _agreement(own.alone, truth), COSINE_LOST: lost, "n": len(own.alone)}
 
 
-def with_batch_1(distances: Mapping[str, Any], found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """A record's distances, with those at batch 1 beside them: each modality's, and the worst; None where there are none.
+def drop_at_batch_1(said: Mapping[str, BothWays], truths: Mapping[str, Truth]) -> Drop | None:
+    """Points of top-1 that images alone lose against the source, of the modality that loses most; None without labels or texts."""
+    right = {}
+    for role, own in said.items():
+        truth = truths[role]
+        if truth.predict is not None and (known := truth.labels >= 0).any():
+            one, other = (truth.predict(rows)[known] == truth.labels[known] for rows in (truth.source, own.alone))
+            right[role] = one, other
+    return worst_drop("top1", right)
+
+
+def _agreement(alone: np.ndarray, truth: Truth) -> float | None:
+    if truth.predict is None or not len(alone):
+        return None
+    return agreement(truth.predict(alone), truth.predict(truth.source))
+
+
+def _summary(rows: np.ndarray, source: np.ndarray) -> dict[str, Any]:
+    return summary(row_cosines(rows, source), relative_errors(rows, source), length_ratios(rows, source))
+
+
+def with_batch_1(
+    distances: Mapping[str, Any], said: Mapping[str, BothWays], truths: Mapping[str, Truth]
+) -> dict[str, Any]:
+    """A record's distances, with those at batch 1 beside them: each modality's, and the worst with `drop`; None where there are none.
 
     Args:
         distances: of larger batches, with `modalities` by name.
-        found: modality -> `at_batch_1`.
+        said: by modality, of a file that is compared with something; else empty.
+        truths: by modality.
     """
+    found = {role: at_batch_1(own, truths[role]) for role, own in said.items()}
     modalities = {name: {**row, BATCH_1: found.get(name)} for name, row in distances["modalities"].items()}
-    return {
-        **distances,
-        BATCH_1: worst(list(found.values()), SUMMARY) if found else None,
-        "modalities": modalities,
-    }
+    drop = drop_at_batch_1(said, truths)
+    keys = (*SUMMARY, AGREEMENT, COSINE_LOST)
+    overall = {**worst(list(found.values()), keys), "drop": drop.to_json() if drop else None} if found else None
+    return {**distances, BATCH_1: overall, "modalities": modalities}
+
+
+def least_cosine(record: Mapping[str, Any]) -> float | None:
+    """A record's mean cosine at the batch size where it is smaller; None where nothing was compared.
+
+    At batch 1 that is the mean over all images, less what those that were shown both ways lose by being alone: they are few.
+    """
+    mean, alone = record["cosine_mean"], record[BATCH_1]
+    lost = alone[COSINE_LOST] if alone is not None else None
+    return mean if mean is None or lost is None else float(mean - max(0.0, lost))
 
 
 def largest_error(record: Mapping[str, Any]) -> float | None:

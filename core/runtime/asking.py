@@ -29,21 +29,31 @@ def ask(runner: Runner, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
     return embeddings
 
 
-def ask_both_ways(runner: Runner, samples: Sequence[Mapping[str, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """Embeddings (N, D) of N samples, each asked about alone; and those of all of them in one batch.
+def ask_both_ways(
+    runner: Runner, samples: Sequence[Mapping[str, np.ndarray]], most: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Embeddings (N, D) of N samples, each asked about alone; and those of all of them in batches.
 
     Args:
         runner: opened.
         samples: N times images (1, C, H, W) by input.
+        most: in a batch; None: all in one.
 
     Raises:
         BundleError: with the runtime's reason, if the file does not take them or gives something else.
     """
-    batch = ask(runner, {name: np.concatenate([own[name] for own in samples]) for name in samples[0]})
-    each = [ask(runner, own) for own in samples]
-    if other := [rows.shape[1] for rows in each if rows.shape[1] != batch.shape[1]]:
-        raise BundleError(f"gives {other[0]} numbers for an image alone, {batch.shape[1]} for each of a batch")
-    return np.concatenate(each), batch
+    step = most or len(samples)
+    batches = [ask(runner, _together(samples[at : at + step])) for at in range(0, len(samples), step)]
+    each, width = [ask(runner, own) for own in samples], batches[0].shape[1]
+    if other := [rows.shape[1] for rows in each if rows.shape[1] != width]:
+        raise BundleError(f"gives {other[0]} numbers for an image alone, {width} for each of a batch")
+    if other := [rows.shape[1] for rows in batches if rows.shape[1] != width]:
+        raise BundleError(f"gives {other[0]} numbers for each image of one batch, {width} of another")
+    return np.concatenate(each), np.concatenate(batches)
+
+
+def _together(samples: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.concatenate([own[name] for own in samples]) for name in samples[0]}
 
 
 def _first_line(error: Exception) -> str:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import io
 import os
 import tempfile
+import zipfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -204,8 +205,11 @@ def pack(folder: Path, archive: Path) -> None:
     """Write a bundle folder as one `.edgefw` file, compiled files as they are; equal bundles give equal bytes.
 
     Raises:
-        BundleError: if the folder is no bundle, or the file cannot be written, or could not be opened again.
+        BundleError: if the folder is no bundle, the place holds something else than an archive, or the file cannot be written
+            or could not be opened again.
     """
+    if archive.is_file() and archive.stat().st_size and not zipfile.is_zipfile(archive):
+        raise BundleError(f"{archive}: is there already, and is no bundle. Name another file, or delete this one.")
     bundle = read_bundle(folder, folder)
     names, compiled = sorted([*bundle.sums, SUMS]), {entry.file for entry in bundle.manifest.files}
 

@@ -9,6 +9,9 @@ from typing import Any
 from edgefw.runtime.bundle import Bundle
 from edgefw.runtime.manifest import ArtefactEntry
 
+_ESCAPED = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
+"""Control characters, which a terminal would obey: somebody else wrote the names and licences."""
+
 
 def document(bundle: Bundle) -> dict[str, Any]:
     """The manifest, the hashes of all files, and the label pack without its vectors."""
@@ -52,7 +55,7 @@ def describe(bundle: Bundle) -> list[str]:
     labels = _labels(bundle)
     lines += ["", "labels", *(_wrapped(labels["names"]) if labels else ["  none"])]
     lines += ["", "licences", *(f"  {name:<10} {value}" for name, value in _licences(manifest.provenance))]
-    return lines
+    return [line.translate(_ESCAPED) for line in lines]
 
 
 def int8_work(share: float | None, precision: str) -> str:

@@ -135,7 +135,7 @@ class Manifest(_Part):
     labels: Relative | None = None
     reference: Relative | None = None
     teacher: TeacherEntry | None = None
-    budget: dict[str, float | None] = {}
+    budget: dict[str, Annotated[float, Field(ge=0.0)] | None] = {}
     provenance: Provenance = {}
     maps: list[MapEntry] = []
     folded: list[ArtefactEntry] = []
@@ -216,6 +216,9 @@ def load_manifest(data: bytes, where: str) -> Manifest:
     """
     try:
         document = json.loads(data.decode("utf-8"), parse_constant=no_constant)
+        json.dumps(document, ensure_ascii=False).encode(
+            "utf-8"
+        )  # half a surrogate pair is no text that could be printed
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{where}: cannot be read ({error}).") from error
     return parse_manifest(document, where)

@@ -33,6 +33,8 @@ class _Drop(_Open):
 class _Alone(_Open):
     cosine_mean: float | None = None
     cosine_min: float | None = None
+    top1_agreement: float | None = None
+    drop: _Drop | None = None
 
 
 class _Quality(_Open):

@@ -1,4 +1,4 @@
-"""What a run's files say of a few held-out samples one by one, as a camera asks, beside what they say of them in a batch."""
+"""What a run's files say of some held-out samples one by one, as a camera asks, beside what they say of them in a batch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from edgefw.errors import BundleError
-from edgefw.evaluation.batch_sizes import BothWays, at_batch_1, batch_error, with_batch_1
+from edgefw.evaluation.batch_sizes import BESIDE, BothWays, Truth, batch_error, with_batch_1
 from edgefw.runtime.asking import ask_both_ways
 from edgefw.stages.verify_models import single_feeds
 
@@ -38,18 +38,17 @@ def both_ways(opened: Opened, inputs: Mapping[str, Mapping[str, np.ndarray]]) ->
 def _asked(artefact: OpenArtefact, inputs: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, BothWays]:
     found = {}
     for role in (role for role in artefact.roles if role in inputs):
-        alone, batch = ask_both_ways(artefact.runner, single_feeds(artefact, inputs[role]))
+        alone, batch = ask_both_ways(artefact.runner, single_feeds(artefact, inputs[role]), BESIDE)
         found[role] = BothWays(alone=alone, batch=batch)
     return found
 
 
-def beside(distances: Mapping[str, Any], said: Said, sources: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def beside(distances: Mapping[str, Any], said: Said, truths: Mapping[str, Truth]) -> dict[str, Any]:
     """A record's distances to the student with those at batch 1 beside them, and `batch_relative_error`.
 
     Args:
         distances: of larger batches.
         said: of the artefact.
-        sources: the student's embeddings (N, D) of the same samples, by role.
+        truths: what the student says of the same samples, and their labels, by role.
     """
-    alone = {role: at_batch_1(own.alone, sources[role]) for role, own in said.items()}
-    return {"batch_relative_error": batch_error(said.values()), **with_batch_1(distances, alone)}
+    return {"batch_relative_error": batch_error(said.values()), **with_batch_1(distances, said, truths)}

@@ -128,7 +128,7 @@ def _records(context: StageContext, trained: Trained, opened: Opened, gathered: 
             **beside(
                 distances(gathered.answers, artefact.name, artefact.roles, STUDENT),
                 said[artefact.name],
-                gathered.sources,
+                gathered.truths,
             ),
         }
         records.append({**record, "warnings": [*own["warnings"], *record["warnings"], *cost_notes(record)]})

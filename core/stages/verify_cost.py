@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from edgefw.stages.trained import Trained
 
 Images = Mapping[str, Mapping[str, np.ndarray]]
+_TIMED = 8
+"""So many images take turns."""
 _SECONDS_EACH = 0.5
 """Timing per artefact at batch 1, and 20 calls at least."""
 
@@ -47,7 +49,7 @@ def costs(
     """
     shown = {own.name: _shown(own, inputs) for own in artefacts}
     promised = integer_precisions([trained.quantizer] if trained.quantizer else context.pieces.quantizers)
-    feeds: dict[str, list[Feeds]] = {own.name: [*single_feeds(own, shown[own.name])] for own in artefacts}
+    feeds: dict[str, list[Feeds]] = {own.name: [*single_feeds(own, shown[own.name])[:_TIMED]] for own in artefacts}
     with float_twins(context, trained, artefacts, shown) as twins:
         runners = {own.name: own.runner for own in artefacts}
         runners |= {_twin_of(name): runner for name, runner in twins.runners.items()}

@@ -8,8 +8,8 @@ their own runtime; one that fails on a batch is asked no more. It collects answe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import reduce
+from dataclasses import dataclass, field, replace
+from functools import partial, reduce
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +18,7 @@ from edgefw.contracts.scheme import together
 from edgefw.data.loading import read_image
 from edgefw.errors import BundleError
 from edgefw.evaluation import predictions, zero_shot_scores
+from edgefw.evaluation.batch_sizes import Truth, spread
 from edgefw.stages.answers import Answers, Questions
 from edgefw.stages.teacher_answers import TeacherAnswers
 
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from edgefw.stages.trained import Trained
 
 TEACHER, STUDENT = "teacher", "student"
-_PAIRS = 8
-"""So many real inputs per modality are kept, for latency and for the comparison of batch sizes."""
 
 
 @dataclass
@@ -39,27 +38,26 @@ class Gathered:
 
     Attributes:
         answers: by (model, role).
-        inputs: a few real inputs (N, C, H, W) per role, by modality.
-        sources: the student's embeddings (N, D) of these, by role.
+        inputs: some real inputs (N, C, H, W) per role, by modality, spread over the samples.
+        truths: what the student says of these, and their labels, by role.
     """
 
     answers: dict[tuple[str, str], Answers] = field(default_factory=dict)
     inputs: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
-    sources: dict[str, np.ndarray] = field(default_factory=dict)
+    truths: dict[str, Truth] = field(default_factory=dict)
 
-    def keep(self, role: str, images: Mapping[str, np.ndarray], source: np.ndarray) -> None:
-        """Keep the first images of a role (B, C, H, W), by modality, and what the student says of them (B, D)."""
-        kept = self.inputs.setdefault(role, {})
-        for name, own in images.items():
-            kept[name] = _first(kept.get(name), own)
-        self.sources[role] = _first(self.sources.get(role), source)
+    def keep(self, role: str, images: Mapping[str, np.ndarray], truth: Truth) -> None:
+        """Keep images of a role (B, C, H, W), by modality, and what is known of them."""
+        if role in self.truths:
+            before, kept = self.truths[role], self.inputs[role]
+            images = {name: np.concatenate([kept[name], own]) for name, own in images.items()}
+            source, labels = (np.concatenate(both) for both in zip(_known(before), _known(truth), strict=True))
+            truth = replace(truth, source=source, labels=labels)
+        self.inputs[role], self.truths[role] = dict(images), truth
 
 
-def _first(kept: np.ndarray | None, more: np.ndarray) -> np.ndarray:
-    """The first rows of both, `_PAIRS` at most."""
-    if kept is None:
-        return more[:_PAIRS]
-    return kept if len(kept) >= _PAIRS else np.concatenate([kept, more])[:_PAIRS]
+def _known(truth: Truth) -> tuple[np.ndarray, np.ndarray]:
+    return truth.source, truth.labels
 
 
 class Pass:
@@ -76,6 +74,8 @@ class Pass:
         signatures = [artefact.signature for artefact in opened.artefacts]
         self._joint = list(dict.fromkeys(own.inputs for own in signatures if len(own.inputs) > 1))
         self._gathered = Gathered()
+        self._chosen: dict[str, np.ndarray] = {}
+        self._predict = None if held.text is None else partial(_predicted, text=held.text)
 
     def run(self) -> Gathered:
         """Ask the teacher, then show all samples to the others; the teacher is given back to the CPU."""
@@ -166,7 +166,16 @@ class Pass:
         for artefact in self._opened.artefacts:
             if role in artefact.roles and (embeddings := self._asked(artefact, images, source)) is not None:
                 self._of(artefact.name, role).add(place, embeddings, source, photographs, target)
-        self._gathered.keep(role, images, source)
+        self._keep(place, role, images, source)
+
+    def _keep(self, place: np.ndarray, role: str, images: Mapping[str, np.ndarray], source: np.ndarray) -> None:
+        """Of samples that are shown one by one later."""
+        if role not in self._chosen:
+            able = [at for at, sample in enumerate(self._held.samples) if all(name in sample.images for name in images)]
+            self._chosen[role] = np.array(able, np.int64)[spread(len(able))]
+        if (rows := np.flatnonzero(np.isin(place, self._chosen[role]))).size:
+            truth = Truth(source=source[rows], labels=self._held.labels[place[rows]], predict=self._predict)
+            self._gathered.keep(role, {name: own[rows] for name, own in images.items()}, truth)
 
     def _asked(self, artefact: OpenArtefact, images: Mapping[str, np.ndarray], source: np.ndarray) -> np.ndarray | None:
         """What an artefact says; None if it fails, in which case it is asked no more."""
@@ -182,6 +191,10 @@ class Pass:
 
     def _of(self, model: str, modality: str) -> Answers:
         return self._gathered.answers.setdefault((model, modality), Answers(questions=self._questions))
+
+
+def _predicted(embeddings: np.ndarray, text: np.ndarray) -> np.ndarray:
+    return predictions(zero_shot_scores(embeddings, text))
 
 
 def student_embeddings(trained: Trained, images: Mapping[str, np.ndarray]) -> np.ndarray:

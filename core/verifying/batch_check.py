@@ -1,4 +1,4 @@
-"""Ask a bundle's files about the kept images, each alone and all in one batch: does a file say the same, and as its source?
+"""Ask a bundle's files about the kept images, each alone and in batches: does a file say the same, and as its source?
 
 It needs the images and the files alone; what the answers are worth, `bundle_numbers` says.
 """
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from edgefw.errors import BundleError
-from edgefw.evaluation.batch_sizes import BothWays
+from edgefw.evaluation.batch_sizes import BESIDE, BothWays
 from edgefw.runtime.asking import ask_both_ways
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def both_ways(
     Args:
         entries: artefacts to ask.
         runners: opened, by name.
-        sheets: filled; a few prepared images are kept on each.
+        sheets: filled; some prepared images are kept on each.
     """
     said: Said = {}
     failed: dict[str, str] = {}
@@ -43,5 +43,5 @@ def both_ways(
 
 
 def _asked(entry: ArtefactEntry, runner: Runner, sheet: Sheet) -> BothWays:
-    alone, batch = ask_both_ways(runner, list(sheet.alone(entry)))
+    alone, batch = ask_both_ways(runner, list(sheet.alone(entry)), BESIDE)
     return BothWays(alone=alone, batch=batch)

@@ -32,8 +32,8 @@ OUTSIDE = (
     "outside the graph: every file that takes these images answers otherwise than it was measured; "
     "look at the preprocessing in manifest.json"
 )
-_EACH = 3
-"""Images of each sensor at the least."""
+_SHOWN, _EACH = 8, 3
+"""Images altogether, and of each sensor at the least."""
 
 
 def blame(
@@ -96,7 +96,7 @@ def _seen_by(entry: ArtefactEntry, sheets: Sequence[Sheet]) -> list[Sheet]:
 def _images(entry: ArtefactEntry, sheets: Sequence[Sheet]) -> dict[str, np.ndarray]:
     """(B, C, H, W) by the artefact's inputs; of one input, some images of every sensor that it serves."""
     if len(entry.inputs) > 1:
-        return feeds(entry, {name: np.stack(images) for name, images in sheets[0].inputs.items()})
+        return feeds(entry, {name: np.stack(images[:_SHOWN]) for name, images in sheets[0].inputs.items()})
     kept = [next(iter(sheet.inputs.values())) for sheet in sheets]
-    each = max(_EACH, len(kept[0]) // len(kept))
+    each = max(_EACH, _SHOWN // len(kept))
     return feeds(entry, {entry.roles[0]: np.stack([image for images in kept for image in images[:each]])})

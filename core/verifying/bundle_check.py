@@ -8,6 +8,7 @@ against the budget that the bundle carries. What has nothing to be held against,
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from edgefw import __version__
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from edgefw.runtime.reference import Reference
 
 _LISTED = 20
+_TIMED = 8
+"""So many images of a file take turns when it is timed."""
 _NO_MEMORY = {"memory_mib": None, "memory_why": "it was not asked for"}
 
 
@@ -77,7 +80,7 @@ def verify_bundle(
     candidates, drawn = _tried(opener, bundle, opened, reference, batch)
     shown = show_folders(opener, candidates, folders, pack, batch)
     entries, sheets, runners = shown.entries, shown.sheets, candidates.runners
-    records = _records(shown, runners, drawn, seconds, bundle.manifest.budget.get("max_slowdown"))
+    records = _records(shown, runners, drawn, seconds, bundle.manifest.budget.get("max_slowdown"), pack)
     for row in records if memory else ():
         row |= memory_numbers(bundle, entries[row["name"]], 1, threads)
     numbers = [measured(row, _copied(row["name"], entries)) for row in records]
@@ -147,14 +150,19 @@ def _drawn_alone(
 
 
 def _records(
-    shown: Shown, runners: Mapping[str, Runner], drawn: Mapping[str, int], seconds: float, limit: float | None
+    shown: Shown,
+    runners: Mapping[str, Runner],
+    drawn: Mapping[str, int],
+    seconds: float,
+    limit: float | None,
+    pack: LabelPack | None,
 ) -> list[dict[str, Any]]:
     entries, sheets = shown.entries, shown.sheets
     used = {name: entry for name, entry in entries.items() if any(name in sheet.columns for sheet in sheets)}
     feeds = {}
     for name, entry in used.items():
         first = next(sheet for role in entry.roles for sheet in sheets if sheet.role == role)
-        feeds[name] = list(first.alone(entry))
+        feeds[name] = list(islice(first.alone(entry), _TIMED))
     latency = time_interleaved({name: runners[name] for name in used}, feeds, seconds * len(used))
     sources = {name: _float_source(entry, entries) for name, entry in used.items()}
     ratios = {
@@ -174,7 +182,7 @@ def _records(
             "slowdown": ratios[name],
             "not_finite": drawn.get(name, 0) + not_finite(name, sheets),
             "batch_relative_error": batch_error(shown.said[name].values()),
-            **_compared(name, held_against(entry, entries).name, shown),
+            **_compared(name, held_against(entry, entries).name, shown, pack),
             **_NO_MEMORY,
             "warnings": slower_notes(ratios[name], latency[name].p50_ms, latency[sources[name]].p50_ms)
             if sources[name] in latency
@@ -184,11 +192,11 @@ def _records(
     ]
 
 
-def _compared(name: str, source: str, shown: Shown) -> dict[str, Any]:
+def _compared(name: str, source: str, shown: Shown, pack: LabelPack | None) -> dict[str, Any]:
     """How far an artefact is from another one, in batches and at batch 1, and what is lost; None of what has no other."""
     drop = lost(name, source, shown.sheets)
     return {
-        **with_batch_1(distance(name, source, shown.sheets), alone(name, source, shown.said)),
+        **with_batch_1(distance(name, source, shown.sheets), *alone(name, source, shown.said, shown.sheets, pack)),
         "drop": drop.to_json() if drop else None,
     }
 
@@ -240,7 +248,9 @@ def _preferred(numbers: Sequence[Measured], entries: Mapping[str, ArtefactEntry]
 def _open_checks(numbers: Sequence[Measured], bundle: Bundle) -> list[str]:
     limits = bundle.manifest.budget
     unknown = [check for check, limit in limits.items() if limit is not None and check not in LIMITS]
+    unsaid = [check for check in LIMITS if check not in limits and check not in ALWAYS]
     return [
+        *([f"the bundle sets no limit for {', '.join(unsaid)}"] if unsaid else []),
         *not_judged(numbers, limits),
         *(f"{check} is not judged: this edgefw ({__version__}) does not know it" for check in unknown),
     ]

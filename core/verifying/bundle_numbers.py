@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgefw.evaluation import Drop, agreement, worst_drop
-from edgefw.evaluation.batch_sizes import BothWays, at_batch_1, largest_error, largest_length_error
+from edgefw.evaluation.batch_sizes import BothWays, Truth, largest_error, largest_length_error, least_cosine
 from edgefw.evaluation.budget import Measured
 from edgefw.evaluation.comparison import AGREEMENT, SUMMARY, summary, worst
-from edgefw.verifying.sheets import Sheet
+from edgefw.verifying.sheets import Sheet, best_labels
+
+if TYPE_CHECKING:
+    from edgefw.runtime.label_pack import LabelPack
 
 NO_STUDENT = "the bundle holds no student to compare it with"
 _COMPARED = ("max_drop", "min_cosine", "min_agreement", "max_error", "max_length_error")
@@ -33,11 +37,20 @@ def _apart(sheet: Sheet, name: str, source: str) -> dict[str, Any]:
     return found
 
 
-def alone(name: str, source: str, said: Mapping[str, Mapping[str, BothWays]]) -> dict[str, dict[str, Any]]:
-    """By modality, how far what an artefact says of an image alone is from what its source says of it in a batch."""
+def alone(
+    name: str, source: str, said: Mapping[str, Mapping[str, BothWays]], sheets: Sequence[Sheet], pack: LabelPack | None
+) -> tuple[dict[str, BothWays], dict[str, Truth]]:
+    """By modality, what an artefact says of images alone, and what its source says of them in batches, with their labels."""
     if name == source:
-        return {}
-    return {role: at_batch_1(own.alone, said[source][role].batch) for role, own in said[name].items()}
+        return {}, {}
+    predict = None if pack is None else partial(_predicted, pack=pack)
+    labels = {sheet.role: np.array(sheet.kept, np.int64) for sheet in sheets}
+    truths = {role: Truth(source=own.batch, labels=labels[role], predict=predict) for role, own in said[source].items()}
+    return dict(said[name]), truths
+
+
+def _predicted(embeddings: np.ndarray, pack: LabelPack) -> np.ndarray:
+    return best_labels(pack.probabilities(embeddings))
 
 
 def lost(name: str, source: str, sheets: Sequence[Sheet]) -> Drop | None:
@@ -63,7 +76,7 @@ def measured(record: Mapping[str, Any], quantised: bool) -> Measured:
     drop: Mapping[str, Any] = record["drop"] or {"points": None, "low": None}
     values = {
         "max_drop": drop["points"],
-        "min_cosine": record["cosine_mean"],
+        "min_cosine": least_cosine(record),
         "min_agreement": record["top1_agreement"],
         "max_ms": record["latency_ms_p50"],
         "max_mb": record["bytes"] / 1e6,

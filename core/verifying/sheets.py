@@ -15,6 +15,7 @@ import numpy as np
 from edgefw.contracts.scheme import together
 from edgefw.errors import BundleError, DataError
 from edgefw.evaluation import balanced_top1, expected_calibration_error, top1
+from edgefw.evaluation.batch_sizes import spread
 from edgefw.evaluation.comparison import length_ratios, relative_errors, row_cosines
 from edgefw.labels.folders import scenes
 from edgefw.runtime.asking import ask
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     from edgefw.runtime.label_pack import LabelPack
     from edgefw.runtime.manifest import ArtefactEntry
     from edgefw.runtime.opening import Opener
-
-_TIMED = 8
-"""So many inputs are kept, for latency."""
 
 Group = Sequence["LabelledFolder"]
 """One folder, or several whose files belong together."""
@@ -51,7 +49,7 @@ class Column:
 
 @dataclass
 class Sheet:
-    """One role: labels, unreadable files, a column per artefact, and a few inputs to time, by modality.
+    """One role: labels, unreadable files, a column per artefact, and some inputs to show alone and to time, by modality, with labels.
 
     Where an artefact fails on an image, `failed` says why by its name, and nothing is compared from there on.
     """
@@ -61,6 +59,7 @@ class Sheet:
     labels: list[np.ndarray] = field(default_factory=list)
     unreadable: list[Unreadable] = field(default_factory=list)
     inputs: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    kept: list[int] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
 
     def alone(self, entry: ArtefactEntry) -> Iterator[dict[str, np.ndarray]]:
@@ -169,9 +168,6 @@ def _enter(
 ) -> None:
     """One batch: what every artefact says, beside its reference."""
     sheet.labels.append(labels)
-    for name, pixels in images.items():
-        kept = sheet.inputs.setdefault(name, [])
-        kept += list(pixels[: max(0, _TIMED - len(kept))])
     embeddings = _said(sheet, serving, runners, images)
     for name, entry in serving.items() if not sheet.failed else ():
         column, source = sheet.columns[name], embeddings[held_against(entry, serving).name]
@@ -181,7 +177,7 @@ def _enter(
         column.length.append(length_ratios(embeddings[name], source))
         if pack is not None:
             probability = pack.probabilities(embeddings[name])
-            column.prediction.append(_best(probability))
+            column.prediction.append(best_labels(probability))
             column.confidence.append(probability)
 
 
@@ -205,18 +201,28 @@ def _batches(
     """(B,) labels and (B, C, H, W) prepared images by modality; what cannot be read goes onto the sheet."""
     labels: list[int] = []
     rows: list[dict[str, np.ndarray]] = []
-    for files, label in _files(group):
+    every = list(_files(group))
+    due = spread(len(every))
+    for at, (files, label) in enumerate(every):
         read = {name: read_input(encoders[name], path) for name, path in files.items()}
         broken = [item for item in read.values() if isinstance(item, Unreadable)]
         sheet.unreadable += broken
         if not broken:
             labels.append(label)
             rows.append({name: item[1] for name, item in read.items() if not isinstance(item, Unreadable)})
+            if np.searchsorted(due, at, "right") > len(sheet.kept):  # the next that can be read, where one cannot
+                _keep(sheet, label, rows[-1])
         if len(rows) == batch:
             yield _stacked(labels, rows)
             labels, rows = [], []
     if rows:
         yield _stacked(labels, rows)
+
+
+def _keep(sheet: Sheet, label: int, images: Mapping[str, np.ndarray]) -> None:
+    sheet.kept.append(label)
+    for name, pixels in images.items():
+        sheet.inputs.setdefault(name, []).append(pixels)
 
 
 def _files(group: Group) -> Iterator[tuple[dict[str, Path], int]]:
@@ -233,7 +239,8 @@ def _stacked(
     return np.array(labels, np.int64), {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
 
-def _best(probability: np.ndarray) -> np.ndarray:
+def best_labels(probability: np.ndarray) -> np.ndarray:
+    """(N,) of (N, K); -1 where a row is not a number."""
     return np.where(np.isnan(probability).any(axis=1), -1, probability.argmax(axis=1)).astype(np.int64)
 
 

@@ -142,6 +142,10 @@ def test_verify_measures_pairs_of_two_folders(edgefw, bundle, scenes):
     assert {row["name"]: row["reference"] for row in result["artefacts"]} == {SINGLE: SINGLE, JOINT: JOINT}
     assert result["best"] == SINGLE
     assert result["warnings"] == [
+        (
+            "the bundle sets no limit for min_agreement, max_slowdown, max_ms, max_mb, max_memory_mib, max_error, max_length_error, "
+            "max_batch_error"
+        ),
         "max_drop and min_cosine are not judged: the bundle holds no student to compare it with",
         "the bundle carries no reference answers, so no image was drawn; an older edgefw wrote it",
     ]

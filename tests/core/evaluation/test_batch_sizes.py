@@ -2,19 +2,36 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edgefw.evaluation.batch_sizes import (
+    MOST_ALONE,
     BothWays,
+    Truth,
     at_batch_1,
     batch_error,
+    drop_at_batch_1,
     largest_error,
     largest_length_error,
+    least_cosine,
+    spread,
     with_batch_1,
 )
 
 ALONE, BATCH = np.array([[3.0, 4.0], [6.0, 8.0]]), np.array([[3.0, 4.0], [6.0, 0.0]])
 SAME = BothWays(alone=BATCH, batch=BATCH)
 OTHER = BothWays(alone=ALONE, batch=BATCH)
+UNKNOWN = np.array([-1, -1])
+
+
+def larger(rows):
+    """Label 1 where the second number is the larger one."""
+    return rows.argmax(axis=1)
+
+
+TOLD = Truth(source=BATCH, labels=np.array([1, 0]), predict=larger)
+UNTOLD = Truth(source=BATCH, labels=UNKNOWN)
 
 
 def test_the_batch_error_is_the_largest_of_any_role():
@@ -33,8 +50,9 @@ def test_what_is_not_a_number_is_the_largest():
 
 
 def test_numbers_at_batch_1_are_those_by_hand():
-    found = at_batch_1(ALONE, BATCH)
-    assert found["n"] == 2
+    found = at_batch_1(OTHER, TOLD)
+    assert found["n"] == 2 and found["top1_agreement"] == 0.5
+    assert found["cosine_lost"] == pytest.approx(1.0 - 0.8)
     assert (found["cosine_min"], found["cosine_mean"]) == pytest.approx((0.6, 0.8))
     assert (found["relative_error_max"], found["relative_error_mean"]) == pytest.approx((8 / 6, 4 / 6))
     assert found["length_error"] == pytest.approx((1 + 10 / 6) / 2 - 1)
@@ -42,17 +60,50 @@ def test_numbers_at_batch_1_are_those_by_hand():
 
 def test_they_stand_beside_those_of_the_batch_the_worst_sensor_on_top():
     batch = {"cosine_mean": 0.9, "modalities": {"rgb": {"cosine_mean": 0.9}, "depth": {"cosine_mean": 0.95}}}
-    found = {"rgb": at_batch_1(BATCH, BATCH), "depth": at_batch_1(ALONE, BATCH)}
-    record = with_batch_1(batch, found)
+    said, truths = {"rgb": SAME, "depth": OTHER}, {"rgb": TOLD, "depth": TOLD}
+    found = {role: at_batch_1(own, truths[role]) for role, own in said.items()}
+    record = with_batch_1(batch, said, truths)
     assert record["cosine_mean"] == 0.9 and record["modalities"]["rgb"]["cosine_mean"] == 0.9
     assert record["modalities"]["rgb"]["batch_1"] == found["rgb"]
+    drop = record["batch_1"].pop("drop")
+    assert (drop["points"], drop["modality"], drop["n"], drop["metric"]) == (50.0, "depth", 2, "top1")
     assert record["batch_1"] == {key: value for key, value in found["depth"].items() if key != "n"}
     assert "batch_1" not in batch["modalities"]["rgb"]
 
 
 def test_without_a_source_there_are_none():
-    record = with_batch_1({"modalities": {"rgb": {"cosine_mean": None}}}, {})
+    record = with_batch_1({"modalities": {"rgb": {"cosine_mean": None}}}, {}, {})
     assert record["batch_1"] is None and record["modalities"]["rgb"]["batch_1"] is None
+
+
+def test_without_texts_there_is_no_agreement_and_without_labels_no_drop():
+    assert at_batch_1(OTHER, UNTOLD)["top1_agreement"] is None
+    assert drop_at_batch_1({"rgb": OTHER}, {"rgb": UNTOLD}) is None
+    assert drop_at_batch_1({"rgb": OTHER}, {"rgb": Truth(source=BATCH, labels=UNKNOWN, predict=larger)}) is None
+    wrong = BothWays(alone=BATCH[:, ::-1], batch=BATCH)
+    assert at_batch_1(wrong, TOLD)["top1_agreement"] == 0.0
+
+
+def test_the_drop_is_that_of_the_labelled_images():
+    truth = Truth(source=BATCH, labels=np.array([-1, 0]), predict=larger)
+    found = drop_at_batch_1({"rgb": OTHER}, {"rgb": truth})
+    assert (found.points, found.n) == (100.0, 1)
+
+
+@pytest.mark.parametrize(
+    ("mean", "alone", "least"),
+    [(0.99, {"cosine_lost": 0.02}, 0.97), (0.99, {"cosine_lost": -0.02}, 0.99), (0.99, None, 0.99), (None, None, None)],
+)
+def test_the_least_cosine_is_that_of_either_batch_size(mean, alone, least):
+    assert least_cosine({"cosine_mean": mean, "batch_1": alone}) == (least if least is None else pytest.approx(least))
+
+
+@given(st.integers(0, 5000))
+def test_images_are_spread_over_all_of_them(count):
+    found = spread(count)
+    assert len(found) == min(count, MOST_ALONE)
+    assert not count or (found[0], found[-1]) == (0, count - 1 if count > 1 else 0)
+    assert (np.diff(found) >= count // MOST_ALONE).all() and (np.diff(found) > 0).all()
 
 
 @pytest.mark.parametrize(

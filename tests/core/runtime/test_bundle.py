@@ -212,6 +212,30 @@ def test_a_compiled_file_that_nothing_covers_is_told(copy, small_bundle):
     assert "disagree about absent/model.onnx" in refused(copy)
 
 
+def test_a_file_that_is_no_bundle_is_not_overwritten(copy, tmp_path):
+    script, older = tmp_path / "train.py", tmp_path / "older.edgefw"
+    script.write_text("print(1)\n")
+    with pytest.raises(BundleError, match=r"train\.py: is there already, and is no bundle\. Name another file"):
+        pack(copy, script)
+    assert script.read_text() == "print(1)\n"
+    pack(copy, older)
+    pack(copy, older)
+    (tmp_path / "empty.edgefw").touch()
+    pack(copy, tmp_path / "empty.edgefw")
+
+
+@pytest.mark.parametrize("change", [{"max_drop": -5.0}, {"min_cosine": -0.1}])
+def test_a_limit_below_nothing_is_refused(copy, small_bundle, change):
+    small_bundle.change_manifest(copy, lambda manifest: manifest["budget"].update(change))
+    assert "greater than or equal to 0" in refused(copy)
+
+
+def test_half_a_surrogate_pair_is_refused(copy, small_bundle):
+    licence = {"student": "\ud800 x"}
+    small_bundle.change_manifest(copy, lambda manifest: manifest["provenance"].update(licences=licence))
+    assert "manifest.json: cannot be read" in refused(copy) and "surrogates not allowed" in refused(copy)
+
+
 def test_what_could_not_be_opened_again_is_not_packed(copy, small_bundle, tmp_path):
     (copy / "artefacts/onnxruntime-fp32").rename(copy / "artefacts/.fp32")
     small_bundle.change_manifest(copy, lambda own: own["artefacts"][0].update(file="artefacts/.fp32/model.onnx"))

@@ -92,3 +92,10 @@ def test_an_artefact_says_its_cosines_at_both_batch_sizes(tmp_path, small_bundle
     with open_bundle(folder) as opened:
         said = [text.strip() for text in describe(opened) if text.strip().startswith("cosine")]
     assert said == ([line] if line else [])
+
+
+def test_no_text_of_a_bundle_reaches_the_terminal_as_a_command(tmp_path, small_bundle):
+    folder, licence = small_bundle.write_small_bundle(tmp_path / "bundle"), {"student": "\x1b[31mfree\x9b2J\n é"}
+    small_bundle.change_manifest(folder, lambda manifest: manifest["provenance"].update(licences=licence))
+    with open_bundle(folder) as opened:
+        assert describe(opened)[-1] == "  student    \\x1b[31mfree\\x9b2J\\x0a é"

@@ -13,9 +13,9 @@ FLOAT, INT8 = "onnxruntime-fp32", "onnxruntime-int8-static"
 def verified(copy, off_when_alone):
     """`verified(name, factor)`: the run's verdict, one of its files wrong at batch 1."""
 
-    def check(name, factor):
+    def check(name, factor, turned=False):
         file, stated = copy / f"export/{name}/model.onnx", copy / "export/stage.json"
-        off_when_alone(file, factor)
+        off_when_alone(file, factor, turned)
         stage = json.loads(stated.read_text())
         stage["files"][f"{name}/model.onnx"] = file.stat().st_size
         stated.write_text(json.dumps(stage))
@@ -28,7 +28,7 @@ def verified(copy, off_when_alone):
 def test_at_batch_1_every_sensor_has_its_numbers_beside_those_of_the_batch(run, result):
     for record in result(run, "verify")["artefacts"]:
         each = {role: row["batch_1"] for role, row in record["modalities"].items()}
-        assert set(each) == {"rgb", "depth"} and {row["n"] for row in each.values()} == {8}
+        assert set(each) == {"rgb", "depth"} and {row["n"] for row in each.values()} == {14, 15}
         assert record["batch_1"]["cosine_min"] == min(row["cosine_min"] for row in each.values()) > 0.9
         assert record["batch_1"]["cosine_mean"] == min(row["cosine_mean"] for row in each.values())
         assert record["batch_1"]["relative_error_max"] == max(row["relative_error_max"] for row in each.values())
@@ -52,3 +52,24 @@ def test_a_rounded_file_is_held_to_max_batch_error_alone(verified):
     assert record["batch_1"]["relative_error_mean"] > 0.1
     assert rows[INT8, "max_batch_error"]["limit"] == 0.25 and rows[INT8, "max_batch_error"]["ok"]
     assert (INT8, "max_error") not in rows
+
+
+def test_a_rounded_file_that_points_elsewhere_at_batch_1_is_held_to_its_cosine_there(run, result, verified):
+    right = next(
+        row for row in result(run, "verify")["budget"] if (row["artefact"], row["check"]) == (INT8, "min_cosine")
+    )
+    found, rows = verified(INT8, 1.2, turned=True)
+    record, row = next(row for row in found["artefacts"] if row["name"] == INT8), rows[INT8, "min_cosine"]
+    lost = record["batch_1"]["cosine_lost"]
+    assert right["ok"] and lost == pytest.approx(0.02, abs=0.005)
+    assert row["value"] == pytest.approx(record["cosine_mean"] - lost)
+    assert row["value"] < right["value"] - 0.01 and rows[INT8, "max_batch_error"]["ok"]
+
+
+def test_agreement_and_drop_are_said_of_images_alone_too(run, result):
+    for record in result(run, "verify")["artefacts"]:
+        for row in record["modalities"].values():
+            assert 0.0 <= row["batch_1"]["top1_agreement"] <= 1.0
+        drop = record["batch_1"]["drop"]
+        assert drop["low"] <= drop["points"] <= drop["high"]
+        assert drop["n"] == record["modalities"][drop["modality"]]["batch_1"]["n"]

@@ -47,6 +47,16 @@ def verified(tmp_path, small_bundle):
     return check
 
 
+def test_a_limit_that_a_bundle_does_not_mention_is_named(verified):
+    found = verified(lambda manifest: manifest["budget"].pop("max_drop"))
+    assert "the bundle sets no limit for max_drop" in found["warnings"]
+    assert "max_drop" not in {row["check"] for row in found["budget"]}
+
+
+def test_of_a_bundle_with_every_limit_none_is_named_as_missing(verified):
+    assert not any("sets no limit" in text for text in verified()["warnings"])
+
+
 def told(warnings, name):
     """Limits that a warning says are not judged for an artefact."""
     said = [text.split(" not judged") for text in warnings if " not judged" in text]
