@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import platform
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -153,6 +154,7 @@ def _converted(source: Path, target: Path) -> list[str]:
     """
     from onnxruntime.tools.convert_onnx_models_to_ort import OptimizationStyle, convert_onnx_models_to_ort
 
+    logging.getLogger("ort_format_model.utils").disabled = True  # names every file that it writes
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         try:
             with contextlib.redirect_stdout(io.StringIO()):

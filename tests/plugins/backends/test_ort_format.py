@@ -64,6 +64,13 @@ def metadata(file) -> dict[str, str]:
     )
 
 
+def test_the_converter_tells_nothing(network, tmp_path, caplog, capfd) -> None:
+    caplog.set_level("DEBUG")
+    backend().compile(request(network, tmp_path))
+    assert not [record for record in caplog.records if record.name.startswith("ort_format")]
+    assert not any("Created" in text for text in capfd.readouterr())
+
+
 def test_operators_of_a_minimal_build_travel_inside_the_file(compiled) -> None:
     lines = metadata(compiled[1].file)["required_operators.config"].splitlines()
     beside = (compiled[1].file.parent / "required_operators.config").read_text().splitlines()
