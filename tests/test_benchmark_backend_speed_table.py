@@ -61,6 +61,15 @@ def test_the_page_names_the_first_of_two_looks(script):
     assert "| 1.02 (1.01 to 1.04; plain; first look 1.08) |" in page
 
 
+def test_who_is_fastest_is_told_by_the_look_in_which_all_took_turns(script):
+    slow_minute = row("litert", 15.0, 1.01) | {"looks": 2, "first_look": 1.06, "first_look_ms": 8.0}
+    lines = (
+        script("speed_table").page(FOUND | {"rows": [row("onnxruntime", 10.0, 1.0), slow_minute]}, 1.05).splitlines()
+    )
+    assert "| `net` | `litert-fp32` | 8.00 | `onnxruntime-fp32` | 1.25 | 30 |" in lines
+    assert lines[3].startswith("| `net` | `litert-fp32` | 15.00 |")
+
+
 def test_a_row_of_before_intervals_says_that_it_has_none(script):
     old = {key: value for key, value in row("onnxruntime", 10.0, 1.02).items() if key != "interval"}
     assert "| 1.02 (no interval; plain) |" in script("speed_table").page(FOUND | {"rows": [old]}, 1.05)
@@ -84,7 +93,7 @@ def test_a_backend_that_is_behind_is_looked_at_longer_and_that_look_counts(scrip
     timing = script("speed_timing")
     own, ways = Clock("onnxruntime-fp32", later), [Clock("onnxruntime: plain", 10.0), Clock("onnxruntime: slow", 30.0)]
     own.alone, ways[0].alone, ways[1].alone = [11.0] * 9, [10.0] * 9, [30.0] * 9
-    assert timing._again(own, ways, 3, 1.05) == {"looks": 2, "first_look": 1.1}
+    assert timing._again(own, ways, 3, 1.05) == {"looks": 2, "first_look": 1.1, "first_look_ms": 11.0}
     assert timing._ratio(own, ways) == pytest.approx(counted)
     assert len(own.alone) == len(ways[0].alone) == 5 * timing.LONGER * 3
 

@@ -39,14 +39,21 @@ def test_images_come_in_small_batches_and_are_counted(benchmark: ModuleType) -> 
 
 def test_small_cells_are_measured_first_and_the_float_model_before_all(benchmark: ModuleType) -> None:
     found = benchmark.cells(["minmax", "entropy"], [32, 512])
-    assert found[0] == (benchmark.OWN, "-", 32)
-    assert [samples for _, _, samples in found[1:]] == [32] * 4 + [512] * 4
+    assert [who for who, _, _ in found[:3]] == ["float", "float without torch", "edgefw without torch"]
+    assert [samples for _, _, samples in found[3:]] == [32] * 4 + [512] * 4
 
 
 def test_summary_subtracts_the_models_own_peak(benchmark: ModuleType) -> None:
-    cells = {"float - 32": {"peak_mb": 200.0}, "edgefw minmax 32": {"peak_mb": 350.5}, "x": {"stopped_over_mb": 4000}}
+    peaks = {
+        "float - 32": 200.0,
+        "edgefw minmax 32": 350.5,
+        "float without torch - 32": 60.0,
+        "edgefw without torch minmax 32": 100.0,
+    }
+    cells = {**{name: {"peak_mb": peak} for name, peak in peaks.items()}, "x": {"stopped_over_mb": 4000}}
     found = benchmark.summary({"cells": cells}, 224, 4000)["cells"]
     assert found["edgefw minmax 32"]["above_the_model_mb"] == 150.5
+    assert found["edgefw without torch minmax 32"]["above_the_model_mb"] == 40.0
     assert "above_the_model_mb" not in found["x"]
 
 
@@ -55,6 +62,14 @@ def test_summary_subtracts_the_models_own_peak(benchmark: ModuleType) -> None:
 def test_cell_is_a_process_with_a_peak(benchmark: ModuleType, tiny: Path, who: str) -> None:
     found = benchmark.measure(tiny, who, "percentile", 6, 4000)
     assert 50 < found["peak_mb"] < 2000
+
+
+@pytest.mark.slow
+def test_torch_can_be_hidden(benchmark: ModuleType, tiny: Path) -> None:
+    with_torch, without = (
+        benchmark.measure(tiny, f"float{tail}", "-", 6, 4000)["peak_mb"] for tail in ("", benchmark.HIDDEN)
+    )
+    assert without < with_torch - 100
 
 
 @pytest.mark.slow

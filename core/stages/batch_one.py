@@ -43,12 +43,15 @@ def _asked(artefact: OpenArtefact, inputs: Mapping[str, Mapping[str, np.ndarray]
     return found
 
 
-def beside(distances: Mapping[str, Any], said: Said, truths: Mapping[str, Truth]) -> dict[str, Any]:
+def beside(
+    distances: Mapping[str, Any], said: Said, truths: Mapping[str, Truth], cosines: Mapping[str, np.ndarray]
+) -> dict[str, Any]:
     """A record's distances to the student with those at batch 1 beside them, and `batch_relative_error`.
 
     Args:
         distances: of larger batches.
         said: of the artefact.
         truths: what the student says of the same samples, and their labels, by role.
+        cosines: (N,) of all samples, of larger batches, by role.
     """
-    return {"batch_relative_error": batch_error(said.values()), **with_batch_1(distances, said, truths)}
+    return {"batch_relative_error": batch_error(said.values()), **with_batch_1(distances, said, truths, cosines)}

@@ -129,6 +129,7 @@ def _records(context: StageContext, trained: Trained, opened: Opened, gathered: 
                 distances(gathered.answers, artefact.name, artefact.roles, STUDENT),
                 said[artefact.name],
                 gathered.truths,
+                {role: own.cosine for (model, role), own in gathered.answers.items() if model == artefact.name},
             ),
         }
         records.append({**record, "warnings": [*own["warnings"], *record["warnings"], *cost_notes(record)]})

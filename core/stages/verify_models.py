@@ -51,13 +51,13 @@ class Gathered:
         if role in self.truths:
             before, kept = self.truths[role], self.inputs[role]
             images = {name: np.concatenate([kept[name], own]) for name, own in images.items()}
-            source, labels = (np.concatenate(both) for both in zip(_known(before), _known(truth), strict=True))
-            truth = replace(truth, source=source, labels=labels)
+            rows, source, labels = (np.concatenate(both) for both in zip(_known(before), _known(truth), strict=True))
+            truth = replace(truth, rows=rows, source=source, labels=labels)
         self.inputs[role], self.truths[role] = dict(images), truth
 
 
-def _known(truth: Truth) -> tuple[np.ndarray, np.ndarray]:
-    return truth.source, truth.labels
+def _known(truth: Truth) -> tuple[np.ndarray, ...]:
+    return truth.rows, truth.source, truth.labels
 
 
 class Pass:
@@ -174,7 +174,8 @@ class Pass:
             able = [at for at, sample in enumerate(self._held.samples) if all(name in sample.images for name in images)]
             self._chosen[role] = np.array(able, np.int64)[spread(len(able))]
         if (rows := np.flatnonzero(np.isin(place, self._chosen[role]))).size:
-            truth = Truth(source=source[rows], labels=self._held.labels[place[rows]], predict=self._predict)
+            at = place[rows]
+            truth = Truth(rows=at, source=source[rows], labels=self._held.labels[at], predict=self._predict)
             self._gathered.keep(role, {name: own[rows] for name, own in images.items()}, truth)
 
     def _asked(self, artefact: OpenArtefact, images: Mapping[str, np.ndarray], source: np.ndarray) -> np.ndarray | None:

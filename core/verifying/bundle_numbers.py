@@ -39,14 +39,20 @@ def _apart(sheet: Sheet, name: str, source: str) -> dict[str, Any]:
 
 def alone(
     name: str, source: str, said: Mapping[str, Mapping[str, BothWays]], sheets: Sequence[Sheet], pack: LabelPack | None
-) -> tuple[dict[str, BothWays], dict[str, Truth]]:
-    """By modality, what an artefact says of images alone, and what its source says of them in batches, with their labels."""
+) -> tuple[dict[str, BothWays], dict[str, Truth], dict[str, np.ndarray]]:
+    """By modality, what an artefact says of images alone, what is known of these, and its cosines to its source in batches."""
     if name == source:
-        return {}, {}
-    predict = None if pack is None else partial(_predicted, pack=pack)
-    labels = {sheet.role: np.array(sheet.kept, np.int64) for sheet in sheets}
-    truths = {role: Truth(source=own.batch, labels=labels[role], predict=predict) for role, own in said[source].items()}
-    return dict(said[name]), truths
+        return {}, {}, {}
+    own = {sheet.role: sheet for sheet in sheets if name in sheet.columns}
+    truths = {role: _truth(sheet, said[source][role].batch, pack) for role, sheet in own.items()}
+    return dict(said[name]), truths, {role: np.concatenate(sheet.columns[name].cosine) for role, sheet in own.items()}
+
+
+def _truth(sheet: Sheet, source: np.ndarray, pack: LabelPack | None) -> Truth:
+    rows, labels = np.array(sheet.kept, np.int64).reshape(-1, 2).T
+    return Truth(
+        rows=rows, source=source, labels=labels, predict=None if pack is None else partial(_predicted, pack=pack)
+    )
 
 
 def _predicted(embeddings: np.ndarray, pack: LabelPack) -> np.ndarray:

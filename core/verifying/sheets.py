@@ -49,7 +49,7 @@ class Column:
 
 @dataclass
 class Sheet:
-    """One role: labels, unreadable files, a column per artefact, and some inputs to show alone and to time, by modality, with labels.
+    """One role: labels, unreadable files, a column per artefact, and some inputs to show alone and to time, by modality, with rows and labels.
 
     Where an artefact fails on an image, `failed` says why by its name, and nothing is compared from there on.
     """
@@ -59,7 +59,7 @@ class Sheet:
     labels: list[np.ndarray] = field(default_factory=list)
     unreadable: list[Unreadable] = field(default_factory=list)
     inputs: dict[str, list[np.ndarray]] = field(default_factory=dict)
-    kept: list[int] = field(default_factory=list)
+    kept: list[tuple[int, int]] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
 
     def alone(self, entry: ArtefactEntry) -> Iterator[dict[str, np.ndarray]]:
@@ -202,7 +202,7 @@ def _batches(
     labels: list[int] = []
     rows: list[dict[str, np.ndarray]] = []
     every = list(_files(group))
-    due = spread(len(every))
+    due, shown = spread(len(every)), 0
     for at, (files, label) in enumerate(every):
         read = {name: read_input(encoders[name], path) for name, path in files.items()}
         broken = [item for item in read.values() if isinstance(item, Unreadable)]
@@ -211,7 +211,8 @@ def _batches(
             labels.append(label)
             rows.append({name: item[1] for name, item in read.items() if not isinstance(item, Unreadable)})
             if np.searchsorted(due, at, "right") > len(sheet.kept):  # the next that can be read, where one cannot
-                _keep(sheet, label, rows[-1])
+                _keep(sheet, shown, label, rows[-1])
+            shown += 1
         if len(rows) == batch:
             yield _stacked(labels, rows)
             labels, rows = [], []
@@ -219,8 +220,8 @@ def _batches(
         yield _stacked(labels, rows)
 
 
-def _keep(sheet: Sheet, label: int, images: Mapping[str, np.ndarray]) -> None:
-    sheet.kept.append(label)
+def _keep(sheet: Sheet, row: int, label: int, images: Mapping[str, np.ndarray]) -> None:
+    sheet.kept.append((row, label))
     for name, pixels in images.items():
         sheet.inputs.setdefault(name, []).append(pixels)
 
