@@ -88,7 +88,15 @@ def test_a_bundle_judges_every_limit_or_says_that_it_does_not(verified, change, 
 def test_a_record_without_numbers_leaves_no_limit_unsaid(precision, other):
     """Of `verify RUN`: an artefact of which nothing could be measured. `other` is the limit of other precisions."""
     keys = "cosine_mean top1_agreement slowdown relative_error_max length_error batch_relative_error batch_1 drop int8_share memory_mib"
-    own = {"name": "a", "precision": precision, "source": "b", "serves": ["rgb"], "bytes": 1, "latency_ms_p50": 1.0}
+    own = {
+        "name": "a",
+        "precision": precision,
+        "source": "b",
+        "serves": ["rgb"],
+        "bytes": 1,
+        "latency_ms_p50": 1.0,
+        "modalities": {},
+    }
     blind = measured({**dict.fromkeys(keys.split()), **own, "memory_why": "the system does not tell"}, 0)
     others, memory = not_judged([blind], LOOSE)
     assert others.endswith(" are not judged: no held-out sample has rgb")
