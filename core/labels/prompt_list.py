@@ -218,7 +218,7 @@ def _mapping(value: object, place: str, known: Sequence[str]) -> Mapping[str, ob
         raise _Fault(f"must be a mapping with the key labels, got {_shown(value)}.")
     for key in value:
         if key not in known:
-            name = key if isinstance(key, str) else _shown(key)
+            name = key if isinstance(key, str) and key.isprintable() else _shown(key)
             raise _Fault(f"{_below(place, name)}: unknown key. It may be one of {', '.join(known)}.")
     return value
 

@@ -25,8 +25,8 @@ def find(name_or_path: str, start: Path | None = None) -> tuple[Path, bool]:
     names = shipped.shipped_names()
     if name_or_path in names:
         return shipped.folder() / f"{name_or_path}.yaml", True
-    path = Path(start or "", os.path.expanduser(name_or_path))
     try:
+        path = Path(start or "", os.path.expanduser(name_or_path))
         found = path.exists()
     except (OSError, ValueError) as error:
         raise RecipeError(f"{name_or_path}: no path of a recipe ({error}).") from error

@@ -141,6 +141,7 @@ LISTS = st.fixed_dictionaries(
 @settings(max_examples=300, deadline=None)
 @given(VALUES | LISTS)
 @example({"labels": ["a"], "threshold": 10**5000})
+@example({"\n": None})
 def test_any_values_give_a_sound_list_or_one_message(values: object) -> None:
     try:
         words = parse_prompts(values, "p.yaml")

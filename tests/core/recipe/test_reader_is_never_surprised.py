@@ -126,6 +126,7 @@ def test_any_override_text(file: Path, text: str) -> None:
 @example("~nobody/x")
 @example("")
 @example(".")
+@example("~\x00")
 def test_any_path(text: str) -> None:
     with pytest.raises(EdgefwError):
         read_recipe(text + ".yaml" if text.isalnum() else text)
