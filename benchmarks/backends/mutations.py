@@ -166,6 +166,7 @@ class Bench:
 
 
 def main() -> None:
+    """Ask the three checks about the right files and every fault, print each answer, and write all of them unless some were chosen."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--run", type=Path, default=Path("runs/quickstart"), help="finished run")
     parser.add_argument("--only", nargs="*", help="names of mutations; the file is not written then")
