@@ -57,6 +57,18 @@ def test_summary_subtracts_the_models_own_peak(benchmark: ModuleType) -> None:
     assert "above_the_model_mb" not in found["x"]
 
 
+def test_verdict_judges_edgefw_and_names_what_is_over(benchmark: ModuleType) -> None:
+    wanted = [("float", "-", 32), ("edgefw", "minmax", 32), ("edgefw", "entropy", 32), ("onnxruntime", "minmax", 32)]
+    peaks = {"float - 32": 200.0, "edgefw minmax 32": 350.0, "edgefw entropy 32": 500.0, "onnxruntime minmax 32": 900.0}
+    found = benchmark.summary({"cells": {name: {"peak_mb": peak} for name, peak in peaks.items()}}, 224, 4000)["cells"]
+    assert benchmark.verdict(found, wanted) == ("2 of 2 of edgefw within 300 MB, at most 300", True)
+    found = benchmark.summary({"cells": found | {"edgefw entropy 32": {"stopped_over_mb": 4000}}}, 224, 4000)["cells"]
+    text, kept = benchmark.verdict(found, wanted)
+    assert (kept, text.endswith("over it: edgefw entropy 32")) == (False, True)
+    found = benchmark.summary({"cells": found | {"edgefw entropy 32": {"peak_mb": 500.1}}}, 224, 4000)["cells"]
+    assert not benchmark.verdict(found, wanted)[1]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("who", ["edgefw", "onnxruntime"])
 def test_cell_is_a_process_with_a_peak(benchmark: ModuleType, tiny: Path, who: str) -> None:

@@ -7,7 +7,8 @@ whose peak is what Linux counts as its largest resident set. "The model's own" i
 holds torch, as a process that exports does and as `onnxruntime.tools`, which prepares a file for quantising, loads it. Two cells `without torch` hide it from
 both. Beside them stands `onnxruntime.quantization.quantize_static` as its documents use it: one image
 after the other, every option at its default but the method. A process that grows beyond `--limit` is stopped, and the cell says so.
-Finished cells are kept in the file, so the command can be stopped and started again; `--only` measures some of them.
+Finished cells are kept in the file, so the command can be stopped and started again; `--only` measures some of them. Exit code 1: one of edgefw's
+takes more than 300 MB above the model's own.
 """
 
 from __future__ import annotations
@@ -193,6 +194,18 @@ def summary(found: dict[str, Any], side: int, limit: int) -> dict[str, Any]:
     return {"cells": found["cells"], "setting": setting(side, limit)}
 
 
+def verdict(found: dict[str, Any], wanted: list[tuple[str, str, int]]) -> tuple[str, bool]:
+    """A line that says how many of edgefw's cells stay within the limit, and whether all do; the library's are not judged."""
+    names = [f"{who} {method} {samples}" for who, method, samples in wanted if who.startswith("edgefw")]
+    over = [name for name in names if not found[name]["within"]]
+    most = max((found[name].get("above_the_model_mb", float("inf")) for name in names), default=0.0)
+    tail = f"; over it: {', '.join(over)}" if over else ""
+    return (
+        f"{len(names) - len(over)} of {len(names)} of edgefw within {ALLOWED_MB} MB, at most {most:.0f}{tail}",
+        not over,
+    )
+
+
 def setting(side: int, limit: int) -> dict[str, Any]:
     """What the cells of one file have in common."""
     versions = {"onnxruntime": version("onnxruntime"), "edgefw": version("edgefw")}
@@ -221,7 +234,10 @@ def main() -> None:
         who = {OWN, *arguments.only}
         every = cells(arguments.methods, arguments.samples)
         wanted = [cell for cell in every if cell[0].removesuffix(HIDDEN) in who]
-        compare(arguments.out, wanted, arguments.side, arguments.limit)
+        found = compare(arguments.out, wanted, arguments.side, arguments.limit)
+        text, kept = verdict(found["cells"], wanted)
+        print(f"{text}\n{arguments.out}")
+        raise SystemExit(0 if kept else 1)
 
 
 if __name__ == "__main__":
