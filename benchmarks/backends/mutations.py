@@ -4,7 +4,7 @@
 
 The run is a finished one with an fp32 and an int8-static file of onnxruntime and a bundle; it is copied, never written.
 `edgefw verify` judges each copy with the default budgets: the right files with all of them, a wrong one without `max_slowdown`, so that
-none is found because this machine was slow. Results go to `mutations.json`.
+none is found because this machine was slow. Results go to `mutations.json`. Exit code 1: the gate passes a fault, or fails a right file.
 """
 
 from __future__ import annotations
@@ -194,6 +194,16 @@ def main() -> None:
             "harmless": harmless,
         }
         (HERE / "mutations.json").write_text(json.dumps(document, indent=1) + "\n")
+    wrong = wrongs(rows, unmutated)
+    if wrong:
+        print("the gate is wrong about:", *wrong, sep="\n  ")
+    raise SystemExit(1 if wrong else 0)
+
+
+def wrongs(rows: list[dict[str, Any]], unmutated: list[dict[str, Any]]) -> list[str]:
+    """Faults that pass the gate, and right files that fail it."""
+    missed = [f"{row['mutation']}: passes" for row in rows if not row["edgefw"]]
+    return missed + [f"{row['artefact']} as it is: fails" for row in unmutated if not row["edgefw"]]
 
 
 if __name__ == "__main__":

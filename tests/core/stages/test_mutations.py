@@ -83,3 +83,11 @@ def test_the_recorded_numbers_say_that_every_fault_is_found_and_no_right_file_is
     assert all(row["edgefw"] for row in document["unmutated"])
     for key in ("edgefw", "torch_onnx_verify", "dummy_input"):
         assert document["caught"][key] == sum(row[key] for row in document["rows"])
+
+
+def test_the_benchmark_names_a_fault_that_passes_and_a_right_file_that_fails(bench):
+    rows = [{"mutation": "one", "edgefw": True}, {"mutation": "other", "edgefw": False}]
+    right = [{"artefact": FP32, "edgefw": True}, {"artefact": INT8, "edgefw": False}]
+    wrongs = bench("mutations").wrongs
+    assert wrongs(rows[:1], right[:1]) == []
+    assert wrongs(rows, right) == ["other: passes", f"{INT8} as it is: fails"]
