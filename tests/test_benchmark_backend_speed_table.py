@@ -162,7 +162,7 @@ def test_a_network_that_was_timed_is_kept_and_the_new_one_is_added(script, tmp_p
     timed = []
     monkeypatch.setattr(speed, "prepared", lambda model, backends, arguments: timed.append(model) or tmp_path / model)
     monkeypatch.setattr(
-        speed, "measured", lambda model, run, backends, rounds, limit: [row("onnxruntime", 12.0, 1.2, model)]
+        speed, "measured", lambda model, run, backends, rounds, limit, pause: [row("onnxruntime", 12.0, 1.2, model)]
     )
     command = ["speed.py", "--models", "old", "new", "--rounds", "7", "--backends", "onnxruntime", "--out", str(out)]
     monkeypatch.setattr(sys, "argv", command)
@@ -173,6 +173,15 @@ def test_a_network_that_was_timed_is_kept_and_the_new_one_is_added(script, tmp_p
     assert [one["model"] for one in found["rows"]] == ["old", "new"]
     assert found["networks"]["new"]["rounds"] == 7 and found["networks"]["old"] == before["networks"]["old"]
     assert "`new` in onnxruntime (1.20)" in out.with_suffix(".md").read_text()
+
+
+def test_the_exit_code_tells_what_is_behind_from_what_was_not_measured(script):
+    code = script("speed").code
+    rows = [row("onnxruntime", 10.0, 1.0, "old"), row("onnxruntime", 12.0, 1.2, "new")]
+    assert code({"rows": rows[:1], "met": True}, ["old"]) == 0
+    assert code({"rows": rows, "met": False}, ["old", "new"]) == 1
+    assert code({"rows": rows[:1], "met": True}, ["old", "new"]) == 2
+    assert code({"rows": [rows[0] | {"of_best_by_hand": None}], "met": True}, ["old"]) == 2
 
 
 def test_agreement_of_the_same_rows_is_whole_and_a_scaled_row_shows_in_the_error(script):

@@ -30,7 +30,7 @@ from typing import Any
 from speed_process import THREADS
 from speed_runs import OWN_ENVIRONMENT, left_out, prepared
 from speed_table import page
-from speed_timing import measured
+from speed_timing import PAUSE, measured
 
 from edgefw.own_environment import own_environment
 
@@ -61,6 +61,8 @@ def main() -> None:
     """Prepare, or time and write."""
     arguments = _arguments()
     backends = [name for name in arguments.backends if runnable(name)]
+    if missing := [name for name in arguments.backends if name not in backends]:
+        print(f"not installed here, so not measured: {', '.join(missing)}")
     if arguments.prepare:
         for model in arguments.models:
             prepared(model, backends, arguments)
@@ -75,7 +77,7 @@ def main() -> None:
         arguments.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
         arguments.out.with_suffix(".md").write_text(page(found, BEHIND), encoding="utf-8")
     print(page(found, BEHIND))
-    sys.exit(0 if found["met"] else 1)
+    sys.exit(code(found, arguments.models))
 
 
 def _arguments() -> argparse.Namespace:
@@ -88,6 +90,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--size", type=int, default=224, help="pixels of a side")
     parser.add_argument("--rounds", type=int, default=30, help="turns of five images that each model has")
+    parser.add_argument("--pause", type=float, default=PAUSE, help="seconds before a turn (speed_timing.py says why)")
     parser.add_argument("--prepare", action="store_true", help="make runs, files and agreement, and stop")
     parser.add_argument("--again", action="store_true", help="time networks that were timed already")
     parser.add_argument("--out", type=Path, default=HERE / "speed.json")
@@ -106,6 +109,14 @@ def met(rows: Sequence[dict[str, Any]]) -> bool:
     return all(row["of_best_by_hand"] <= BEHIND for row in rows if row["of_best_by_hand"] is not None)
 
 
+def code(found: dict[str, Any], models: Sequence[str]) -> int:
+    """Exit code: 2 where a network has no row, or a row nothing by hand beside it; 1 where a backend is too far behind."""
+    rows = [row for row in found["rows"] if row["model"] in models]
+    if {row["model"] for row in rows} != set(models) or any(row["of_best_by_hand"] is None for row in rows):
+        return 2
+    return 0 if found["met"] else 1
+
+
 def _read(file: Path) -> dict[str, Any]:
     if not file.is_file():
         return {"networks": {}, "rows": []}
@@ -117,10 +128,16 @@ def _add(found: dict[str, Any], model: str, backends: Sequence[str], arguments: 
     """Time one network, and put its rows in the place of older ones."""
     run = prepared(model, backends, arguments)
     before = os.getloadavg()[0]
-    rows = measured(model, run, backends, arguments.rounds, BEHIND)
+    rows = measured(model, run, backends, arguments.rounds, BEHIND, arguments.pause)
     versions = {name: version(PACKAGES[name].replace("_", "-")) for name in backends}
     where = machine() | {"threads": THREADS, "python": platform.python_version()} | versions
-    about = {"rounds": arguments.rounds, "size": arguments.size, "load_before": round(before, 2), "machine": where}
+    about = {
+        "rounds": arguments.rounds,
+        "size": arguments.size,
+        "pause_s": arguments.pause,
+        "load_before": round(before, 2),
+        "machine": where,
+    }
     found["networks"][model] = about | {"left_out": left_out(run)}
     found["rows"] = [row for row in found["rows"] if row["model"] != model] + rows
 

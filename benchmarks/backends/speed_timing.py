@@ -29,16 +29,18 @@ PAUSE = 0.1
 """Seconds before a turn: threads of ONNX Runtime spin for some hundredths of a second behind their last call, on a core that the next process would have to share."""
 
 
-def measured(model: str, run: Path, backends: Sequence[str], rounds: int, limit: float) -> list[dict[str, Any]]:
-    """A row per artefact of a run for these backends; a ratio above the limit is looked at twice."""
+def measured(
+    model: str, run: Path, backends: Sequence[str], rounds: int, limit: float, pause: float = PAUSE
+) -> list[dict[str, Any]]:
+    """A row per artefact of a run for these backends; a ratio above the limit is looked at twice. `pause`: seconds before a turn."""
     agreed = json.loads((run / "agreement.json").read_text(encoding="utf-8"))
     artefacts = entries(run, backends)
     with ExitStack() as stack:
         theirs = [stack.enter_context(Model(run, way, threads=THREADS, by_hand=way)) for way in ways(run, backends)]
         ours = [stack.enter_context(Model(run, one.name, threads=THREADS, artefact=one.name)) for one in artefacts]
-        memory = _time(ours, theirs, rounds)
+        memory = _time(ours, theirs, rounds, pause)
         backend_of = {each: entry.backend for entry, each in zip(artefacts, ours)}
-        first = {each: _again(each, _ways_of(name, theirs), rounds, limit) for each, name in backend_of.items()}
+        first = {each: _again(each, _ways_of(name, theirs), rounds, limit, pause) for each, name in backend_of.items()}
     by_hand = {each.name: _facts(each, agreed, memory) for each in theirs}
     rows = [_row(model, entry, each, _facts(each, agreed, memory), by_hand) for entry, each in zip(artefacts, ours)]
     intervals = [_interval(each, _ways_of(name, theirs)) for each, name in backend_of.items()]
@@ -49,7 +51,7 @@ def _ways_of(backend: str, theirs: Sequence[Model]) -> list[Model]:
     return [each for each in theirs if each.name.startswith(f"{backend}: ")]
 
 
-def _again(own: Model, ways: Sequence[Model], rounds: int, limit: float) -> dict[str, Any]:
+def _again(own: Model, ways: Sequence[Model], rounds: int, limit: float, pause: float = PAUSE) -> dict[str, Any]:
     """Look once more if the first look was above the limit; what a row says of its looks."""
     first = _ratio(own, ways)
     if first is None or first <= limit:
@@ -57,7 +59,7 @@ def _again(own: Model, ways: Sequence[Model], rounds: int, limit: float) -> dict
     in_first = round(float(np.median(own.alone)), 3)
     for each in (own, *ways):
         each.alone = []
-    _turns([own, *ways], LONGER * rounds)
+    _turns([own, *ways], LONGER * rounds, pause)
     return {"looks": 2, "first_look": round(first, 3), "first_look_ms": in_first}
 
 
@@ -77,10 +79,10 @@ def _interval(own: Model, ways: Sequence[Model]) -> list[float] | None:
     return [round(float(end), 3) for end in np.percentile(ratios, [2.5, 97.5])]
 
 
-def _time(ours: Sequence[Model], theirs: Sequence[Model], rounds: int) -> dict[str, float]:
+def _time(ours: Sequence[Model], theirs: Sequence[Model], rounds: int, pause: float) -> dict[str, float]:
     """One image at a time, five images a turn, in another order every turn; then batches of ours. The most memory of each before the batches."""
     every = [*ours, *theirs]
-    _turns(every, rounds)
+    _turns(every, rounds, pause)
     memory: dict[str, float] = {each.name: each.ask("memory")["peak_mb"] for each in every}
     for each in ours:
         each.ask(f"time 1 {BATCH}")
@@ -90,14 +92,14 @@ def _time(ours: Sequence[Model], theirs: Sequence[Model], rounds: int) -> dict[s
     return memory
 
 
-def _turns(models: Sequence[Model], rounds: int) -> None:
+def _turns(models: Sequence[Model], rounds: int, pause: float) -> None:
     every, order = list(models), random.Random(SEED)
     for each in every:
         each.ask(f"time {TURN} 1")
     for _ in range(rounds):
         order.shuffle(every)
         for each in every:
-            time.sleep(PAUSE)
+            time.sleep(pause)
             each.alone += each.ask(f"time {TURN + 1} 1")[1:]  # the first wakes the threads
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import pickle
 import re
 import shlex
 import shutil
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import tomllib
 import venv
+import zipfile
 from importlib import metadata
 from pathlib import Path
 
@@ -112,6 +114,25 @@ def test_every_command_of_the_device_works(python, bundle, pictures, tmp_path):
     ):
         result = edgefw(python, *arguments)
         assert result.returncode == 0, (arguments, result.stderr)
+
+
+def test_a_packed_bundle_labels_and_a_changed_one_is_refused_by_every_command(python, bundle, pictures, tmp_path):
+    packed, pickled, flipped = (tmp_path / f"{name}.edgefw" for name in ("right", "pickled", "flipped"))
+    assert edgefw(python, "bundle", "pack", str(bundle), str(packed)).returncode == 0
+    label = edgefw(python, "label", str(packed), str(pictures), "--json")
+    assert json.loads(label.stdout)["counts"] == {"blue": 4, "green": 4, "red": 4}
+    with zipfile.ZipFile(packed) as right, zipfile.ZipFile(pickled, "w") as one, zipfile.ZipFile(flipped, "w") as other:
+        for name in right.namelist():
+            data = right.read(name)
+            one.writestr(name, data)
+            other.writestr(name, data[:-1] + bytes([data[-1] ^ 1]) if name.endswith("model.onnx") else data)
+        one.writestr("artefacts/w.pkl", pickle.dumps([1]))
+    for wrong, word in ((pickled, "pickle"), (flipped, "SHA-256")):
+        for command in (["label", wrong, pictures], ["bundle", "show", wrong], ["bundle", "extract", wrong, tmp_path / "x"],
+                        ["verify", wrong, "--data", pictures]):  # fmt: skip
+            result = edgefw(python, *map(str, command))
+            assert result.returncode == 2 and word in result.stderr, (command, result.stderr)
+            assert "Traceback" not in result.stderr and not (tmp_path / "x").exists()
 
 
 def test_what_needs_torch_says_how_to_get_it(python, bundle, pictures, tmp_path):
