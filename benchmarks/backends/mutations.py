@@ -103,7 +103,9 @@ class Bench:
             {
                 "artefact": name,
                 "edgefw": said["passed"]
-                or not any(check.startswith((f"{name}:", "labels.json:")) for check in said["checks"]),
+                or not any(
+                    check.startswith((f"{name}:", "labels.json:", "preprocessing.")) for check in said["checks"]
+                ),
                 "slowdown": said["numbers"][name].get("max_slowdown"),
                 "torch_onnx_verify": None if name == INT8 else not self._torch.of_graph(lambda model: None),
                 "dummy_input": not self._dummy(self._run / "export" / name / "model.onnx"),

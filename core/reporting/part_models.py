@@ -47,6 +47,7 @@ _CHECKS = {
     "max_batch_error": "relative error between an image alone and in a batch, at most",
     "max_not_finite": "embeddings that are not finite, at most",
     "max_reference_error": "relative error of the bundle's answers to drawn images, at most",
+    "max_input_error": "relative error of drawn images as the bundle's preprocessing gives them to the student, at most",
     "max_label_error": "difference of the label pack's probabilities, at most",
     "runs": "opens, and takes real images",
 }

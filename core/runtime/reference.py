@@ -1,5 +1,6 @@
 """What a bundle's files answered to drawn images when they were verified, so that any device can ask again.
 
+    inputs[sensor]                  (P, 32) of the student's inputs, seen through random signs (`edgefw.runtime.input_print`)
     answers[artefact][sensor]       (P, D) embeddings of the P patterns of `edgefw.runtime.probes`
     student[sensor]                 (P, D) of the trained network, which the label pack is asked about
     probabilities[sensor]           (P, K) of the labels, from the teacher's own text embeddings
@@ -22,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from edgefw.errors import BundleError
 from edgefw.runtime import contents
+from edgefw.runtime.input_print import WIDTH
 from edgefw.runtime.label_pack import no_constant
 from edgefw.runtime.pack_document import first_problem
 from edgefw.runtime.probes import ProbeSpec
@@ -42,12 +44,15 @@ class Reference(BaseModel):
     student: dict[str, str]
     labels: list[str] = []
     probabilities: dict[str, list[list[float]]] = {}
+    inputs: dict[str, str] = {}
 
     @model_validator(mode="after")
     def _tables_fit(self) -> Reference:
         for own in (self.student, *self.answers.values()):
             for text in own.values():
                 _table(text, self.width)
+        for text in self.inputs.values():
+            _table(text, WIDTH)
         for role, table in self.probabilities.items():
             if role not in self.student:
                 raise ValueError(f"probabilities: of '{role}', of which student has no embeddings")
@@ -57,6 +62,10 @@ class Reference(BaseModel):
                     f"probabilities.{role}: must be a row per pattern ({patterns}) of a number per label ({labels})"
                 )
         return self
+
+    def prints(self) -> dict[str, np.ndarray]:
+        """(P, 32) float32 of what the student was given, by sensor."""
+        return {sensor: _table(text, WIDTH) for sensor, text in self.inputs.items()}
 
     def rows(self, text: str) -> np.ndarray:
         """(P, D) float32 of one entry.

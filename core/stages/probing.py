@@ -17,6 +17,7 @@ from edgefw.data.loading import read_image
 from edgefw.errors import BundleError
 from edgefw.evaluation import softmax, zero_shot_scores
 from edgefw.runtime.drawn import Drawn, answers, bad_rows, draw
+from edgefw.runtime.input_print import input_print
 from edgefw.runtime.probes import ProbeSpec, spec_of
 from edgefw.runtime.reference import Reference, encoded
 from edgefw.stages.verify_models import student_embeddings
@@ -63,7 +64,9 @@ def probe(context: StageContext, trained: Trained, opened: Opened, held: HeldOut
             opened.drop(artefact, str(error))
             continue
         told[artefact.name] = {role: encoded(rows) for role, rows in said.items() if not bad_rows(rows)}
-    return Probed(not_finite=not_finite, reference=_reference(context, held, specs, told, student))
+    reference = _reference(context, held, specs, told, student)
+    inputs = {name: encoded(input_print(own.patterns)) for name, own in drawn.items()}
+    return Probed(not_finite=not_finite, reference=reference.model_copy(update={"inputs": inputs}))
 
 
 def probe_specs(context: StageContext, held: HeldOut) -> dict[str, ProbeSpec]:

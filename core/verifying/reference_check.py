@@ -16,6 +16,7 @@ from edgefw.evaluation.budget import broken
 from edgefw.evaluation.comparison import relative_errors
 from edgefw.runtime.asking import ask, ask_both_ways
 from edgefw.runtime.drawn import prepared
+from edgefw.runtime.input_print import input_print
 from edgefw.runtime.opening import Opener
 from edgefw.runtime.probes import pattern_images
 from edgefw.runtime.reference import read_reference
@@ -30,9 +31,11 @@ if TYPE_CHECKING:
 
 FLOAT_ERROR, ROUNDED_ERROR = 0.01, 0.1
 """Largest relative error of an embedding: sums in another order, and what int8 makes of them on another processor."""
+INPUT_ERROR = 0.001
+"""Largest relative error of a prepared image: what other versions of the libraries that resize make of it, and a margin."""
 LABEL_ERROR = 0.02
 """Largest difference of a probability: what storing a label pack in float16 makes of it, and a margin."""
-ANSWER, LABELS = "max_reference_error", "max_label_error"
+ANSWER, INPUT, LABELS = "max_reference_error", "max_input_error", "max_label_error"
 FLOATS = ("fp32", "fp16", "bf16")
 """What float files compute in; every other precision is a quantizer's."""
 _WORST = 1e6
@@ -65,6 +68,9 @@ def _misfits(bundle: Bundle, reference: Reference) -> Iterator[str]:
                     yield f"answers of '{entry.name}' to '{role}', and the sensors are {', '.join(bundle.modalities)}"
                 elif name not in reference.probes:
                     yield f"answers of '{entry.name}' to '{role}', and no probe of '{name}'"
+    for name in reference.inputs:
+        if name not in bundle.modalities or name not in reference.probes:
+            yield f"inputs of '{name}', and no such sensor or no probe of it"
 
 
 def reference_rows(
@@ -73,7 +79,7 @@ def reference_rows(
     runners: Mapping[str, Runner] | None = None,
     registry: Registry | None = None,
 ) -> list[dict[str, Any]]:
-    """One row per artefact and one for the label pack, as rows of a budget.
+    """One row per artefact, one per sensor's preprocessing, and one for the label pack, as rows of a budget.
 
     Args:
         bundle: opened.
@@ -93,7 +99,7 @@ def reference_rows(
             continue
         except EdgefwError as error:
             rows.append(broken(entry.name, str(error)))
-    return [*rows, *_label_row(bundle, reference)]
+    return [*rows, *_input_rows(opener, reference), *_label_row(bundle, reference)]
 
 
 def failing(bundle: Bundle, runners: Mapping[str, Runner], batch: int) -> dict[str, str]:
@@ -156,6 +162,19 @@ def _expected(entry: ArtefactEntry, reference: Reference) -> Mapping[str, str]:
     if own or entry.precision not in FLOATS:
         return own
     return {role: reference.student[role] for role in entry.roles if role in reference.student}
+
+
+def _input_rows(opener: Opener, reference: Reference) -> Iterator[dict[str, Any]]:
+    """What each sensor's preprocessing makes of the patterns, whatever the files behind it would round away."""
+    for sensor, expected in reference.prints().items():
+        name = f"preprocessing.{sensor}"
+        try:
+            said = input_print(prepared(pattern_images(reference.probes[sensor]), opener.preprocessing(sensor)))
+        except EdgefwError as error:
+            yield broken(name, str(error))
+            continue
+        error = relative_errors(said, expected).max() if said.shape == expected.shape else np.inf
+        yield _row(name, INPUT, INPUT_ERROR, _finite(error))
 
 
 def _label_row(bundle: Bundle, reference: Reference) -> Iterator[dict[str, Any]]:

@@ -183,7 +183,7 @@ def test_a_file_that_fails_on_a_drawn_image_is_one_row(bundle, small_bundle, tmp
 def test_a_sensor_that_no_image_can_be_drawn_of_is_named(bundle, small_bundle, tmp_path):
     small_bundle.add_reference(bundle)
     document = json.loads((bundle / "reference.json").read_text())
-    for part in ("probes", "student", "probabilities", *(("answers", name) for name in document["answers"])):
+    for part in ("probes", "student", "probabilities", "inputs", *(("answers", name) for name in document["answers"])):
         own = document[part] if isinstance(part, str) else document[part[0]][part[1]]
         own.pop("depth")
     (bundle / "reference.json").write_text(json.dumps(document))

@@ -1,13 +1,16 @@
 """A bundle that carries reference answers: as it was written it passes, changed around its files it does not."""
 
+import json
+
 import numpy as np
 import pytest
 
+from edgefw.errors import BundleError
 from edgefw.runtime.bundle import open_bundle
 from edgefw.runtime.hashes import write_sums
 from edgefw.runtime.label_pack import Label, LabelPack, read_pack, write_pack
 from edgefw.runtime.reference import encoded
-from edgefw.verifying.reference_check import ANSWER, LABELS, own_reference, reference_rows
+from edgefw.verifying.reference_check import ANSWER, INPUT, LABELS, own_reference, reference_rows
 
 
 @pytest.fixture
@@ -23,7 +26,8 @@ def rows_of(folder):
 def test_an_unchanged_bundle_answers_as_it_was_measured(bundle):
     rows = rows_of(bundle)
     assert set(rows) == {
-        ("onnxruntime-fp32", ANSWER), ("onnxruntime-int8-static", ANSWER), ("labels.json", LABELS)
+        ("onnxruntime-fp32", ANSWER), ("onnxruntime-int8-static", ANSWER), ("preprocessing.rgb", INPUT),
+        ("preprocessing.depth", INPUT), ("labels.json", LABELS)
     }  # fmt: skip
     assert all(row["ok"] for row in rows.values())
     assert rows["onnxruntime-fp32", ANSWER]["value"] < 1e-5
@@ -53,6 +57,37 @@ def swap(manifest):
 def test_another_preprocessing_is_found_though_all_hashes_fit(bundle, small_bundle, change):
     rows = rows_of(small_bundle.change_manifest(bundle, change))
     assert not all(row["ok"] for (name, _), row in rows.items() if name == "onnxruntime-fp32")
+    assert not any(row["ok"] for (name, _), row in rows.items() if name == "preprocessing.rgb")
+
+
+def test_a_preprocessing_that_int8_would_round_away_is_found_by_what_the_student_is_given(bundle, small_bundle):
+    """All answers of the files are left out: only the inputs are there to tell."""
+    document = json.loads((bundle / "reference.json").read_text())
+    (bundle / "reference.json").write_text(json.dumps(document | {"answers": {}, "student": {}, "probabilities": {}}))
+    write_sums(bundle)
+    right = rows_of(bundle)
+    assert set(right) == {("preprocessing.rgb", INPUT), ("preprocessing.depth", INPUT)}
+    assert all(row["value"] < 1e-6 for row in right.values())
+    wrong = rows_of(small_bundle.change_manifest(bundle, step("resize", filter="bilinear")))
+    assert not wrong["preprocessing.rgb", INPUT]["ok"] and wrong["preprocessing.depth", INPUT]["ok"]
+
+
+def test_inputs_of_a_sensor_that_is_not_there_are_refused(bundle):
+    document = json.loads((bundle / "reference.json").read_text())
+    document["inputs"]["thermal"] = document["inputs"]["rgb"]
+    (bundle / "reference.json").write_text(json.dumps(document))
+    write_sums(bundle)
+    with pytest.raises(BundleError, match="inputs of 'thermal'"):
+        rows_of(bundle)
+
+
+def test_a_preprocessing_that_cannot_be_run_is_a_row_with_the_reason(bundle, small_bundle):
+    def narrow(manifest):
+        steps = manifest["modalities"]["rgb"]["preprocessing"]["steps"]
+        next(own for own in steps if own["name"] == "normalise").update(mean=[0.5] * 5, std=[0.5] * 5)
+
+    row = rows_of(small_bundle.change_manifest(bundle, narrow))
+    assert not any(one["ok"] for (name, _), one in row.items() if name == "preprocessing.rgb")
 
 
 @pytest.mark.parametrize("factor", [1.0, 1.5])
