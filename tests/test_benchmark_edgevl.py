@@ -10,7 +10,9 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
 
+import edgefw
 from edgefw.recipe.compose import compose
 from edgefw.recipe.read import read_recipe
 from edgefw.registry.loading import Registry
@@ -177,12 +179,52 @@ def test_a_committed_cell_counts_if_recipe_and_teacher_are_todays(
     tmp_path: Path, cells: ModuleType, changes: dict[str, str]
 ) -> None:
     collect = importlib.import_module("collect")
-    (tmp_path / "training.json").write_text('{"weights_sha256": "abc"}')
+    write_teacher(tmp_path)
     one, other = list(cells.cells(["stage-1"], ["cnn"], [1, 2]))
     file = tmp_path / "cells.json"
     file.write_text(json.dumps({one.name: finished(one), other.name: finished(other, **changes)}))
     assert list(collect.earlier(file, [one, other], tmp_path)) == [one.name]
     assert collect.earlier(tmp_path / "none.json", [one], tmp_path) == {}
+
+
+def write_teacher(work: Path) -> None:
+    (work / "teacher").mkdir()
+    (work / "teacher" / "training.json").write_text('{"weights_sha256": "abc"}')
+
+
+def test_a_cell_of_other_first_weights_does_not_count_where_there_are_some(tmp_path: Path, cells: ModuleType) -> None:
+    collect, start = (importlib.import_module(name) for name in ("collect", "start"))
+    write_teacher(tmp_path)
+    cnn, vit = *cells.cells(["stage-1"], ["cnn"], [1]), *cells.cells(["stage-1"], ["vit"], [1])
+    file = tmp_path / "cells.json"
+    file.write_text(json.dumps({cnn.name: finished(cnn), vit.name: finished(vit, start_sha256="that of this machine")}))
+    assert list(collect.earlier(file, [cnn, vit], tmp_path)) == [cnn.name, vit.name]  # none made here yet
+    weights = start.start_file("vit", tmp_path)
+    weights.parent.mkdir()
+    weights.write_bytes(b"others")
+    assert list(collect.earlier(file, [cnn, vit], tmp_path)) == [cnn.name]
+    file.write_text(json.dumps({vit.name: finished(vit, start_sha256=start.digest(weights))}))
+    assert list(collect.earlier(file, [cnn, vit], tmp_path)) == [vit.name]
+
+
+@pytest.mark.parametrize("student", ["vit", "dat"])
+def test_first_weights_are_those_of_the_trunk_that_was_trained(tmp_path: Path, cells: ModuleType, student: str) -> None:
+    from safetensors.torch import save_file
+
+    from edgefw.plugins.students import dat, timm
+
+    start = importlib.import_module("start")
+    piece = {key: value for key, value in start.starting()[student].items() if key not in ("name", "head")}
+    config, build = {"vit": (timm.TimmConfig, timm.build), "dat": (dat.DatConfig, dat.build)}[student]
+    torch.manual_seed(1)
+    trained = build(config(**piece), edgefw.BuildContext())
+    state = {f"trunk.{name}": values for name, values in trained.state_dict().items()}
+    save_file(state | {"head.weight": torch.zeros(2, 2)}, tmp_path / "student.safetensors")
+    start.save_backbone(tmp_path / "student.safetensors", tmp_path / "start.safetensors")
+    torch.manual_seed(2)
+    again = build(config(**piece, weights=str(tmp_path / "start.safetensors")), edgefw.BuildContext())
+    pixels = torch.rand(2, 3, 64, 64)
+    torch.testing.assert_close(again.eval()(pixels).pooled, trained.eval()(pixels).pooled)
 
 
 def test_what_is_known_is_run_only_where_another_cell_starts_from_it(cells: ModuleType) -> None:
@@ -192,3 +234,47 @@ def test_what_is_known_is_run_only_where_another_cell_starts_from_it(cells: Modu
     assert [cell.name for cell in unknown(chosen, names)] == []
     assert [cell.name for cell in unknown(chosen, {"stage-1-cnn-1", "gupta-cnn-1"})] == ["stage-1-cnn-1", "qat-cnn-1"]
     assert [cell.name for cell in unknown(chosen, {"stage-1-cnn-1", "qat-cnn-1"})] == ["gupta-cnn-1"]
+
+
+@pytest.fixture
+def separation(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "edgevl"))
+    return importlib.import_module("separation")
+
+
+def test_separation_is_that_of_all_triplets_and_of_the_nearest_other_model(separation: ModuleType) -> None:
+    draw = np.random.default_rng(4)
+    classes, models = draw.integers(0, 3, 24), draw.integers(0, 9, 24)
+    rows = separation.unit(draw.normal(size=(24, 5)))
+    distance = np.linalg.norm(rows[:, None] - rows[None], axis=2)
+    by_anchor, right = [], []
+    for a in range(24):
+        positives = [p for p in range(24) if classes[p] == classes[a] and models[p] != models[a]]
+        negatives = [n for n in range(24) if classes[n] != classes[a]]
+        if positives and negatives:
+            broken = [distance[a, p] + 0.3 > distance[a, n] for p in positives for n in negatives]
+            by_anchor.append(np.mean(broken))
+        others = [n for n in range(24) if models[n] != models[a]]
+        right.append(classes[min(others, key=lambda n: distance[a, n])] == classes[a])
+    found = separation.apart(rows, classes, models)
+    assert found["neighbour"] == pytest.approx(np.mean(right), abs=1e-4)
+    assert found["violated"] == pytest.approx(np.mean(by_anchor), abs=0.01)
+
+
+def test_separation_of_classes_in_corners_is_complete(separation: ModuleType) -> None:
+    classes, models = np.array([0, 0, 1, 1]), np.array([0, 1, 2, 3])
+    rows = np.eye(2)[classes]
+    assert separation.apart(rows, classes, models) == {"violated": 0.0, "neighbour": 1.0}
+    assert separation.apart(rows, np.array([0, 1, 0, 1]), models) == {"violated": 1.0, "neighbour": 0.0}
+
+
+def test_rows_of_separation_are_means_over_seeds_and_sensors(separation: ModuleType) -> None:
+    def run(value: float) -> dict[str, dict[str, dict[str, float]]]:
+        sensors = {
+            name: {"violated": value + add, "neighbour": 0.0, "top1": 1.0} for name, add in (("rgb", 0), ("depth", 0.2))
+        }
+        return {"test": sensors}
+
+    rows = separation.means({"stage-1-cnn-1": run(0.1), "stage-1-cnn-2": run(0.3), "known-stage-1-cnn-1": run(0.0)})
+    assert rows[0] == {"method": "stage-1", "seeds": 2, "test": {"violated": 0.3, "neighbour": 0.0, "top1": 1.0}}
+    assert [row["method"] for row in rows] == ["stage-1", "known-stage-1"]

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from cells import HERE, Cell
+from start import digest, start_file, starting
 
 sys.path.insert(0, str(HERE.parent))
 from running import machine
@@ -72,20 +73,26 @@ def results(cells: Sequence[Cell], each: Mapping[str, dict[str, Any]], teacher: 
     return {"rows": ([_teacher_row(seen, teacher)] if seen else []) + rows, "machine": where}
 
 
-def record(cell: Cell, runs: Path, teacher: Path) -> dict[str, Any]:
+def record(cell: Cell, runs: Path, work: Path) -> dict[str, Any]:
     """What `cells.json` keeps of a finished cell: its numbers, and what it was made of, so that it need not be run again elsewhere."""
-    made = {"digest": cell.digest(), "teacher_sha256": weights_of(teacher), "cpu": machine()["cpu"]}
-    return measured(runs / cell.name, cell.row["bits"]) | made
+    made = {"digest": cell.digest(), "teacher_sha256": weights_of(work / "teacher"), "cpu": machine()["cpu"]}
+    first = {"start_sha256": digest(start_file(cell.student, work))} if cell.student in starting() else {}
+    return measured(runs / cell.name, cell.row["bits"]) | made | first
 
 
-def earlier(file: Path, cells: Sequence[Cell], teacher: Path) -> dict[str, dict[str, Any]]:
-    """Of a `cells.json`, the cells that the table would make in the same way today, with the same teacher."""
+def earlier(file: Path, cells: Sequence[Cell], work: Path) -> dict[str, dict[str, Any]]:
+    """Of a `cells.json`, the cells that the table would make in the same way today: same recipe and teacher, and same first weights where there are any."""
     found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    weights, wanted = weights_of(teacher), {cell.name: cell.digest() for cell in cells}
+    weights, wanted = weights_of(work / "teacher"), {cell.name: cell for cell in cells}
+    files = {student: start_file(student, work) for student in starting()}
+    starts = {student: digest(start) for student, start in files.items() if start.is_file()}
     return {
         name: numbers
         for name, numbers in found.items()
-        if numbers.get("teacher_sha256") == weights and numbers.get("digest") == wanted.get(name)
+        if numbers.get("teacher_sha256") == weights
+        and (cell := wanted.get(name))
+        and numbers.get("digest") == cell.digest()
+        and numbers.get("start_sha256") == starts.get(cell.student, numbers.get("start_sha256"))
     }
 
 

@@ -8,7 +8,8 @@ A cell is one (method, student, seed) of rows.yaml: a run of `edgefw run small.y
 What is finished is not run again, be it here or, with the same teacher, in the `cells.json` that is committed; what was
 interrupted goes on. Cells after stage 1 start from a copy of its run, whose
 phase edgefw finds finished. All cells share one cache of teacher answers. A row whose techniques are not installed is
-left out with a message. The shard of the students' half and the teacher are made first, if they are missing.
+left out with a message. The shard of the students' half, the teacher, and what the transformers start from (`start.py`, of `--cifar`) are made first,
+if they are missing.
 
 `--smoke STEPS` gives every phase so many steps and looks at 64 images: does everything run? Its figures mean nothing.
 `--split val` evaluates on `val` instead of `test`, in a work folder of its own: that is what choices were made on.
@@ -29,6 +30,7 @@ from cells import HERE, RECIPE, Cell, cells
 from collect import earlier, record, results, table
 from halves import write_students_half
 from kept import write_kept
+from start import starting, write_start
 
 sys.path.insert(0, str(HERE.parent))
 from running import edgefw, finish, installed_techniques, is_finished, quiet_environment
@@ -49,12 +51,14 @@ def main() -> None:
     runs = work / f"cells-{'smoke' if arguments.smoke else arguments.split}"
     verify = [f"verify.split={arguments.split}", *(["verify.samples=64"] if arguments.smoke else [])]
     there = _installed(chosen, environment)
-    known = _known(chosen, work / "teacher", arguments)
+    known = _known(chosen, work, arguments)
+    if make_starts(unknown(there, known), arguments.cifar.absolute(), work):
+        known = _known(chosen, work, arguments)  # cells of other first weights do not count
     target = _target(arguments, runs, bool(known))
     each = dict(known)
     for cell in unknown(there, known):
         if _run(cell, runs, environment, verify):
-            each[cell.name] = record(cell, runs, work / "teacher")
+            each[cell.name] = record(cell, runs, work)
             _write(each, chosen, work / "teacher", target)
     if each:
         print(f"{_write(each, chosen, work / 'teacher', target)}\nwritten to {target}")
@@ -69,11 +73,11 @@ def _target(arguments: argparse.Namespace, runs: Path, goes_on: bool) -> Path:
     return HERE if is_table else runs
 
 
-def _known(chosen: Sequence[Cell], teacher: Path, arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    """Cells of the committed table that this teacher made, on whatever machine; none for another split or a trial."""
+def _known(chosen: Sequence[Cell], work: Path, arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Cells of the committed table that this work folder's teacher and first weights made, on whatever machine; none for another split or a trial."""
     if arguments.smoke or arguments.split != "test":
         return {}
-    return earlier(HERE / "cells.json", [*cells(), *chosen], teacher)
+    return earlier(HERE / "cells.json", [*cells(), *chosen], work)
 
 
 def unknown(chosen: Sequence[Cell], known: Collection[str]) -> list[Cell]:
@@ -87,6 +91,7 @@ def unknown(chosen: Sequence[Cell], known: Collection[str]) -> list[Cell]:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data/furniture-rgbd"), help="furniture-rgbd")
+    parser.add_argument("--cifar", type=Path, default=Path("../shared/data/cifar10"), help="cifar10, for first weights")
     parser.add_argument("--work", type=Path, default=Path("runs/edgevl"), help="teacher, cache and runs")
     parser.add_argument("--only", nargs="+", default=[], metavar="METHOD", help="these methods; default all")
     parser.add_argument("--students", nargs="+", default=[], help="these students; default all")
@@ -102,6 +107,12 @@ def prepare_work(data: Path, work: Path) -> None:
     if not (work / "teacher" / "open_clip_model.safetensors").is_file():
         script = str(HERE / "train_teacher.py")
         subprocess.run([sys.executable, script, "--data", str(data), "--out", str(work / "teacher")], check=True)
+
+
+def make_starts(wanted: Sequence[Cell], cifar: Path, work: Path) -> list[Path]:
+    """Files of first weights that cells need, made where they are missing."""
+    students = sorted({cell.student for cell in wanted} & set(starting()))
+    return [write_start(student, cifar, work) for student in students]
 
 
 def environment_of(data: Path, work: Path) -> dict[str, str]:
