@@ -114,7 +114,7 @@ def code(found: dict[str, Any], models: Sequence[str]) -> int:
     rows = [row for row in found["rows"] if row["model"] in models]
     if {row["model"] for row in rows} != set(models) or any(row["of_best_by_hand"] is None for row in rows):
         return 2
-    return 0 if found["met"] else 1
+    return 0 if met(rows) else 1
 
 
 def _read(file: Path) -> dict[str, Any]:
