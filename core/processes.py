@@ -6,6 +6,7 @@ writes files and prints; the others wait for it. A lone process never imports ac
 
 from __future__ import annotations
 
+import atexit
 import os
 from dataclasses import dataclass
 from datetime import timedelta
@@ -77,11 +78,24 @@ class Processes:
         from accelerate import PartialState
 
         PartialState(cpu=uses_cpu(self.device), timeout=_PATIENCE)
+        atexit.unregister(leave)
+        atexit.register(leave)
 
 
 def launched(device: str = "auto") -> Processes:
     """What the launcher says of this process; a lone one if it was not launched."""
     return Processes(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")), device)
+
+
+def leave() -> None:
+    """Say goodbye to the other processes; done at exit, too.
+
+    The group has threads: an interpreter that ends under them aborts at times, and the launcher calls a finished run failed.
+    """
+    import torch.distributed
+
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def threads_sleep() -> None:

@@ -1,12 +1,12 @@
 """Latency of several runners, measured turn by turn, so that a busy machine is busy for all of them alike.
 
-Wall time of one call at batch 1 or more, after warm-up; percentiles, never means. It knows contracts and a clock.
+Wall time of one call at batch 1 or more, where calls follow each other as on a device that has one runner; percentiles, never means. It knows contracts and a clock.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 
 Feeds = Mapping[str, np.ndarray]
 
-WARM_UP = 5
+WARM_UP, CALLS = 5, 5
+"""Calls before all turns; calls of a turn that count, at least."""
+SETTLE = 0.03
+"""Seconds at the beginning of a turn whose calls do not count.
+
+A runtime's threads spin behind their last call, those of ONNX Runtime for some hundredths of a second, on cores that the next runner
+would have to share with them.
+"""
 _LEAST_AGAIN = 60
 _NEAR = 0.2
 """So far below a limit, as a share of it, a ratio is looked at again: a first look has few calls."""
@@ -37,13 +44,13 @@ class Latency:
 def time_interleaved(
     runners: Mapping[str, Runner], feeds: Mapping[str, Sequence[Feeds]], seconds: float, least: int = 20
 ) -> dict[str, Latency]:
-    """Time every runner, one call each in turn; every other round in the opposite order, as a call warms or clears caches for the next.
+    """Time every runner, a few calls each in turn; every other round in the opposite order, as a call warms or clears caches for the next.
 
     Args:
         runners: name -> opened artefact.
         feeds: name -> inputs, used in turn; real samples, so that nothing is faster than it will be.
-        seconds: for all runners together; at least `least` rounds are timed, however long they take.
-        least: rounds.
+        seconds: for all runners together; at least `least` calls of each are timed, however long they take.
+        least: calls of each.
     """
     for name, runner in runners.items():
         for round_ in range(WARM_UP):
@@ -51,14 +58,32 @@ def time_interleaved(
     names = list(runners)
     taken: dict[str, list[float]] = {name: [] for name in names}
     began, round_ = time.perf_counter(), 0
-    while round_ < least or time.perf_counter() - began < seconds:
+    while round_ * CALLS < least or time.perf_counter() - began < seconds:
         for name in reversed(names) if round_ % 2 else names:
-            inputs = feeds[name][round_ % len(feeds[name])]
-            start = time.perf_counter()
-            runners[name].run(inputs)
-            taken[name].append(time.perf_counter() - start)
+            taken[name] += turn(runners[name].run, feeds[name], round_)
         round_ += 1
     return {name: _latency(values) for name, values in taken.items()}
+
+
+def turn(
+    call: Callable[[Feeds], object], feeds: Sequence[Feeds], first: int = 0, settle: float = SETTLE
+) -> list[float]:
+    """Seconds of each of some calls in a row, behind others that do not count.
+
+    Args:
+        call: what is timed.
+        feeds: its inputs, used in turn.
+        first: place of the first input among `feeds`, counted round and round.
+        settle: seconds of the calls that do not count, one at least, and again of those that do, `CALLS` at least.
+    """
+    began, place = time.perf_counter(), first
+    while place == first or time.perf_counter() - began < settle:
+        call(feeds[place % len(feeds)])
+        place += 1
+    began, taken = time.perf_counter(), []
+    while len(taken) < CALLS or time.perf_counter() - began < settle:
+        taken.append(_seconds(call, feeds[(place + len(taken)) % len(feeds)]))
+    return taken
 
 
 def slowdown(
@@ -79,7 +104,7 @@ def slowdown(
         feeds: name -> inputs.
         first: what both took when all were timed in turn.
         limit: of the ratio; None: the first look counts.
-        seconds: of the second look, for both together; it has 60 rounds at least.
+        seconds: of the second look, for both together; it has 60 calls of each at least.
     """
     ratio = first[name].p50_ms / first[source].p50_ms
     if limit is None or ratio <= limit * (1 - _NEAR):
@@ -103,6 +128,12 @@ def slower_notes(ratio: float | None, ms: float, source_ms: float, source: str =
         return []
     times = f"{ms:.2f} ms against {source_ms:.2f} ms when all files took turns"
     return [f"slower than {source} on this machine: {ratio:.2f} times as long at batch 1 ({times})"]
+
+
+def _seconds(call: Callable[[Feeds], object], inputs: Feeds) -> float:
+    start = time.perf_counter()
+    call(inputs)
+    return time.perf_counter() - start
 
 
 def _latency(seconds: Sequence[float]) -> Latency:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
-from accelerate.state import AcceleratorState, PartialState
+from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType
 from torch import Tensor
 
@@ -121,9 +121,3 @@ def thread_count(threads: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def leave_process_group() -> None:
-    """Say goodbye to the other processes, at the end of a program that trained with them."""
-    if PartialState._shared_state:
-        PartialState().destroy_process_group()

@@ -1,6 +1,6 @@
 """Files of one network with some of its groups in int8, opened as on the device, timed and compared with the float file.
 
-Two files are called in turn, each first every other time, on real calibration rows, so that a busy machine is busy for both. It
+Two files take turns of some calls, each first every other time, on real calibration rows, so that a busy machine is busy for both. It
 measures; what follows from a number, `latency_search` decides.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from edgefw.errors import EdgefwError, ExportError
 from edgefw.evaluation.comparison import row_cosines
 from edgefw.plugins.quantizers.held_rows import HeldRows, held_rows, only, without
 from edgefw.plugins.quantizers.latency_search import Labels, Timing, timing_of
+from edgefw.runtime.benchmark import turn
 
 if TYPE_CHECKING:
     from edgefw.contracts.backend import Runner
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
 ROWS = 32
 """Calibration rows on which answers are compared, at most; ranges do without them."""
-_BATCH, _FED, _WARM_UP, _KEPT = 8, 8, 3, 3
+_BATCH, _FED, _KEPT = 8, 8, 3
 
 
 @dataclass
@@ -63,20 +65,17 @@ class Trials:
         self._runner(frozenset(group.label for group in self.groups))
 
     def compare(self, one: Labels, other: Labels, seconds: float = 0.6, least: int = 15) -> Timing:
-        """Time the file of the first groups against that of the second, for `seconds` and at least `least` rounds."""
-        runners = (self._runner(one), self._runner(other))
+        """Time the file of the first groups against that of the second, for `seconds`, at least `least` calls of each and two turns."""
+        calls = [partial(_answers, self._runner(labels)) for labels in (one, other)]
         feeds = self._single()
-        for runner in runners:
-            for feed in feeds[:_WARM_UP]:
-                _answers(runner, feed)
         taken: tuple[list[float], list[float]] = ([], [])
-        began = time.perf_counter()
-        while len(taken[0]) < least or time.perf_counter() - began < seconds:
-            number = len(taken[0])
-            for at in (0, 1) if number % 2 else (1, 0):
-                start = time.perf_counter()
-                _answers(runners[at], feeds[number % len(feeds)])
-                taken[at].append(time.perf_counter() - start)
+        began, round_ = time.perf_counter(), 0
+        while round_ < 2 or len(taken[0]) < least or time.perf_counter() - began < seconds:
+            found = {at: turn(calls[at], feeds, round_) for at in ((0, 1) if round_ % 2 else (1, 0))}
+            both = min(len(found[0]), len(found[1]))
+            for at in (0, 1):
+                taken[at].extend(found[at][:both])
+            round_ += 1
         self.comparisons += 1
         return timing_of(*taken)
 

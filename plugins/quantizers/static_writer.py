@@ -36,6 +36,11 @@ if TYPE_CHECKING:
 KNOWN = QDQRegistry.keys() | QLinearOpsRegistry.keys()
 """Operators that onnxruntime can quantise."""
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+PASSING = ("MaxPool",)
+"""Operators that pick from what they are given: on the grid of their input they round nothing, and need no way to float and back.
+
+A grid of their own, whose percentile is another, would cost them a DequantizeLinear before and a QuantizeLinear behind.
+"""
 EXCLUDED, OF_ACTIVATIONS, AFTER_SOFTMAX = "excluded", "product of activations", "behind a softmax"
 """Why a node stays float."""
 
@@ -73,7 +78,8 @@ class StaticWriter:
         self.operators = self._operators(facts(self.model).nodes)
         self.reasons = self._reasons()
         self.excluded = list(self.reasons)
-        self._looked_at = list(dict.fromkeys([*self.operators, *CLAMPS]))
+        passing = PASSING if config.operators == "weighted" else ()
+        self._looked_at = list(dict.fromkeys([*self.operators, *CLAMPS, *passing]))
         """Operators whose tensors are measured and rounded."""
 
     def candidates(self) -> list[str]:

@@ -47,7 +47,11 @@ def test_a_device_that_is_not_there_is_one_message() -> None:
 def test_two_processes_share_what_the_first_one_says(tmp_path: Path) -> None:
     script = tmp_path / "share.py"
     script.write_text(
+        "import atexit\n"
+        "import torch.distributed\n"
         "from edgefw.processes import launched\n"
+        f"left = {str(tmp_path)!r} + '/left-'\n"
+        "atexit.register(lambda: open(f'{left}{processes.rank}', 'w').write(str(torch.distributed.is_initialized())))\n"
         "processes = launched('cpu')\n"
         "shared = processes.share({'from': processes.rank})\n"
         "processes.wait()\n"
@@ -59,3 +63,6 @@ def test_two_processes_share_what_the_first_one_says(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert [(tmp_path / f"said-{rank}").read_text() for rank in (0, 1)] == ["{'from': 0}"] * 2
+    assert [(tmp_path / f"left-{rank}").read_text() for rank in (0, 1)] == ["False"] * 2, (
+        "the group outlives the program"
+    )

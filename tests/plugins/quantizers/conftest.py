@@ -49,6 +49,21 @@ def _conv(path: Path) -> Path:
     return _save(path, nodes, weights, ["batch", 3, 16, 16], ["batch", 8])
 
 
+def _pooled(path: Path) -> Path:
+    """A convolution, a MaxPool whose output has a higher percentile than its input, and a convolution."""
+    rng = np.random.default_rng(2)
+    weights = {"w1": rng.normal(size=(16, 3, 3, 3)) * 0.3, "w2": rng.normal(size=(64, 16, 3, 3)) * 0.1}
+    nodes = [
+        helper.make_node("Conv", ["image", "w1"], ["a"], name="stem", pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["a"], ["b"], name="relu"),
+        helper.make_node("MaxPool", ["b"], ["c"], name="pool", kernel_shape=[4, 4], strides=[4, 4]),
+        helper.make_node("Conv", ["c", "w2"], ["d"], name="body", pads=[1, 1, 1, 1]),
+        helper.make_node("GlobalAveragePool", ["d"], ["e"], name="mean"),
+        helper.make_node("Flatten", ["e"], ["embedding"], name="flatten"),
+    ]
+    return _save(path, nodes, weights, ["batch", 3, 16, 16], ["batch", 64])
+
+
 def _attention(path: Path) -> Path:
     rng = np.random.default_rng(1)
     sizes = {"query": 0.05, "key": 0.05, "value": 0.15, "out": 0.15}  # flat attention, as of many tokens
@@ -70,6 +85,12 @@ def _attention(path: Path) -> Path:
 def conv_file(tmp_path: Path) -> Path:
     """Two convolutions and a head: (B, 3, 16, 16) to (B, 8)."""
     return _conv(tmp_path / "conv.onnx")
+
+
+@pytest.fixture
+def pooled_file(tmp_path: Path) -> Path:
+    """Conv, Relu, MaxPool, Conv, GlobalAveragePool."""
+    return _pooled(tmp_path / "pooled.onnx")
 
 
 @pytest.fixture

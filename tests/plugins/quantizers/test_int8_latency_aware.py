@@ -4,6 +4,7 @@ int8 has to be, the timings are made up."""
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import groupby
 
 import numpy as np
 import onnx
@@ -233,9 +234,8 @@ def test_both_files_are_called_equally_often_and_each_first_in_turn(
 
     trials.opened = Watched
     found = trials.compare(frozenset({trials.groups[0].label}), frozenset(), seconds=0.0, least=15)
-    timed = order[-30:]
-    assert sorted(timed) == sorted(["conv.onnx"] * 15 + ["trial.onnx"] * 15)
-    assert timed[0] == timed[3] != timed[1] == timed[2]
+    assert [name for name, _ in groupby(order)] == ["conv.onnx", "trial.onnx", "conv.onnx"]
+    assert min(order.count("conv.onnx"), order.count("trial.onnx")) > 2 * 15
     assert 0 < found.low <= found.ratio <= found.high
 
 

@@ -135,6 +135,31 @@ def test_excluded_nodes_stay_float(conv_file, images, calibration):
     assert report.details["excluded_nodes"] == 1
 
 
+def test_a_max_pool_between_int8_layers_keeps_the_grid_of_its_input(
+    pooled_file, images, calibration, run, cosine, fused_operators
+):
+    target, report = quantised(pooled_file, images, calibration, ranges="percentile", percentile=99.0)
+    assert report.details["operators"] == ["Conv"]
+    stored = initialisers(target)
+    assert "b_scale" in stored and "c_scale" not in stored  # percentiles of the two differ
+    fused = fused_operators(target)
+    assert "NhwcMaxPool" in fused and "MaxPool" not in fused
+    assert cosine(run(pooled_file, images), run(target, images)) > 0.99
+
+
+@pytest.mark.parametrize("options", [{"exclude": ["pool"]}, {"operators": ["Conv"]}])
+def test_a_max_pool_stays_float_where_it_is_excluded_or_operators_are_named(
+    pooled_file, images, calibration, fused_operators, options
+):
+    target, _ = quantised(pooled_file, images, calibration, ranges="percentile", percentile=99.0, **options)
+    assert "c_scale" in initialisers(target) and "MaxPool" in fused_operators(target)
+
+
+def test_a_max_pool_behind_a_float_layer_stays_float(pooled_file, images, calibration, fused_operators):
+    target, _ = quantised(pooled_file, images, calibration, exclude=["stem"])
+    assert "b_scale" not in initialisers(target) and "MaxPool" in fused_operators(target)
+
+
 def test_pattern_without_a_node_is_told_with_names(conv_file, images, calibration):
     with pytest.raises(ExportError) as caught:
         quantised(conv_file, images, calibration, exclude=["stern"])
