@@ -19,12 +19,10 @@ Feeds = Mapping[str, np.ndarray]
 
 WARM_UP, CALLS = 5, 5
 """Calls before all turns; calls of a turn that count, at least."""
-SETTLE = 0.03
-"""Seconds at the beginning of a turn whose calls do not count.
-
-A runtime's threads spin behind their last call, those of ONNX Runtime for some hundredths of a second, on cores that the next runner
-would have to share with them.
-"""
+SETTLE, COUNT = 0.01, 0.03
+"""Seconds of a turn: of calls that wake the runner's own threads and do not count, and of those that count."""
+_REST, _LOOK, _ASLEEP = 0.4, 0.01, 0.1
+"""Seconds to wait for other threads at most; between two looks at them; share of a core that is left of them when they sleep."""
 _LEAST_AGAIN = 60
 _NEAR = 0.2
 """So far below a limit, as a share of it, a ratio is looked at again: a first look has few calls."""
@@ -49,7 +47,7 @@ def time_interleaved(
     Args:
         runners: name -> opened artefact.
         feeds: name -> inputs, used in turn; real samples, so that nothing is faster than it will be.
-        seconds: for all runners together; at least `least` calls of each are timed, however long they take.
+        seconds: for all runners together; at least `least` calls of each are timed, in two rounds or more, however long they take.
         least: calls of each.
     """
     for name, runner in runners.items():
@@ -58,7 +56,7 @@ def time_interleaved(
     names = list(runners)
     taken: dict[str, list[float]] = {name: [] for name in names}
     began, round_ = time.perf_counter(), 0
-    while round_ * CALLS < least or time.perf_counter() - began < seconds:
+    while round_ % 2 or round_ * CALLS < least or time.perf_counter() - began < seconds:
         for name in reversed(names) if round_ % 2 else names:
             taken[name] += turn(runners[name].run, feeds[name], round_)
         round_ += 1
@@ -66,24 +64,44 @@ def time_interleaved(
 
 
 def turn(
-    call: Callable[[Feeds], object], feeds: Sequence[Feeds], first: int = 0, settle: float = SETTLE
+    call: Callable[[Feeds], object],
+    feeds: Sequence[Feeds],
+    first: int = 0,
+    settle: float = SETTLE,
+    count: float = COUNT,
 ) -> list[float]:
-    """Seconds of each of some calls in a row, behind others that do not count.
+    """Seconds of each of some calls in a row, as on a device where nothing else runs, behind others that do not count.
 
     Args:
         call: what is timed.
         feeds: its inputs, used in turn.
         first: place of the first input among `feeds`, counted round and round.
-        settle: seconds of the calls that do not count, one at least, and again of those that do, `CALLS` at least.
+        settle: seconds of the calls that do not count, one at least.
+        count: seconds of those that do, `CALLS` at least.
     """
+    _rest()
     began, place = time.perf_counter(), first
     while place == first or time.perf_counter() - began < settle:
         call(feeds[place % len(feeds)])
         place += 1
     began, taken = time.perf_counter(), []
-    while len(taken) < CALLS or time.perf_counter() - began < settle:
+    while len(taken) < CALLS or time.perf_counter() - began < count:
         taken.append(_seconds(call, feeds[(place + len(taken)) % len(feeds)]))
     return taken
+
+
+def _rest() -> None:
+    """Wait until the threads of this process sleep.
+
+    Those of a runtime spin behind their last call (ONNX Runtime: for some hundredths of a second, depending on the processor), on cores
+    that the next runner would have to share with them.
+    """
+    began = time.perf_counter()
+    while time.perf_counter() - began < _REST:
+        busy, since = time.process_time(), time.perf_counter()
+        time.sleep(_LOOK)
+        if time.process_time() - busy < _ASLEEP * (time.perf_counter() - since):
+            return
 
 
 def slowdown(

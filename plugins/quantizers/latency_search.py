@@ -19,11 +19,12 @@ FASTER, EQUAL, SLOWER = "faster", "equal", "slower"
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """One file beside another, call by call in turn.
+    """One file beside another, in turns.
 
     Attributes:
         ratio: median of the calls' ratios, this file's time over the other's.
-        low, high: 95 % interval of that median, free of any distribution (order statistics of the sign test).
+        low, high: 95 % interval of that median, free of any distribution (order statistics of the sign test) but as if calls were
+            independent of each other, which those of one turn are not quite.
         ms, other_ms: p50 of both.
     """
 
@@ -109,7 +110,7 @@ class Hurting:
 
 
 def timing_of(seconds: Sequence[float], others: Sequence[float]) -> Timing:
-    """The comparison of calls timed in turn; `seconds[i]` and `others[i]` came one after the other.
+    """The comparison of files that took turns; `seconds[i]` and `others[i]` are of turns that followed each other.
 
     Source: the interval of a median from order statistics, Conover, Practical Nonparametric Statistics, 1999, section 3.2.
     """

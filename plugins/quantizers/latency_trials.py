@@ -65,12 +65,12 @@ class Trials:
         self._runner(frozenset(group.label for group in self.groups))
 
     def compare(self, one: Labels, other: Labels, seconds: float = 0.6, least: int = 15) -> Timing:
-        """Time the file of the first groups against that of the second, for `seconds`, at least `least` calls of each and two turns."""
+        """Time the file of the first groups against that of the second, for `seconds`, at least `least` calls of each and two turns of each."""
         calls = [partial(_answers, self._runner(labels)) for labels in (one, other)]
         feeds = self._single()
         taken: tuple[list[float], list[float]] = ([], [])
         began, round_ = time.perf_counter(), 0
-        while round_ < 2 or len(taken[0]) < least or time.perf_counter() - began < seconds:
+        while round_ % 2 or len(taken[0]) < least or time.perf_counter() - began < seconds:
             found = {at: turn(calls[at], feeds, round_) for at in ((0, 1) if round_ % 2 else (1, 0))}
             both = min(len(found[0]), len(found[1]))
             for at in (0, 1):

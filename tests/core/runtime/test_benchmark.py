@@ -1,5 +1,7 @@
 """Timing: turn by turn, percentiles of what was really taken."""
 
+import hashlib
+import threading
 import time
 from itertools import groupby
 
@@ -9,6 +11,9 @@ import pytest
 from edgefw.runtime.benchmark import CALLS, WARM_UP, Latency, slowdown, slower_notes, time_interleaved, turn
 from edgefw.runtime.bundle import open_bundle
 from edgefw.runtime.bundle_bench import bench_bundle
+
+
+_BLOCK = bytes(200_000)
 
 
 class Sleeper:
@@ -24,20 +29,25 @@ class Sleeper:
 
 
 class Spinner:
-    """A runner whose threads keep the cores for a while behind each call, as those of a runtime do."""
+    """A runner with a thread that keeps a core busy for a while behind each call, as those of a runtime do, and a cost for whoever meets it."""
 
     inputs = ("image",)
-    _last: "tuple[Spinner, float] | None" = None
+    spinning: "dict[Spinner, float]"
 
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
+    def __init__(self, spinning: "dict[Spinner, float]") -> None:
+        self.spinning = spinning
 
     def run(self, feeds):
-        last = Spinner._last
-        disturbed = last is not None and last[0] is not self and time.perf_counter() - last[1] < 0.02
-        time.sleep(self.seconds + (0.005 if disturbed else 0.0))
-        Spinner._last = (self, time.perf_counter())
+        now = time.perf_counter()
+        met = any(until > now for other, until in self.spinning.items() if other is not self)
+        time.sleep(0.006 if met else 0.001)
+        until = self.spinning[self] = time.perf_counter() + 0.2
+        threading.Thread(target=self.spin, args=(until,)).start()
         return feeds["image"]
+
+    def spin(self, until: float) -> None:
+        while self.spinning[self] <= until and time.perf_counter() < until:
+            hashlib.sha256(_BLOCK)  # without the interpreter's lock
 
 
 def test_runners_take_turns_and_are_told_apart():
@@ -52,11 +62,20 @@ def test_runners_take_turns_and_are_told_apart():
     assert found["slow"].p95_ms >= found["slow"].p50_ms
 
 
-def test_threads_that_spin_behind_another_runners_call_are_not_timed():
-    runners = {"one": Spinner(0.001), "other": Spinner(0.001)}
+def test_threads_that_spin_behind_another_runners_call_are_not_met():
+    spinning: dict[Spinner, float] = {}
+    runners = {name: Spinner(spinning) for name in ("one", "other")}
     feeds = {name: [{"image": np.zeros((1, 1))}] for name in runners}
     found = time_interleaved(runners, feeds, seconds=0.0, least=20)
-    assert all(1.0 <= latency.p50_ms < 5.0 for latency in found.values())
+    assert all(1.0 <= latency.p50_ms < 6.0 for latency in found.values())
+
+
+def test_one_round_is_never_all():
+    diary: list[str] = []
+    runners = {name: Sleeper(name, 0.001, diary) for name in ("one", "other")}
+    feeds = {name: [{"image": np.zeros((1, 1))}] for name in runners}
+    time_interleaved(runners, feeds, seconds=0.0, least=1)
+    assert [name for name, _ in groupby(diary[2 * WARM_UP :])] == ["one", "other", "one"]
 
 
 def test_a_turn_counts_the_calls_behind_those_that_settle_it_and_takes_inputs_round_and_round():
@@ -66,10 +85,10 @@ def test_a_turn_counts_the_calls_behind_those_that_settle_it_and_takes_inputs_ro
     def call(inputs):
         seen.append(int(inputs["image"][0, 0]))
 
-    assert len(turn(call, feeds, first=2, settle=0.0)) == CALLS
+    assert len(turn(call, feeds, first=2, settle=0.0, count=0.0)) == CALLS
     assert seen == [2, *(place % 3 for place in range(CALLS))]
     began = time.perf_counter()
-    assert CALLS < len(turn(call, feeds, settle=0.02)) < len(seen)
+    assert CALLS < len(turn(call, feeds, settle=0.02, count=0.02)) < len(seen)
     assert time.perf_counter() - began >= 0.04
 
 

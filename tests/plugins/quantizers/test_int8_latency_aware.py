@@ -15,10 +15,11 @@ from edgefw.errors import ExportError
 from edgefw.evaluation.comparison import row_cosines
 from edgefw.plugins.backends.onnx_work import int8_share
 from edgefw.plugins.backends.onnxruntime import OnnxRuntimeBackend, OnnxRuntimeConfig
+from edgefw.plugins.quantizers import latency_trials
 from edgefw.plugins.quantizers.int8_latency_aware import Int8LatencyAware, LatencyAwareConfig
 from edgefw.plugins.quantizers.int8_static import StaticConfig
 from edgefw.plugins.quantizers.latency_outcome import Outcome
-from edgefw.plugins.quantizers.latency_search import Choice, Timing
+from edgefw.plugins.quantizers.latency_search import Choice, Timing, timing_of
 from edgefw.plugins.quantizers.latency_trials import Trials
 from edgefw.plugins.quantizers.operator_groups import left_in_float, operator_groups
 from edgefw.plugins.quantizers.static_writer import StaticWriter
@@ -219,8 +220,8 @@ def test_ranges_are_measured_once_however_many_files_are_written(
     assert files[1] == files[2] != files[0]
 
 
-def test_both_files_are_called_equally_often_and_each_first_in_turn(
-    tmp_path, conv_file, images, calibration, opened
+def test_both_files_are_timed_equally_often_and_each_first_in_turn(
+    tmp_path, conv_file, images, calibration, opened, monkeypatch
 ) -> None:
     trials, order = trials_of(conv_file, tmp_path, calibration(images), opened), []
 
@@ -232,10 +233,17 @@ def test_both_files_are_called_equally_often_and_each_first_in_turn(
             order.append(self.name)
             return self.runner.run(feeds)
 
+    def kept(own, other) -> Timing:
+        lengths.extend([len(own), len(other)])
+        return timing_of(own, other)
+
+    lengths: list[int] = []
+    monkeypatch.setattr(latency_trials, "timing_of", kept)
     trials.opened = Watched
     found = trials.compare(frozenset({trials.groups[0].label}), frozenset(), seconds=0.0, least=15)
-    assert [name for name, _ in groupby(order)] == ["conv.onnx", "trial.onnx", "conv.onnx"]
-    assert min(order.count("conv.onnx"), order.count("trial.onnx")) > 2 * 15
+    turns = [name for name, _ in groupby(order)]
+    assert len(turns) % 2 == 1 and turns == (["conv.onnx", "trial.onnx"] * len(turns))[: len(turns)]
+    assert lengths[0] == lengths[1] >= 15
     assert 0 < found.low <= found.ratio <= found.high
 
 
