@@ -19,7 +19,7 @@ Feeds = Mapping[str, np.ndarray]
 
 WARM_UP, CALLS = 5, 5
 """Calls before all turns; calls of a turn that count, at least."""
-SETTLE, COUNT = 0.01, 0.03
+SETTLE, COUNT = 0.03, 0.03
 """Seconds of a turn: of calls that wake the runner's own threads and do not count, and of those that count."""
 _REST, _LOOK, _ASLEEP = 0.4, 0.01, 0.1
 """Seconds to wait for other threads at most; between two looks at them; share of a core that is left of them when they sleep."""
@@ -50,17 +50,24 @@ def time_interleaved(
         seconds: for all runners together; at least `least` calls of each are timed, in two rounds or more, however long they take.
         least: calls of each.
     """
+    rounds = _rounds(runners, feeds, seconds, least)
+    return {name: _latency([taken for round_ in rounds for taken in round_[name]]) for name in runners}
+
+
+def _rounds(
+    runners: Mapping[str, Runner], feeds: Mapping[str, Sequence[Feeds]], seconds: float, least: int
+) -> list[dict[str, list[float]]]:
+    """Per round: name -> seconds of its calls."""
     for name, runner in runners.items():
-        for round_ in range(WARM_UP):
-            runner.run(feeds[name][round_ % len(feeds[name])])
+        for place in range(WARM_UP):
+            runner.run(feeds[name][place % len(feeds[name])])
     names = list(runners)
-    taken: dict[str, list[float]] = {name: [] for name in names}
-    began, round_ = time.perf_counter(), 0
-    while round_ % 2 or round_ * CALLS < least or time.perf_counter() - began < seconds:
-        for name in reversed(names) if round_ % 2 else names:
-            taken[name] += turn(runners[name].run, feeds[name], round_)
-        round_ += 1
-    return {name: _latency(values) for name, values in taken.items()}
+    rounds: list[dict[str, list[float]]] = []
+    began = time.perf_counter()
+    while len(rounds) % 2 or len(rounds) * CALLS < least or time.perf_counter() - began < seconds:
+        order = reversed(names) if len(rounds) % 2 else names
+        rounds.append({name: turn(runners[name].run, feeds[name], len(rounds)) for name in order})
+    return rounds
 
 
 def turn(
@@ -113,7 +120,10 @@ def slowdown(
     limit: float | None,
     seconds: float = 4.0,
 ) -> float:
-    """The p50 of one runner over that of another; where it is above a limit or little below, that of a second, longer look at the two alone.
+    """The p50 of one runner over that of another; where it is above a limit or little below, what a second, longer look at the two alone says.
+
+    That is the median over its rounds of the ratio of both turns' medians: a machine that is slower for a while is so for both turns of a
+    round, while the p50 of all calls may fall into that while for one of the two, and not for the other.
 
     Args:
         name: the runner in question.
@@ -129,8 +139,18 @@ def slowdown(
         return ratio
     pair = (source, name)
     those, fed = {key: runners[key] for key in pair}, {key: feeds[key] for key in pair}
-    again = time_interleaved(those, fed, seconds, _LEAST_AGAIN)
-    return again[name].p50_ms / again[source].p50_ms
+    rounds = _rounds(those, fed, seconds, _LEAST_AGAIN)
+    return paired_ratio(rounds, name, source)
+
+
+def paired_ratio(rounds: Sequence[Mapping[str, Sequence[float]]], name: str, source: str) -> float:
+    """The median over rounds of the ratio of two turns' medians.
+
+    >>> quiet, busy = {"float": [2.0, 2.0], "int8": [1.0]}, {"float": [6.0], "int8": [3.0, 3.0]}
+    >>> paired_ratio([quiet, busy], "int8", "float")
+    0.5
+    """
+    return float(np.median([np.median(round_[name]) / np.median(round_[source]) for round_ in rounds]))
 
 
 def slower_notes(ratio: float | None, ms: float, source_ms: float, source: str = "its float source") -> list[str]:

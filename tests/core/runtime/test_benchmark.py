@@ -8,10 +8,18 @@ from itertools import groupby
 import numpy as np
 import pytest
 
-from edgefw.runtime.benchmark import CALLS, WARM_UP, Latency, slowdown, slower_notes, time_interleaved, turn
+from edgefw.runtime.benchmark import (
+    CALLS,
+    WARM_UP,
+    Latency,
+    paired_ratio,
+    slowdown,
+    slower_notes,
+    time_interleaved,
+    turn,
+)
 from edgefw.runtime.bundle import open_bundle
 from edgefw.runtime.bundle_bench import bench_bundle
-
 
 _BLOCK = bytes(200_000)
 
@@ -97,6 +105,14 @@ def test_timing_lasts_as_long_as_it_is_told():
     began = time.perf_counter()
     time_interleaved({"x": runner}, {"x": [{"image": np.zeros((1, 1))}]}, seconds=0.15, least=1)
     assert time.perf_counter() - began >= 0.15
+
+
+def test_a_ratio_of_rounds_does_not_mind_a_machine_that_is_slower_for_a_while():
+    quiet, busy = {"float": [1.0] * 9, "int8": [0.9] * 5}, {"float": [3.0] * 5, "int8": [2.7] * 9}
+    rounds = [quiet, busy, quiet, busy]
+    p50 = {name: np.median([seconds for each in rounds for seconds in each[name]]) for name in quiet}
+    assert p50["int8"] / p50["float"] == pytest.approx(2.7)
+    assert paired_ratio(rounds, "int8", "float") == pytest.approx(0.9)
 
 
 def test_a_file_that_looks_too_slow_or_nearly_so_is_timed_again_and_others_are_not():
