@@ -36,7 +36,7 @@ STUDENTS: dict[str, dict[str, Any]] = {
     "swin_tiny_patch4_window7_224": {"name": "timm", "model": "swin_tiny_patch4_window7_224"},
     "dat-t": {"name": "dat", "variant": "dat-t"},
 }
-RATES = {"efficientnet_b0": 4e-3, "vit_small_patch16_224": 7e-4, "swin_tiny_patch4_window7_224": 7e-4, "dat-t": 7e-4}
+RATES = {"efficientnet_b0": 4e-3, "vit_small_patch16_224": 1.5e-4, "swin_tiny_patch4_window7_224": 2e-4, "dat-t": 2e-4}
 """Peak learning rate of the float phase: that of the quickstart's network scaled to the batch, and a transformer's."""
 COSINE, AGREEMENT, SIZE = 0.999, 0.99, 0.30
 ROUNDS, CALLS = 12, 10
