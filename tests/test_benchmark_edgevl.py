@@ -79,7 +79,7 @@ def test_a_student_with_a_budget_of_its_own_has_it_in_every_phase_that_says_noth
     steps = {name: next(cells.cells(["stage-2"], [name], [1])).phases for name in ("cnn", "vit")}
     assert [(phase["steps"], phase["batch"]) for phase in steps["cnn"]] == [(120, 48), (40, 12)]
     assert [(phase["steps"], phase["batch"]) for phase in steps["vit"]] == [(600, 16), (150, 12)]
-    assert [phase["optimiser"]["lr"] for phase in steps["vit"]] == [pytest.approx(3e-4), pytest.approx(5e-5)]
+    assert [phase["optimiser"]["lr"] for phase in steps["vit"]] == [pytest.approx(1e-4), pytest.approx(5e-5)]
 
 
 def test_a_row_is_made_for_its_students_alone(cells: ModuleType) -> None:
