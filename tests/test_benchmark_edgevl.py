@@ -7,12 +7,14 @@ import json
 import tarfile
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 import edgefw
+from edgefw.recipe.chosen import ChosenPhase
 from edgefw.recipe.compose import compose
 from edgefw.recipe.read import read_recipe
 from edgefw.registry.loading import Registry
@@ -97,6 +99,39 @@ def test_the_row_of_qvit_is_composed(cells: ModuleType, monkeypatch: pytest.Monk
     phase = compose(read_recipe(str(cells.RECIPE), cell.overrides()), Registry()).phases[-1]
     assert phase.quantizer is not None and phase.quantizer.technique.name == "qvit"
     assert [loss.loss.technique.name for loss in phase.losses] == ["feature", "distribution-guided"]
+
+
+SHIPPED = {
+    "stage-1": "edgevl-stage-1",
+    "ptq": "edgevl-ptq",
+    "qat": "edgevl-qat",
+    "qvit": "edgevl-qvit",
+    "stage-2": "edgevl",
+    "successor": "edgevl-successor",
+    "best": "edgevl-best",
+} | {name: name for name in ("cmkd-rgb", "cmkd-depth", "frank", "gupta", "fida", "cqd", "skd")}
+
+
+@pytest.mark.parametrize("method", SHIPPED)
+def test_a_row_is_composed_as_the_shipped_recipe_of_its_name(
+    method: str, cells: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEVL_DATA", "data")
+    monkeypatch.setenv("EDGEVL_WORK", "work")
+    (cell,) = cells.cells([method], ["vit" if method == "qvit" else "cnn"], [1])
+    row = compose(read_recipe(str(cells.RECIPE), cell.overrides()), Registry()).phases
+    recipe = compose(read_recipe(SHIPPED[method], ["data.file=samples.csv"]), Registry()).phases
+    assert [_techniques(phase) for phase in row] == [_techniques(phase) for phase in recipe]
+
+
+def _techniques(phase: ChosenPhase) -> dict[str, Any]:
+    """What a phase computes: its techniques with every option; sizes, rates and steps are the benchmark's own."""
+    chosen = {kind: getattr(phase, kind) for kind in ("scheme", "sampler", "quantizer")}
+    pieces = {kind: (one.technique.name, one.config.model_dump()) for kind, one in chosen.items() if one is not None}
+    if pieces["scheme"][1].get("modality", "") is None:
+        pieces["scheme"][1]["modality"] = "depth"  # left out: the other one of two sensors
+    losses = sorted((each.loss.technique.name, each.weight, str(each.loss.config)) for each in phase.losses)
+    return pieces | {"losses": losses, "ema": phase.phase.ema}
 
 
 def test_an_unknown_method_is_named_with_those_that_exist(cells: ModuleType) -> None:
