@@ -44,6 +44,11 @@ VARIANTS: dict[str, list[tuple[str, Change]]] = {
         ("distil", {"losses": TEXTS, "ema": 0.95, "optimiser": {"lr": 3e-3}}),
         ("qat", {"losses": TEXTS}),
     ],
+    "averaged at 3e-3, then qat": [("distil", {"ema": 0.95, "optimiser": {"lr": 3e-3}}), ("qat", {})],
+    "feature and texts at 3e-3, averaged, then qat": [
+        ("distil", {"losses": [{**FEATURE, "weight": 20.0}, *TEXTS], "ema": 0.95, "optimiser": {"lr": 3e-3}}),
+        ("qat", {"losses": [{**FEATURE, "weight": 20.0}, *TEXTS]}),
+    ],
     "feature and texts, then qat": [
         ("distil", {"losses": [{**FEATURE, "weight": 20.0}, *TEXTS]}),
         ("qat", {"losses": [{**FEATURE, "weight": 20.0}, *TEXTS]}),
