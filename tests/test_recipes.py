@@ -19,6 +19,7 @@ from edgefw.recipe.read import Recipe, read_recipe
 from edgefw.registry.loading import Registry
 
 RECIPES = {recipe.name: recipe for recipe in shipped_recipes()}
+OF_EDGEVL = [name for name in RECIPES if name not in ("quickstart", "clip4retrofit")]
 OF_THE_PAPER = [name for name in RECIPES if name != "quickstart"]
 
 
@@ -116,6 +117,12 @@ def test_the_numbers_of_the_stages_are_the_papers(name: str) -> None:
     assert {key: values[key] for key in expected} == expected
     decay = {value for key, value in values.items() if key.endswith("optimiser.weight_decay")}
     assert decay == {0.05 if name == "edgevl-dat" else 1e-3}
+
+
+@pytest.mark.parametrize("name", OF_EDGEVL)
+def test_a_student_drops_paths_at_the_papers_rate_for_it(name: str) -> None:
+    student = given(name).resolved["student"]
+    assert student["drop_path"] == (0.2 if student["name"] == "dat" else 0.3)
 
 
 def changed(name: str, other: str) -> set[str]:
