@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 
+PAIRS = (("val", "train", "val"), ("test", "train", "test"), ("test", "val", "test_like_val"))
+"""A split, the one that it is compared with, and under which key the counts stand."""
 _BLOCK = 2**22
 """Distances in memory at a time."""
 _FLAT = 2.0

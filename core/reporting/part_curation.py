@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from edgefw.reporting import part_near_duplicates
 from edgefw.reporting.figure_bars import class_figure, histogram_figure
 from edgefw.reporting.numbers import known, percent, plain
 from edgefw.reporting.part_pictures import data_uri
@@ -33,12 +34,14 @@ def curation(run: RunData) -> Part:
         ("left out as unreadable", plain(result.get("skipped"))),
         ("without an image for the teacher", plain(result.get("without_teacher_image"))),
         ("prompt", plain(result.get("template"))),
+        ("near duplicates", part_near_duplicates.summary(run)),
     ]
     return {
         "facts": facts,
         "classes": _class_figure(result),
         "histogram": _histogram(run),
         "labels": _labels(run, result),
+        "alike": part_near_duplicates.examples(run),
         "reasons": sorted((result.get("skipped_reasons") or {}).items(), key=lambda item: -item[1]),
         "skipped": result.get("skipped_samples") or [],
     }

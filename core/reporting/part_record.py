@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from edgefw.reporting import part_near_duplicates
 from edgefw.reporting.figure_bars import share_figure
 from edgefw.reporting.model_rows import artefact_name
 from edgefw.reporting.numbers import plain
@@ -105,6 +106,7 @@ def warnings(run: RunData) -> list[tuple[str, str]]:
     skipped = run.stage("curate").get("skipped")
     if skipped:
         found.append(("curate", f"{skipped} training samples are left out as unreadable; see Curation"))
+    found += [("curate", text) for text in part_near_duplicates.warnings(run)]
     return list(dict.fromkeys(found))
 
 

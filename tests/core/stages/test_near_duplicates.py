@@ -1,4 +1,4 @@
-"""Curation of a data set whose test split holds copies of training images."""
+"""Curation of a data set whose splits hold copies of each other's images."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ import pytest
 from PIL import Image
 
 from edgefw.cli.main import run
+from edgefw.reporting.html import write_report
+from edgefw.reporting.part_curation import curation
+from edgefw.reporting.run_data import read_run
 
 TINY = Path(__file__).parents[2] / "fixtures" / "tiny_pieces"
 RECIPE = """
@@ -54,12 +57,52 @@ def test_a_copy_in_test_is_a_warning_with_the_pair(project: Path, capsys: pytest
     assert (example["split"], example["id"], example["train"]) == ("test", "test/red/copy.jpg", "train/red/3.png")
     assert example["distance"] <= 3 == found["distance"]
     assert found["compared"] == {"train": 6, "val": 2, "test": 5}
-    assert found["val"] == {"images": 0, "pairs": 0} and found["test"] == {"images": 1, "pairs": 1}
+    assert found["val"] == found["test_like_val"] == {"images": 0, "pairs": 0}
+    assert found["test"] == {"images": 1, "pairs": 1}
     message = capsys.readouterr().err
     assert (
         "warning: 1 of 5 test images look like a training image, such as 'test/red/copy.jpg' like 'train/red/3.png'"
         in message
     )
+
+
+def test_a_copy_of_a_val_image_in_test_is_a_warning_of_its_own(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "data/test/red/copy.jpg").unlink()
+    Image.open(project / "data/val/red/1.png").resize((50, 40), Image.Resampling.BICUBIC).save(
+        project / "data/test/red/again.png"
+    )
+    found = curated(project)["near_duplicates"]
+    assert isinstance(found, dict)
+    [example] = found["examples"]
+    assert {key: example[key] for key in ("split", "id", "val")} == {
+        "split": "test", "id": "test/red/again.png", "val": "val/red/1.png",
+    }  # fmt: skip
+    assert found["val"] == found["test"] == {"images": 0, "pairs": 0}
+    assert found["test_like_val"] == {"images": 1, "pairs": 1}
+    message = capsys.readouterr().err
+    assert "1 of 5 test images look like a val image, such as 'test/red/again.png' like 'val/red/1.png'" in message
+    assert "What is chosen on val, such as a checkpoint or a threshold, was chosen on them." in message
+
+
+def test_the_report_shows_every_pair_of_splits(project: Path) -> None:
+    curated(project)
+    part = curation(read_run(project / "run"))
+    assert (
+        dict(part["facts"])["near duplicates"]
+        == "val like train 0 of 2 · test like train 1 of 5 · test like val 0 of 5"
+    )
+    [row] = part["alike"]
+    assert (row["split"], row["id"], row["other"], row["like"]) == (
+        "test",
+        "test/red/copy.jpg",
+        "train",
+        "train/red/3.png",
+    )
+    page = write_report(project / "run").read_text()
+    assert "test/red/copy.jpg" in page and "train/red/3.png" in page
+    assert "1 of 5 test images look like one of train; see Curation" in page
 
 
 def test_a_change_in_test_is_looked_at_again(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
