@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 import pytest
+import yaml
 
 from edgefw.cli.main import cli
 from edgefw.labels.names import prompts, read_label_names, unique_names
@@ -19,7 +20,8 @@ from edgefw.recipe.read import Recipe, read_recipe
 from edgefw.registry.loading import Registry
 
 RECIPES = {recipe.name: recipe for recipe in shipped_recipes()}
-OF_EDGEVL = [name for name in RECIPES if name not in ("quickstart", "clip4retrofit")]
+OF_EDGEVL = [name for name in RECIPES if name not in ("quickstart", "clip4retrofit", "edgevl-best")]
+ROOT = Path(__file__).resolve().parents[1]
 OF_THE_PAPER = [name for name in RECIPES if name != "quickstart"]
 
 
@@ -169,6 +171,22 @@ def test_qvit_is_qat_with_attention_that_is_rectified_and_taught_by_the_first_st
     assert [(loss["name"], loss["weight"]) for loss in phases[1]["losses"][1:]] == [("distribution-guided", 1.0)]
     assert phases[1] | {"losses": [], "quantizer": {}} == others[1] | {"losses": [], "quantizer": {}}
     assert phases[1]["quantizer"] == {"name": "qvit"}
+
+
+def test_best_is_the_row_that_the_benchmark_measured() -> None:
+    rows = yaml.safe_load((ROOT / "benchmarks" / "edgevl" / "rows.yaml").read_text(encoding="utf-8"))
+    small = yaml.safe_load((ROOT / "benchmarks" / "edgevl" / "small.yaml").read_text(encoding="utf-8"))
+    [row] = [row for row in rows["rows"] if row["method"] == "best"]
+    best = given("edgevl-best").resolved
+    for phase, name in zip(best["train"], row["phases"], strict=True):
+        theirs = rows["every-phase"] | rows["phases"][name]
+        ours = phase | {"select": {"by": phase["select"]["by"], "every": theirs["select"]["every"]}}
+        keys = ("scheme", "views", "losses", "optimiser", "batch", "ema", "quantizer", "select")
+        wanted = {path: value for key in keys for path, value in leaves(theirs.get(key), key).items()}
+        assert {path: leaves(ours).get(path) for path in wanted} == wanted
+    assert best["train"][0]["epochs"] * rows["budget"]["second"] == best["train"][1]["epochs"] * rows["budget"]["first"]
+    assert (best["student"]["model"], best["student"]["head"]) == (small["student"]["model"], small["student"]["head"])
+    assert best["curate"]["keep"] == small["curate"]["keep"]
 
 
 def test_what_ends_on_a_camera_is_held_to_the_time_of_float_and_rows_of_the_ablation_are_not() -> None:
