@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -78,3 +80,17 @@ def test_every_option_of_a_layout_has_a_row(layout: str) -> None:
     rows = [line.split("|")[1] for line in section[1].splitlines() if line.startswith("| `")]
     documented = {option for row in rows for option in re.findall(r"`([a-z_]+)`", row)}
     assert documented == set(load_layout(layout).options.model_fields)
+
+
+def test_what_prepare_wrote_is_sorted_by_label_for_a_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (sorting,) = re.findall(r"```python\n(.*?)```", (DOCS / "edgevl.md").read_text(encoding="utf-8"), re.DOTALL)
+    rows = ["id,split,label,rgb,depth", "test/1,test,home office,rgb/test/1.jpg,depth/test/1.png"]
+    rows += ["test/2,test,,rgb/test/2.jpg,", "train/3,train,kitchen,rgb/train/3.jpg,"]
+    for file in ("rgb/test/1.jpg", "rgb/test/2.jpg", "rgb/train/3.jpg", "depth/test/1.png"):
+        (tmp_path / "nyu2" / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "nyu2" / file).write_text(file)
+    (tmp_path / "nyu2" / "samples.csv").write_text("\n".join(rows))
+    monkeypatch.chdir(tmp_path)
+    subprocess.run([sys.executable, "-c", sorting], check=True)
+    found = {path.relative_to("nyu2-by-class").as_posix() for path in Path("nyu2-by-class").rglob("*.*")}
+    assert found == {"rgb/home office/test-1.jpg", "depth/home office/test-1.png"}

@@ -137,6 +137,19 @@ def test_the_two_forms_of_cmkd_differ_in_the_modality_alone() -> None:
     assert changed("cmkd-depth", "cmkd-rgb") == {"train.0.scheme.modality"}
 
 
+def test_ptq_as_the_released_code_rounds_is_a_recipe_for_one_quantizer(registry: Registry) -> None:
+    page = (ROOT / "docs" / "edgevl.md").read_text(encoding="utf-8")
+    [command] = [
+        line for line in page.splitlines() if line.startswith("edgefw run edgevl-ptq") and "quantizers=" in line
+    ]
+    [override] = [word for word in shlex.split(command) if word.startswith("export.quantizers=")]
+    recipe = given("edgevl-ptq", override)
+    compose(recipe, registry)
+    assert recipe.resolved["export"]["quantizers"] == [
+        {"name": "int8-static", "zero_point": "symmetric", "operators": ["Gemm", "MatMul", "Softmax"]}
+    ]
+
+
 def test_ptq_is_the_first_stage_with_a_quantizer_and_no_gate() -> None:
     keys = {key.split(".")[0] for key in changed("edgevl-ptq", "edgevl-stage-1")}
     assert keys == {"export", "verify"}
