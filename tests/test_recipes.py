@@ -10,6 +10,7 @@ from typing import Any
 import click
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
 from edgefw.cli.main import cli
 from edgefw.labels.names import prompts, read_label_names, unique_names
@@ -135,6 +136,15 @@ def changed(name: str, other: str) -> set[str]:
 
 def test_the_two_forms_of_cmkd_differ_in_the_modality_alone() -> None:
     assert changed("cmkd-depth", "cmkd-rgb") == {"train.0.scheme.modality"}
+
+
+def test_cqd_is_the_softened_divergence_of_its_page_beside_the_loss_of_the_first_stage() -> None:
+    losses = RECIPES["cqd"].file.read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "techniques" / "losses.md").read_text(encoding="utf-8")
+    softened, aligned = OmegaConf.to_container(OmegaConf.create(losses))["train"]["distil"]["losses"]  # type: ignore[index, call-overload]
+    shown = re.findall(r"`(\{name: similarity-kl, [^`]*\})`", page)
+    assert [OmegaConf.to_container(OmegaConf.create(text)) for text in shown] == [softened]
+    assert [aligned] == [{"name": "feature", "distance": "l1"}]
 
 
 def test_ptq_as_the_released_code_rounds_is_a_recipe_for_one_quantizer(registry: Registry) -> None:
