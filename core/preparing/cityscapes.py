@@ -66,7 +66,7 @@ def read(source: Path, options: CityscapesOptions) -> Download:
         left_out=_without_masks(source),
         notes=unusual_counts({split: len(_images(source, split)) for split in _COUNTS}, _COUNTS),
         licence="Cityscapes (non-commercial, see its licence agreement)",
-        template="a street scene with a {}",
+        template="a street scene with {a} {}",
     )
 
 

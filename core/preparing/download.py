@@ -86,7 +86,7 @@ class Download:
         left_out: reason -> number of samples that are left out on purpose.
         notes: what a person should know, such as a number that is not the usual one.
         licence: terms of the data.
-        template: prompt for the class names.
+        template: prompt for the class names; {} is a name, {a} its a or an.
     """
 
     items: Sequence[Item]
@@ -96,7 +96,7 @@ class Download:
     left_out: Mapping[str, int] = field(default_factory=dict)
     notes: Sequence[str] = ()
     licence: str = "unknown"
-    template: str = "a photo of a {}"
+    template: str = "a photo of {a} {}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -81,7 +81,7 @@ def read(source: Path, options: EuroSatOptions) -> Download:
         broken=broken,
         notes=unusual_count(len(items), _IMAGES, "images"),
         licence="MIT; Copernicus Sentinel data",
-        template="a satellite image of a {}",
+        template="a satellite image of {a} {}",
     )
 
 

@@ -60,7 +60,7 @@ def read(source: Path, options: VistasOptions) -> Download:
         left_out=_without_masks(source),
         notes=unusual_counts({split: len(_images(source, split)) for split in _COUNTS}, _COUNTS),
         licence="Mapillary Vistas (research use, see its web page)",
-        template="a street scene with a {}",
+        template="a street scene with {a} {}",
     )
 
 

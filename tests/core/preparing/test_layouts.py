@@ -15,6 +15,7 @@ from PIL import Image
 
 from edgefw.data.splits import hashed_place
 from edgefw.errors import DataError, RecipeError
+from edgefw.labels.names import prompts
 from edgefw.preparing.download import Download
 from edgefw.preparing.eurosat import BANDS, CLASSES, rgb_of_bands
 from edgefw.preparing.layouts import LAYOUTS, layout_options, load_layout
@@ -174,6 +175,26 @@ def test_eurosat_reads_rgb_alone(tmp_path: Path) -> None:
         DataError, match=r"holds \.jpg files only, no 13-band \.tif\. Get EuroSAT_MS, or give second=none\."
     ):
         found("eurosat", source)
+
+
+def test_every_class_name_gets_its_article(tmp_path: Path) -> None:
+    named_an: dict[str, set[str]] = {}
+    for layout in LAYOUTS:
+        download = found(layout, getattr(miniatures, layout.replace("-", "_"))(tmp_path / layout))
+        sentences = prompts(download.classes, download.template)
+        for name, sentence in zip(download.classes, sentences):
+            assert sentence.endswith((f" a {name}", f" an {name}"))
+        named_an[layout] = {name for name, text in zip(download.classes, sentences) if text.endswith(f" an {name}")}
+    assert named_an == {
+        "scannet": {"apartment", "office"},
+        "nyu2": {"exercise room", "indoor balcony", "office", "office kitchen"},
+        "sun-rgbd": {"office"},
+        "eurosat": {"annual crop", "industrial"},
+        "cityscapes": set(),
+        "vistas": set(),
+    }
+    satellite = found("eurosat", tmp_path / "eurosat")
+    assert prompts(["annual crop"], satellite.template) == ["a satellite image of an annual crop"]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

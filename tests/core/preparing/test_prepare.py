@@ -68,7 +68,7 @@ def test_a_person_reads_counts_notes_and_lines_to_paste(tmp_path: Path, capsys: 
     assert f"{tmp_path}/out: 20 samples (" in text and "note: 20 images; the whole download has 27,000." in text
     assert (
         "Lines for a recipe:\n\ndata: {name: csv, file: " in text
-        and "template: a satellite image of a {}" in text.replace('"', "")
+        and "template: a satellite image of {a} {}" in text.replace('"', "")
     )
 
 
