@@ -46,9 +46,12 @@ def load_old(file: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     """Variables of a file of MATLAB 5 to 7.2, flat.
 
     Raises:
-        DataError: if it cannot be read or lacks one of them.
+        DataError: if it is not there, cannot be read or lacks one of them.
         MissingDependency: without scipy.
     """
+    if not file.is_file():
+        what = "is no file" if file.exists() else "no such file"
+        raise DataError(f"{file}: {what}. Give the path of a MATLAB file that holds {' and '.join(names)}.")
     _need("scipy", file)
     from scipy.io import loadmat
 

@@ -240,5 +240,10 @@ def test_named_split_files_must_be_there(tmp_path: Path) -> None:
     source = miniatures.scannet(tmp_path / "in")
     with pytest.raises(DataError, match=r"there is no scannetv2_train\.txt, scannetv2_val\.txt or"):
         found("scannet", source, f"splits={tmp_path}")
-    with pytest.raises(DataError, match=r"no\.mat: is no MATLAB file that scipy reads"):
-        found("nyu2", miniatures.nyu2(tmp_path / "nyu"), f"splits={tmp_path}/no.mat")
+    nyu, sun = miniatures.nyu2(tmp_path / "nyu"), miniatures.sun_rgbd(tmp_path / "sun")
+    for layout, source, names in (("nyu2", nyu, "trainNdxs and testNdxs"), ("sun-rgbd", sun, "alltrain and alltest")):
+        advice = rf"Give the path of a MATLAB file that holds {names}\.$"
+        with pytest.raises(DataError, match=rf"/no\.mat: no such file\. {advice}"):
+            found(layout, source, f"splits={tmp_path}/no.mat")
+        with pytest.raises(DataError, match=rf"/in: is no file\. {advice}"):
+            found(layout, source, f"splits={source.parent}/in")
