@@ -8,7 +8,8 @@ Sources: Silberman et al., Indoor Segmentation and Support Inference from RGBD I
 exported folder is the one that TUI-NICR/nicr-scene-analysis-datasets writes (datasets/nyuv2). Scene types: all 27, as
 EdgeVL evaluates, or the usual ten of Gupta et al., Learning Rich Features from RGB-D Images, ECCV 2014, section on scene
 classification: the nine most common and "others". `depth=filled` takes the in-painted maps, `raw` the sensor's. Depth is
-written as 16-bit millimetres. The official splits have no val: it is drawn from train, by scene where scenes are named.
+written as 16-bit millimetres. The official splits have no val: it is drawn from train, by scene;
+an exported folder names no scenes, so there it is drawn by image, and images of one scene may lie on both sides.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Nyu2Options(TechniqueConfig):
     classes: Literal[27, 10] = Field(default=27, description="all scene types, or the nine most common and others")
     depth: Literal["filled", "raw"] = Field(default="filled", description="in-painted depth, or the sensor's own")
     splits: str | None = Field(default=None, description="splits.mat; null: the one beside the source, if any")
-    val_from_train: float = Field(default=0.1, ge=0, lt=1, description="share of train drawn as val, by scene")
+    val_from_train: float = Field(default=0.1, ge=0, lt=1, description="share of train drawn as val")
     fractions: Fractions = Field(default=Fractions(), description="shares where there is no splits.mat")
     seed: int = Field(default=0, ge=0, description="changes what is drawn")
 
