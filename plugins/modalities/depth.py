@@ -9,7 +9,8 @@ Encodings, for encoders that learnt on photographs (all repeated to the student'
     min-max       (d - min) / (max - min) over the readings of one image; hides the absolute distance
     image-max     d / max, which keeps the zero: EdgeVL's encoding of NYU2
     metric-range  (clip(d, near, far) - near) / (far - near); the same distance is the same grey in every image
-    grey          n / 255 of 8-bit files, whatever distance a step means: EdgeVL's encoding of SUN RGB-D
+    grey          n / 255 of 8-bit files, whatever distance a step means: EdgeVL's encoding of SUN RGB-D, of which its
+                  code reads 8-bit copies; `edgefw prepare sun-rgbd` writes 16-bit millimetres, for min-max
     jet           the colours of the "jet" map on one of the two above (metric-range if near and far are given)
 Missing readings become 0 (black) after resizing, and never bleed into their neighbours. `zeros: reading` counts them
 as distance 0, which is what EdgeVL's code does (Cai et al., ECCV 2024, arXiv:2403.04908); its ScanNet
@@ -142,7 +143,9 @@ class Depth:
 
 def _grey(stored: np.ndarray, where: str) -> np.ndarray:
     if stored.dtype != np.uint8:
-        raise DataError(f"{where}: encoding grey is for 8-bit files, this one holds {stored.dtype}. Use image-max.")
+        raise DataError(
+            f"{where}: encoding grey is for 8-bit files, this one holds {stored.dtype}. Use min-max or image-max."
+        )
     return stored.astype(np.float32) / np.float32(255)
 
 
