@@ -24,7 +24,9 @@ CACHE = "EDGEFW_CACHE"
 @click.command("check")
 @click.argument("recipe")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--static", is_flag=True, help="Check names, options and fit only: needs neither data nor weights.")
+@click.option(
+    "--static", is_flag=True, help="Check names, options, fit and label lists only: needs neither data nor weights."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def command(recipe: str, overrides: tuple[str, ...], static: bool, as_json: bool) -> None:
     """Print the plan of RECIPE, a shipped name or a YAML file; nothing is trained.

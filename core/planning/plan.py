@@ -1,7 +1,8 @@
 """The plan of a recipe: its pieces and their shapes, samples, steps, memory and disk. Builds pieces, trains nothing.
 
 Weights are loaded as a run would load them, because shapes, parameters and licences are facts of the built pieces. A
-plan with `static=True` builds nothing: names, options and fit are checked, and neither data nor weights are needed.
+plan with `static=True` builds nothing: names, options, fit and lists of label names are checked, and neither data nor
+weights are needed.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from edgefw import __version__
 from edgefw.environment import used_plugins
 from edgefw.errors import DataError
+from edgefw.planning.label_files import check_label_files
 
 if TYPE_CHECKING:
     from edgefw.planning.memory import Line
@@ -33,9 +35,10 @@ def plan(composition: Composition, registry: Registry, cache: Path, *, static: b
         static: leave out everything that needs a built piece.
 
     Raises:
-        EdgefwError: if a piece cannot be built, data cannot be read, or shapes do not fit.
+        EdgefwError: if a list of label names cannot be read, a piece cannot be built, data cannot be read, or shapes do not fit.
     """
     recipe = composition.recipe
+    check_label_files(recipe)
     head = {
         "edgefw": __version__,
         "recipe": recipe.name,

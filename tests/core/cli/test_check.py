@@ -161,6 +161,25 @@ def test_a_static_check_needs_neither_data_nor_weights(plan) -> None:
     assert set(found) == {"edgefw", "recipe", "source", "static", "pieces"}
 
 
+@pytest.mark.parametrize("how", [(), ("--static",)])
+@pytest.mark.parametrize("key", ["curate.labels", "evaluate.labels"])
+def test_label_lists_that_cannot_be_used_are_refused(recipe: Path, refusal, how: tuple[str, ...], key: str) -> None:
+    (recipe.parent / "empty.txt").write_text("# nothing\n\n")
+    (recipe.parent / "latin.txt").write_bytes("caf\u00e9\n".encode("latin-1"))
+    for name, words in (
+        ("empty.txt", "'empty.txt' holds no label names. Write one name a line, or give a list."),
+        ("latin.txt", "latin.txt is no UTF-8 text. Save it as UTF-8."),
+        ("data", "data: cannot be read (Is a directory). Give the path of a text file with one name a line, or a list"),
+    ):
+        message = refusal("curate={labels: [red, blue]}", f"{key}={name}", *how)
+        assert message.startswith(f"Error: {key}: ") and words in message and message.count("\n") == 1
+
+
+def test_a_static_check_misses_a_list_of_the_recipe_and_not_one_of_the_data(refusal, plan) -> None:
+    assert "none.txt: cannot be read" in refusal("curate={labels: none.txt}", "--static")
+    assert plan("evaluate.labels=none.txt", "--static")["static"]
+
+
 def test_the_text_says_the_same(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["check", str(recipe)]) == 0
     text = capsys.readouterr().out
