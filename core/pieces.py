@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgefw.contracts.student import refuse_unmapped
 from edgefw.data.listing import scan
+from edgefw.data.student_input import student_inputs
 from edgefw.errors import RecipeError
 from edgefw.labels.names import prompts, read_label_names
 from edgefw.recipe.compose import Chosen, Composition, build
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
     from edgefw.contracts.dataset import Dataset, Listing
     from edgefw.contracts.modality import Modality
     from edgefw.contracts.quantizer import OnnxQuantizer
-    from edgefw.contracts.student import StudentSpec
+    from edgefw.contracts.student import InputSpec, StudentSpec
     from edgefw.contracts.teacher import Teacher
+    from edgefw.runtime.preprocessing import Preprocessing
     from edgefw.training.network import StudentNetwork
 
 
@@ -135,12 +137,29 @@ class Pieces:
         from edgefw.stages.folded import refuse_unfoldable
 
         pieces: Any = self
-        refuse_unfoldable(pieces, student.input)
+        refuse_unfoldable(pieces, self.inputs_of(student.input))
 
     @property
     def student_spec(self) -> StudentSpec:
         """The trunk's numbers; builds a student and lets it go, if none has been built yet."""
         return self._student_spec or self.student_network().spec
+
+    def inputs_of(self, input: InputSpec, phase: int = -1) -> dict[str, InputSpec]:
+        """What a phase's network takes of each modality, for a student's input.
+
+        Raises:
+            RecipeError: if the phase's scheme states channels of a modality that the recipe does not have.
+        """
+        return student_inputs(self.composition.modalities, input, self.composition.phases[phase].scheme)
+
+    @property
+    def inputs(self) -> dict[str, InputSpec]:
+        """What the exported network takes of each modality: how the run prepares images."""
+        return self.inputs_of(self.student_spec.input)
+
+    def preprocessing(self, name: str) -> Preprocessing:
+        """From decoded values of a modality to what the exported network takes of it."""
+        return self.modalities[name].preprocessing(self.inputs[name])
 
     def listing(self, split: str) -> Listing:
         """The readable samples of a split and the skipped ones, as `edgefw.data.listing.scan` finds them."""

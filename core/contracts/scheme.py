@@ -78,7 +78,9 @@ class Scheme(Protocol):
     """Runs the network on a batch and says what is compared with what.
 
     A scheme whose graphs have parts that a training-time quantizer does not reach has `exports_prepared = False`: a phase
-    that combines the two is refused before it begins.
+    that combines the two is refused before it begins. One that takes another number of channels of a modality than the
+    student states it in `Technique.channels_for`, so that the run prepares images of that modality accordingly; a graph of
+    one input serves modalities of one number only.
     """
 
     def network(self, student: nn.Module) -> nn.Module:

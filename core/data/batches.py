@@ -108,6 +108,7 @@ class TrainingData:
         samples: each must have the teacher's modality; `with_modality` sorts out those that have not.
         sensors: modality name -> modality, in the recipe's order.
         input: the student's input; its size holds unless the view states another one.
+        inputs: modality name -> its own input, where the network takes another number of channels of it.
         teacher: preprocesses its own pictures.
         teacher_modality: the modality that the teacher sees.
         view: how images are varied; None shows each image as evaluation does (the modality's own geometry).
@@ -122,6 +123,7 @@ class TrainingData:
     input: InputSpec
     teacher: Teacher
     teacher_modality: str
+    inputs: Mapping[str, InputSpec] = field(default_factory=dict)
     view: View | None = None
     labels: np.ndarray | None = None
     seed: int = 0
@@ -131,7 +133,7 @@ class TrainingData:
     _decoded: Decoded = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        contracts = {name: modality.preprocessing(self.input) for name, modality in self.sensors.items()}
+        contracts = {name: modality.preprocessing(self._input(name)) for name, modality in self.sensors.items()}
         object.__setattr__(self, "preprocessing", contracts)
         object.__setattr__(self, "_decoded", Decoded(self.keep))
         if self.view is None:
@@ -171,7 +173,7 @@ class TrainingData:
         loaded = list(self._loaded(picks, turn, pictures))
         label = [-1 if self.labels is None else int(self.labels[pick.index]) for pick in picks]
         return StepData(
-            images={name: self._stack([images.get(name) for images, _ in loaded]) for name in self.sensors},
+            images={name: self._stack([images.get(name) for images, _ in loaded], name) for name in self.sensors},
             present={name: torch.tensor([name in images for images, _ in loaded]) for name in self.sensors},
             sample=torch.tensor([pick.index for pick in picks]),
             label=torch.tensor(label),
@@ -240,17 +242,17 @@ class TrainingData:
             picture = self.view.for_teacher(picture, draw)
         return self.teacher.preprocess(Image.fromarray(picture))
 
-    def _stack(self, images: Sequence[np.ndarray | None]) -> Tensor:
-        shape = next((image.shape for image in images if image is not None), self._empty_shape)
+    def _stack(self, images: Sequence[np.ndarray | None], name: str) -> Tensor:
+        empty = (self._input(name).channels, self.size, self.size)
+        shape = next((image.shape for image in images if image is not None), empty)
         stacked = np.zeros((len(images), *shape), dtype=np.float32)
         for row, image in enumerate(images):
             if image is not None:
                 stacked[row] = image
         return torch.from_numpy(stacked)
 
-    @property
-    def _empty_shape(self) -> tuple[int, int, int]:
-        return (self.input.channels, self.size, self.size)
+    def _input(self, name: str) -> InputSpec:
+        return self.inputs.get(name, self.input)
 
 
 def generator(seed: int, sample: str, turn: int, number: int | None = None) -> np.random.Generator:

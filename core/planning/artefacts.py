@@ -6,9 +6,9 @@ says otherwise (`SizeTeller`). Graphs and scales add little and are not counted.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from edgefw.contracts.backend import absence, float_precision, refuse_unready
 from edgefw.contracts.quantizer import SizeTeller, fits, refuse_misfits, refuse_pairs
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from edgefw.contracts.backend import Backend
     from edgefw.contracts.scheme import Scheme, Signature
+    from edgefw.contracts.student import InputSpec, StudentSpec
     from edgefw.pieces import Pieces
     from edgefw.recipe.chosen import Chosen
 
@@ -36,9 +37,15 @@ def planned_artefacts(pieces: Pieces, scheme: Scheme, network: nn.Module, heat: 
     refuse_unready(pieces.backends, heat)
     refuse_pairs(pieces.quantizers_by_path, pieces.backends)
     refuse_misfits(pieces.quantizers, network)
-    beside = _beside(scheme, network)
+    beside, spec = _beside(scheme, network), cast("StudentSpec", network.spec)
+    inputs = pieces.inputs_of(spec.input)
     graphs = [
-        _Graph(signature, signature.name if number else "", [network, *(beside if len(signature.inputs) > 1 else ())])
+        _Graph(
+            signature,
+            signature.name if number else "",
+            [network, *(beside if len(signature.inputs) > 1 else ())],
+            {name: inputs[name] for name in signature.inputs},
+        )
         for number, signature in enumerate(scheme.signatures(tuple(pieces.modalities)))
     ]
     entries = list(zip(pieces.backends, pieces.composition.backends))
@@ -50,11 +57,12 @@ def planned_artefacts(pieces: Pieces, scheme: Scheme, network: nn.Module, heat: 
 
 @dataclass(frozen=True)
 class _Graph:
-    """A graph of the scheme, what it adds to the names of files, and the networks in it, the student first."""
+    """A graph of the scheme, what it adds to the names of files, the networks in it, the student first, and its inputs."""
 
     signature: Signature
     name: str
     networks: Sequence[nn.Module]
+    inputs: Mapping[str, InputSpec]
 
 
 def _of_backend(pieces: Pieces, backend: Backend, label: str, graphs: Sequence[_Graph]) -> Iterator[dict[str, Any]]:
@@ -96,14 +104,13 @@ def _folded(pieces: Pieces, rows: Sequence[dict[str, Any]]) -> list[dict[str, An
 
 
 def _row(name: str, backend: Backend, precision: str, graph: _Graph, quantizer: object | None = None) -> dict[str, Any]:
-    spec: Any = graph.networks[0].spec
     signature = graph.signature
     return {
         "name": name,
         "backend": backend.name,
         "precision": precision,
         "signature": signature.name,
-        "inputs": {modality: [spec.input.channels, spec.input.size, spec.input.size] for modality in signature.inputs},
+        "inputs": {name: [own.channels, own.size, own.size] for name, own in graph.inputs.items()},
         "serves": list(signature.roles),
         "bytes": _size(quantizer, graph.networks),
         "unopened": absence(backend),

@@ -29,6 +29,7 @@ from edgefw.stages.phase_pieces import PhasePieces
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from edgefw.contracts.student import InputSpec
     from edgefw.contracts.view import View
     from edgefw.planning.random_data import RandomData
     from edgefw.recipe.compose import Composition
@@ -56,6 +57,11 @@ class PlannedRun:
         return self.pieces.student_network()
 
     @cached_property
+    def inputs(self) -> dict[str, InputSpec]:
+        """What the exported network takes of each modality."""
+        return self.pieces.inputs_of(self.student.spec.input)
+
+    @cached_property
     def labels(self) -> list[str]:
         """Label names of the evaluation; empty where there are none to be had."""
         named = self.config.evaluate.labels is not None or bool(self.pieces.dataset.classes)
@@ -81,8 +87,8 @@ class PlannedRun:
             DataError: if the data cannot be used as the recipe says.
         """
         facts = splits(self.pieces, self.labels)
-        check_student_input(self.pieces.modalities, self.student.spec.input)
-        check_first_images(self.pieces, facts["train"], self.student.spec.input)
+        check_student_input(self.pieces.modalities, self.student.spec.input, self.composition.phases[-1].scheme)
+        check_first_images(self.pieces, facts["train"], self.inputs)
         self._check_held_out(facts)
         return facts
 
@@ -183,6 +189,7 @@ class PlannedInputs:
             shape=(input.channels, side, side),
             picture=pieces.teacher.spec.image_size,
             modalities=tuple(pieces.modalities),
+            channels={name: own.channels for name, own in self._run.inputs.items()},
             teacher_modality=pieces.teacher_modality,
             labels=labels,
             turns=turns,

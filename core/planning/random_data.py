@@ -6,7 +6,7 @@ They know shapes and nothing else; what comes out of them is not looked at.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +28,7 @@ class RandomData:
     Attributes:
         count: N.
         shape: (C, S, S) of the student's input.
+        channels: modality name -> C of its images where that is another number.
         picture: (H, W) of the teacher's input.
         modalities: in the recipe's order; every sample has all of them.
         teacher_modality: the one that the teacher sees.
@@ -42,6 +43,7 @@ class RandomData:
     teacher_modality: str
     labels: np.ndarray | None = None
     turns: int | None = None
+    channels: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def ids(self) -> Sequence[str]:
@@ -50,11 +52,11 @@ class RandomData:
 
     def load(self, picks: Sequence[Pick], epoch: int, pictures: bool) -> StepData:
         """A batch of random images; labels are those of the picked samples."""
-        rows = len(picks)
+        rows, (usual, *sides) = len(picks), self.shape
         index = torch.tensor([pick.index for pick in picks])
         label = torch.full((rows,), -1) if self.labels is None else torch.from_numpy(self.labels)[index]
         return StepData(
-            images={name: torch.randn(rows, *self.shape) for name in self.modalities},
+            images={name: torch.randn(rows, self.channels.get(name, usual), *sides) for name in self.modalities},
             present={name: torch.ones(rows, dtype=torch.bool) for name in self.modalities},
             sample=index,
             label=label,

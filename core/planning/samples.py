@@ -102,8 +102,8 @@ def _made(pieces: Pieces, count: int, labels: int) -> SplitFacts:
     )
 
 
-def check_first_images(pieces: Pieces, facts: SplitFacts, input: InputSpec) -> None:
-    """Decode and preprocess one image of each modality.
+def check_first_images(pieces: Pieces, facts: SplitFacts, inputs: Mapping[str, InputSpec]) -> None:
+    """Decode and preprocess one image of each modality; `inputs` is what the network takes of it.
 
     Raises:
         DataError: if none of the first images of a modality can be decoded, or they do not become the student's input.
@@ -111,6 +111,7 @@ def check_first_images(pieces: Pieces, facts: SplitFacts, input: InputSpec) -> N
     for name, modality in pieces.modalities.items() if facts.listing else ():
         first = [sample for sample in facts.listing.samples if name in sample.images][:_TRIED]  # type: ignore[union-attr]
         values = _first_readable(first, name, modality)
+        input = inputs[name]
         shape, wanted = modality.preprocessing(input)(values).shape, (input.channels, input.size, input.size)
         if shape != wanted:
             raise DataError(

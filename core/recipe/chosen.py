@@ -46,6 +46,11 @@ class Chosen:
         """Full words that this config needs."""
         return self.technique.needed(self.config)
 
+    @property
+    def channels(self) -> Mapping[str, int]:
+        """Modality -> channels that this config, a scheme's, takes of it where that is not the student's number."""
+        return self.technique.channels(self.config)
+
     def all(self) -> list[Chosen]:
         """This one, and those inside it."""
         return [self, *(found for each in self.inner for found in each.all())]

@@ -92,6 +92,7 @@ class Technique(Generic[ConfigT, BuiltT]):
         needs: full words ("teacher.tokens") that another chosen piece must provide.
         provides_for: what one config provides, where that is less than `provides` (a ResNet has no tokens).
         needs_for: what one config needs, where that depends on it.
+        channels_for: of a scheme: how many channels it takes of a modality, by name, where that is not the student's number.
         inner: the techniques that a config names; they are found, checked and built first, see `BuildContext.inner`.
         requires: import names that must be importable before `build`.
         install: shown when one of them is missing: `pip install "edgefw[train]"`.
@@ -107,6 +108,7 @@ class Technique(Generic[ConfigT, BuiltT]):
     needs: frozenset[str] = frozenset()
     provides_for: Callable[[ConfigT], frozenset[str]] | None = None
     needs_for: Callable[[ConfigT], frozenset[str]] | None = None
+    channels_for: Callable[[ConfigT], Mapping[str, int]] | None = None
     inner: Callable[[ConfigT], Sequence[Inner]] | None = None
     requires: tuple[str, ...] = ()
     install: str = ""
@@ -120,6 +122,10 @@ class Technique(Generic[ConfigT, BuiltT]):
     def needed(self, config: ConfigT) -> frozenset[str]:
         """The full words this config needs."""
         return self.needs_for(config) if self.needs_for else self.needs
+
+    def channels(self, config: ConfigT) -> Mapping[str, int]:
+        """Modality -> channels that this config takes of it; the student's number of any other."""
+        return self.channels_for(config) if self.channels_for else {}
 
 
 Register = Callable[[Technique[Any, Any]], None]

@@ -106,10 +106,10 @@ def _has(held: HeldOut, names: Collection[str]) -> bool:
 
 
 def _stacked(context: StageContext, held: HeldOut, names: Collection[str], count: int) -> dict[str, np.ndarray]:
-    sensors, size = context.pieces.modalities, context.pieces.student_spec.input
+    sensors = context.pieces.modalities
     fitting = [sample for sample in held.samples if all(name in sample.images for name in names)]
     places = np.unique(np.linspace(0, len(fitting) - 1, min(count, len(fitting))).round().astype(int))
-    contracts = {name: sensors[name].preprocessing(size) for name in names}
+    contracts = {name: context.pieces.preprocessing(name) for name in names}
     return {
         name: np.stack([contracts[name](read_image(fitting[int(at)], name, sensors[name])) for at in places])
         for name in names

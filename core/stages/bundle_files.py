@@ -136,14 +136,13 @@ def _quality(measured: Mapping[str, Any], accuracy: Mapping[str, float], samples
 
 
 def _modalities(context: StageContext) -> dict[str, Any]:
-    input = context.pieces.student_spec.input
     return {
         name: {
             "technique": context.composition.modalities[name].technique.name,
             "options": context.composition.modalities[name].config.model_dump(mode="json"),
-            "preprocessing": sensor.preprocessing(input).to_json(),
+            "preprocessing": context.pieces.preprocessing(name).to_json(),
         }
-        for name, sensor in context.pieces.modalities.items()
+        for name in context.pieces.modalities
     }
 
 

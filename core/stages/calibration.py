@@ -47,9 +47,7 @@ class CalibrationImages:
     ) -> None:
         pieces = context.pieces
         self._sensors = {name: pieces.modalities[name] for name in (*signature.inputs, *signature.serves)}
-        self._contracts = {
-            name: sensor.preprocessing(pieces.student_spec.input) for name, sensor in self._sensors.items()
-        }
+        self._contracts = {name: pieces.preprocessing(name) for name in self._sensors}
         self._rows = list(_rows(samples, signature, names))
         if not self._rows:
             wanted = " and ".join(signature.inputs) if len(names) > 1 else ", ".join(signature.serves)

@@ -59,7 +59,8 @@ def fingerprint(context: StageContext) -> dict[str, Any]:
 def run(context: StageContext) -> dict[str, Any]:
     """Score, keep, label; writes `kept.parquet`. Processes share the teacher's work, the first one writes."""
     curate = context.recipe.config.curate
-    check_student_input(context.pieces.modalities, context.pieces.student_spec.input)
+    pieces = context.pieces
+    check_student_input(pieces.modalities, pieces.student_spec.input, context.composition.phases[-1].scheme)
     listing = context.pieces.listing("train")
     _tell_skipped(context, listing)
     visible = np.array([context.pieces.teacher_modality in sample.images for sample in listing.samples])

@@ -46,8 +46,8 @@ def writes_onnx(backend: Backend) -> bool:
     return "onnx" in backend.accepts and not isinstance(backend, OnnxCompiler)
 
 
-def refuse_unfoldable(pieces: Pieces, input: InputSpec) -> None:
-    """Refuse, before anything is trained, a modality whose preprocessing cannot be part of a graph.
+def refuse_unfoldable(pieces: Pieces, inputs: Mapping[str, InputSpec]) -> None:
+    """Refuse, before anything is trained, a modality whose preprocessing to its input cannot be part of a graph.
 
     Raises:
         RecipeError: naming it, and why.
@@ -61,7 +61,7 @@ def refuse_unfoldable(pieces: Pieces, input: InputSpec) -> None:
                 f"export.folded: there is no modality '{name}'. There are: {', '.join(pieces.modalities)}."
             )
         sensor = pieces.modalities[name]
-        if reason := unfoldable(sensor.preprocessing(input), sensor.colour):
+        if reason := unfoldable(sensor.preprocessing(inputs[name]), sensor.colour):
             raise RecipeError(
                 f"export.folded: the preprocessing of '{name}' cannot be part of a graph: {reason}. Leave it out."
             )
@@ -102,11 +102,10 @@ def make_folded(
         ExportError: if the graph is not what the preprocessing and the artefact do.
     """
     threads = session_threads(source["options"], context.recipe.config.compute.threads)
-    size = context.pieces.student_spec.input
-    contract = context.pieces.modalities[role].preprocessing(size)
+    size, contract = context.pieces.student_spec.input.size, context.pieces.preprocessing(role)
     fold(file, contract, target)
     (input,) = source["inputs"]
-    pictures = drawn(round(size.size * _TALLER), round(size.size * _WIDER))
+    pictures = drawn(round(size * _TALLER), round(size * _WIDER))
     try:
         ask = open_folded(target, threads)
         whole, alone = ask(pictures), np.concatenate([ask(picture[None]) for picture in pictures])
@@ -163,12 +162,12 @@ def verified(context: StageContext, opened: Opened, held: HeldOut) -> list[dict[
 
 def _row(context: StageContext, record: Mapping[str, Any], source: Runner, held: HeldOut) -> dict[str, Any]:
     (role,) = record["signature"]["serves"]
-    sensor, size = context.pieces.modalities[role], context.pieces.student_spec.input
+    sensor = context.pieces.modalities[role]
     file = context.folder.stage("export") / record["name"] / record["file"]
     ask = open_folded(file, session_threads(record["options"], context.recipe.config.compute.threads))
     fitting = [sample for sample in held.samples if role in sample.images]
     pictures = (read_image(fitting[at], role, sensor) for at in places(len(fitting)))
-    said_of = answers(pictures, sensor.preprocessing(size), ask, source)
+    said_of = answers(pictures, context.pieces.preprocessing(role), ask, source)
     said = {"name": record["name"], "source": record["source"], "modality": role, "precision": record["precision"]}
     if held.text is None:
         return folded_row(said, *said_of, None)

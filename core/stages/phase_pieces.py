@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgefw.data.student_input import refuse_other_channels
 from edgefw.errors import RecipeError
 from edgefw.recipe.compose import build
 from edgefw.stages.kept import read_kept
@@ -123,6 +124,7 @@ class TrainingInputs:
             samples=samples,
             sensors=pieces.modalities,
             input=pieces.student_spec.input,
+            inputs=pieces.inputs,
             teacher=pieces.teacher,
             teacher_modality=pieces.teacher_modality,
             view=view,
@@ -177,6 +179,7 @@ class PhasePieces:
         data = inputs.training_data(view, phase.cache.views if phase.cache else None)
         self._check_selection(inputs)
         self._check_cache(data)
+        self._check_channels()
         return PhaseJob(
             phase=phase,
             compute=self._context.recipe.config.compute,
@@ -206,6 +209,13 @@ class PhasePieces:
                 f"train[{self._index}].select.by: '{self._chosen.phase.select.by}' needs a validation split, and the "
                 "data set has none. Add one, or write select: {by: last}."
             )
+
+    def _check_channels(self) -> None:
+        pieces = self._context.pieces
+        graphs = self.scheme.signatures(tuple(pieces.modalities))
+        taken = {name for graph in graphs for name in (*graph.inputs, *graph.serves)}
+        own = pieces.inputs_of(pieces.student_spec.input, self._index)
+        refuse_other_channels(pieces.inputs, own, taken, self._chosen.scheme.path)
 
     def _check_cache(self, data: TrainingData) -> None:
         several = "sampler.views" in self._chosen.sampler.provides

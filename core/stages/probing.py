@@ -82,7 +82,7 @@ def probe_specs(context: StageContext, held: HeldOut) -> dict[str, ProbeSpec]:
 
 
 def _drawn(context: StageContext, name: str, spec: ProbeSpec) -> Drawn:
-    return draw(spec, context.pieces.modalities[name].preprocessing(context.pieces.student_spec.input))
+    return draw(spec, context.pieces.preprocessing(name))
 
 
 def _signature(record: Mapping[str, Any]) -> Signature:

@@ -50,7 +50,7 @@ def _filled(context: StageContext, samples: Sequence[Sample], modality: str, wha
     source = TrainingData(
         samples=samples,
         sensors={modality: pieces.modalities[modality]},
-        input=pieces.student_spec.input,
+        input=pieces.inputs[modality],
         teacher=pieces.teacher,
         teacher_modality=modality,
     )

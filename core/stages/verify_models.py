@@ -68,8 +68,7 @@ class Pass:
         self._trained, self._opened, self._held = trained, opened, held
         self._questions = Questions(labels=held.labels, text=held.text)
         self._contracts: dict[str, Preprocessing] = {
-            name: sensor.preprocessing(self._pieces.student_spec.input)
-            for name, sensor in self._pieces.modalities.items()
+            name: self._pieces.preprocessing(name) for name in self._pieces.modalities
         }
         signatures = [artefact.signature for artefact in opened.artefacts]
         self._joint = list(dict.fromkeys(own.inputs for own in signatures if len(own.inputs) > 1))

@@ -107,8 +107,13 @@ class SplitStem:
         if frozen:
             base.requires_grad_(False)
         for name, channels in self.config.channels.items():
-            widen_stem(students[name], channels, f"channels.{name}")
+            self._widen(students[name], name, channels)
         return Branches(students, source, split, frozen)
+
+    def _widen(self, student: Any, name: str, channels: int) -> None:
+        usual = student.spec.input.channels
+        if channels != usual:
+            widen_stem(student, channels, f"channels.{name}")
 
     def forward(self, network: Any, batch: Batch) -> LossInput:
         """One row per image that is present; with match: mid, one per image that has its source image beside it."""
@@ -159,20 +164,32 @@ def build(config: SplitStemConfig, context: edgefw.BuildContext) -> SplitStem:
     """The scheme.
 
     Raises:
-        RecipeError: if an option names a modality that the recipe does not have.
+        RecipeError: if the source is a modality that the recipe does not have, or is to take other channels than the student.
     """
     check_source(config.source, context.modalities)
-    strangers = sorted(config.channels.keys() - set(context.modalities))
-    if strangers:
-        raise RecipeError(
-            f"channels: the recipe has no modality '{strangers[0]}'. It has: {', '.join(context.modalities)}."
-        )
+    if context.student is not None:
+        _check_channels_of_source(config, context.student.input.channels)
     return SplitStem(config, context.modalities)
 
 
 def needs_for(config: SplitStemConfig) -> frozenset[str]:
     """Pairs, and a trained RGB network, where mid-level maps are matched."""
     return frozenset({"teacher.embedding"} if config.match == "end" else {"run.reference", "run.pairs"})
+
+
+def _check_channels_of_source(config: SplitStemConfig, usual: int) -> None:
+    """The lower stages of the source are the student's, so they take what the student takes."""
+    source, stated = config.source, config.channels.get(config.source, usual)
+    if stated != usual:
+        raise RecipeError(
+            f"channels.{source}: '{source}' is the source, whose lower stages are the student's, and the student takes {usual} "
+            f"channels, not {stated}. Set student.channels to {stated}, and state the others here."
+        )
+
+
+def channels_for(config: SplitStemConfig) -> Mapping[str, int]:
+    """What the branches take where that is not the student's number."""
+    return config.channels
 
 
 @edgefw.hookimpl
@@ -185,6 +202,7 @@ def edgefw_register_schemes(register: Register) -> None:
             build=build,
             needs=frozenset({"teacher.embedding", "run.reference", "run.pairs"}),
             needs_for=needs_for,
+            channels_for=channels_for,
             requires=("torch",),
             install='pip install "edgefw[train]"',
             paper="arXiv:1507.00448",

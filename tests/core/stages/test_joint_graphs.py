@@ -43,9 +43,10 @@ def samples(tmp_path: Path) -> list[Sample]:
 
 def context() -> Any:
     sensors = {"rgb": Rgb(RgbConfig()), "depth": Depth(DepthConfig(encoding="metric-range", near=0.0, far=4.0))}
-    return SimpleNamespace(
-        pieces=SimpleNamespace(modalities=sensors, student_spec=SimpleNamespace(input=InputSpec(size=8)))
+    pieces = SimpleNamespace(
+        modalities=sensors, preprocessing=lambda name: sensors[name].preprocessing(InputSpec(size=8))
     )
+    return SimpleNamespace(pieces=pieces)
 
 
 def test_a_pair_has_one_row_per_sample_with_both_images(samples: list[Sample]) -> None:

@@ -56,9 +56,8 @@ def samples(tmp_path: Path) -> list[Sample]:
 
 def context(teacher: Teacher, cache: Path) -> Any:
     sensors = {"rgb": Rgb(RgbConfig()), "depth": Depth(DepthConfig(encoding="min-max"))}
-    pieces = SimpleNamespace(
-        modalities=sensors, student_spec=SimpleNamespace(input=InputSpec(size=8)), teacher=teacher, cache=cache
-    )
+    inputs = dict.fromkeys(sensors, InputSpec(size=8))
+    pieces = SimpleNamespace(modalities=sensors, inputs=inputs, teacher=teacher, cache=cache)
     recipe = SimpleNamespace(config=SimpleNamespace(compute=SimpleNamespace(workers=0)))
     return SimpleNamespace(pieces=pieces, processes=Processes(device="cpu"), recipe=recipe, progress=SilentProgress())
 

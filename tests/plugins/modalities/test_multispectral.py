@@ -170,8 +170,8 @@ def test_bands_and_student_channels_must_agree_in_one_message() -> None:
         check_student_input({"ms": thirteen}, INPUT)
     assert str(caught.value) == (
         "modalities.ms: modality 'multispectral' gives 13 bands (take: bands); the student takes 3 channels. One "
-        "student takes one number of channels from every modality: change student.channels, the number of bands, or "
-        "take one band with take: replicate."
+        "student takes one number of channels from every modality, unless its scheme states another: change "
+        "student.channels, the number of bands, or take one band with take: replicate."
     )
     with pytest.raises(
         CapabilityError, match=r"^modalities.rgb: modality 'rgb' gives 3 channels; the student takes 13"

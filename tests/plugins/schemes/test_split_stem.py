@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import timm
@@ -111,6 +113,19 @@ def test_a_branch_may_take_other_channels_with_an_inflated_stem() -> None:
     wide = made.embed(both, "depth", grey.repeat(1, 5, 1, 1))
     torch.testing.assert_close(wide, network(grey.repeat(1, 3, 1, 1)).embedding, atol=1e-4, rtol=1e-3)
     assert both.students["rgb"].trunk.backbone.conv1[0].weight.shape[1] == 3
+    assert split_stem.channels_for(made.config) == {"depth": 5}
+
+
+def test_a_stem_of_the_students_own_number_stays_as_it_is_and_the_source_takes_no_other() -> None:
+    network = student("test_resnet")
+    weight = network.trunk.backbone.conv1[0].weight.clone()
+    same = scheme(channels={"rgb": 3, "depth": 3}).network(network)
+    torch.testing.assert_close(same.students["depth"].trunk.backbone.conv1[0].weight, weight)
+    context = replace(CONTEXT, student=network.spec)
+    with pytest.raises(
+        RecipeError, match="channels.rgb: 'rgb' is the source, .* takes 3 channels, not 5. Set student.ch"
+    ):
+        split_stem.build(split_stem.SplitStemConfig(channels={"rgb": 5}), context)
 
 
 def test_one_graph_per_modality() -> None:
@@ -144,8 +159,6 @@ def test_the_stem_alone_is_below_at_0_and_what_cannot_be_split_says_so() -> None
 
 
 def test_wrong_modalities_and_batches_say_what_to_do() -> None:
-    with pytest.raises(RecipeError, match="channels: the recipe has no modality 'nir'. It has: rgb, depth"):
-        scheme(channels={"nir": 1})
     made = scheme(match="mid")
     with pytest.raises(TrainingError, match="no sample of a batch has rgb beside another modality"):
         made.forward(made.network(student_network()), scheme_batch(missing={"depth": [0, 1, 2, 3]}))
