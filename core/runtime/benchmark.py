@@ -91,7 +91,8 @@ def turn(
     while place == first or time.perf_counter() - began < settle:
         call(feeds[place % len(feeds)])
         place += 1
-    began, taken = time.perf_counter(), []
+    began = time.perf_counter()
+    taken: list[float] = []
     while len(taken) < CALLS or time.perf_counter() - began < count:
         taken.append(_seconds(call, feeds[(place + len(taken)) % len(feeds)]))
     return taken

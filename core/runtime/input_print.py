@@ -20,7 +20,8 @@ def input_print(images: np.ndarray) -> np.ndarray:
     """(P, WIDTH) float32 of prepared images (P, C, H, W)."""
     rows = images.reshape(len(images), -1).astype(np.float64)
     seen = np.stack([rows @ _signs(number, rows.shape[1]) for number in range(WIDTH)], axis=1)
-    return (seen / np.sqrt(rows.shape[1])).astype(np.float32)
+    scaled: np.ndarray = (seen / np.sqrt(rows.shape[1])).astype(np.float32)
+    return scaled
 
 
 def _signs(number: int, count: int) -> np.ndarray:

@@ -173,8 +173,8 @@ def _input_rows(opener: Opener, reference: Reference) -> Iterator[dict[str, Any]
         except EdgefwError as error:
             yield broken(name, str(error))
             continue
-        error = relative_errors(said, expected).max() if said.shape == expected.shape else np.inf
-        yield _row(name, INPUT, INPUT_ERROR, _finite(error))
+        furthest = relative_errors(said, expected).max() if said.shape == expected.shape else np.inf
+        yield _row(name, INPUT, INPUT_ERROR, _finite(furthest))
 
 
 def _label_row(bundle: Bundle, reference: Reference) -> Iterator[dict[str, Any]]:
