@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from edgefw.data.near_duplicates import PAIRS
 from edgefw.reporting.run_data import RunData
+
+PAIRS = (("val", "train", "val"), ("test", "train", "test"), ("test", "val", "test_like_val"))
+"""A split, the one that it is compared with, and under which key of the file the counts stand."""
 
 
 def summary(run: RunData) -> str:
