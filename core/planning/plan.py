@@ -128,7 +128,7 @@ def _curate(run: PlannedRun) -> dict[str, Any] | None:
     curate = run.config.curate
     if curate is None:
         return None
-    return {"labels": len(run.superset), "kept": run.kept, "at_most": curate.threshold is not None}
+    return {"labels": len(run.superset), "kept": run.kept, "at_most": curate.threshold is not None or curate.per_label}
 
 
 def _phase(run: PlannedRun, job: PhaseJob, teacher: Line) -> dict[str, Any]:

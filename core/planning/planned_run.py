@@ -94,10 +94,12 @@ class PlannedRun:
 
     @property
     def kept(self) -> int:
-        """How many training samples curation keeps; an upper bound where a threshold decides."""
+        """How many training samples curation keeps; an upper bound where a threshold or each label decides."""
         curate, visible = self.config.curate, self.splits["train"].visible
         if curate is None or curate.threshold is not None:
             return visible
+        if curate.per_label:  # each label's share is rounded up
+            return min(visible, math.floor(curate.keep * visible + 1e-9) + len(self.superset))
         return max(1, math.ceil(curate.keep * visible - 1e-9))
 
     @cached_property

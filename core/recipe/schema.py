@@ -105,11 +105,21 @@ class Curate(Section):
         default="a photo of a {}", description="prompt(s); {} is the label, {a} its a or an"
     )
     keep: Annotated[float, Field(gt=0.0, le=1.0)] = Field(default=0.25, description="fraction kept, the surest first")
+    per_label: bool = Field(default=False, description="keep that fraction of each label's samples, not of all")
     threshold: Fraction | None = Field(default=None, description="keep what scores above this, instead of a fraction")
     near_duplicates: Annotated[int, Field(ge=0, le=16)] | None = Field(
         default=3,
         description="bits of 64 in which a held-out image may differ from its look-alike; null: not looked for",
     )
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> Curate:
+        if self.per_label and self.threshold is not None:
+            raise ValueError(
+                f"per_label is true and threshold is {self.threshold:g}. A threshold is one for all labels: "
+                "give per_label with keep, or threshold alone."
+            )
+        return self
 
 
 class Optimiser(Section):

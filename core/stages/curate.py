@@ -4,7 +4,9 @@
 
 over a label superset y_1..y_K that need not be the evaluation's labels; s is the teacher's logit scale. Source: Cai et
 al., EdgeVL, ECCV 2024, arXiv:2403.04908, section 3.2. As in its released code (and unlike its text) `keep` is the kept
-fraction, and cosines are scaled before the softmax; `threshold` is the text's rule. Without a `curate` section every
+fraction, and cosines are scaled before the softmax; `threshold` is the text's rule. `per_label` keeps the fraction of each
+pseudo-label's samples, so that a name of which the teacher is never sure is not left without any: the choice of
+class-balanced self-training (Zou et al., ECCV 2018, arXiv:1810.07911). Without a `curate` section every
 sample is kept, without a pseudo-label. Teacher answers are stored in the run's cache, so another fraction costs nothing.
 """
 
@@ -48,12 +50,17 @@ def fingerprint(context: StageContext) -> dict[str, Any]:
         "modalities": {name: piece(chosen, base) for name, chosen in composition.modalities.items()},
     }
     if curate is not None:
-        inputs["curate"] = curate.model_dump(mode="json")
+        inputs["curate"] = keys_of(curate)
         inputs["labels"] = read_label_names(curate.labels, base, "curate.labels")
         inputs["teacher"] = piece(composition.teacher, base)
     if curate is not None and curate.near_duplicates is not None:
         inputs["held_out"] = {split: data_state(context.pieces.dataset, split) for split in HELD_OUT}
     return inputs
+
+
+def keys_of(curate: Curate) -> dict[str, Any]:
+    """The section as an input of the stage; without `per_label`, which came later, where it is off: runs made before go on."""
+    return curate.model_dump(mode="json", exclude=None if curate.per_label else {"per_label"})
 
 
 def run(context: StageContext) -> dict[str, Any]:
@@ -122,6 +129,15 @@ def choose(confidence: np.ndarray, keep: float, threshold: float | None) -> np.n
     return kept
 
 
+def choose_of_each(confidence: np.ndarray, label: np.ndarray, keep: float) -> np.ndarray:
+    """Which of N samples are kept, (N,) bool: the surest fraction (rounded up) of each pseudo-label's samples."""
+    kept = np.zeros(len(confidence), dtype=bool)
+    for one in np.unique(label):
+        mine = np.flatnonzero(label == one)
+        kept[mine] = choose(confidence[mine], keep, None)
+    return kept
+
+
 def _scored(
     curate: Curate, labels: Sequence[str], listing: Listing, visible: np.ndarray, context: StageContext
 ) -> Kept:
@@ -131,7 +147,10 @@ def _scored(
     seen = teacher_embeddings(context, samples, context.pieces.teacher_modality, "curate: teacher looks at samples")
     parts = [confidences(images, texts, scale) for images in seen]
     confidence, label = (np.concatenate(column) for column in zip(*parts))
-    kept = choose(confidence, curate.keep, curate.threshold)
+    if curate.per_label:
+        kept = choose_of_each(confidence, label, curate.keep)
+    else:
+        kept = choose(confidence, curate.keep, curate.threshold)
     if not kept.any():
         raise DataError(
             f"curate.threshold: no sample scores above {curate.threshold} (the surest one has {confidence.max():.3f}). "
@@ -188,7 +207,7 @@ def _rule(curate: Curate | None) -> str | None:
         return None
     if curate.threshold is not None:
         return f"confidence above {curate.threshold:g}"
-    return f"the surest {100 * curate.keep:g} %"
+    return f"the surest {100 * curate.keep:g} %{' of each label' if curate.per_label else ''}"
 
 
 def _label_row(index: int, label: str, rows: Kept) -> dict[str, Any]:

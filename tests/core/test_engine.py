@@ -196,6 +196,13 @@ def test_another_fraction_does_not_ask_the_teacher_again(project: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in (project / "run" / "cache").rglob("*.safetensors")} == shards
 
 
+def test_of_each_label_the_same_share_is_kept(project: Path) -> None:
+    run(project, "curate.per_label=true", "curate.keep=0.25", until="curate")
+    result = json.loads((project / "run" / "curate" / "result.json").read_text())
+    assert {row["label"]: row["kept"] for row in result["per_label"]} == {"red": 2, "green": 2, "blue": 2, "grey": 0}
+    assert result["rule"] == "the surest 25 % of each label"
+
+
 def test_a_label_listed_twice_is_used_once_with_a_warning(project: Path) -> None:
     with pytest.warns(EdgefwWarning, match=r"curate\.labels: listed more than once: red\..*share its probability"):
         run(project, "curate.labels=[red,Red,green,blue]", until="curate")

@@ -154,6 +154,8 @@ def test_curation_shortens_the_phases(plan) -> None:
         "kept": 12,
         "at_most": True,
     }
+    of_each = plan("curate.labels=[red, green]", "curate.keep=0.5", "curate.per_label=true")
+    assert of_each["curate"] == {"labels": 2, "kept": 8, "at_most": True}  # 6, and a part of a sample for each label
 
 
 def test_a_static_check_needs_neither_data_nor_weights(plan) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -159,6 +160,10 @@ def test_a_missing_value_is_told_before_what_points_to_it(small) -> None:
         ("curate.labels=[cat, no]", "curate.labels[1]: must be text, got false. Put it in quotes."),
         ("curate.labels=3", "curate.labels: must be text or a list, got 3."),
         ("curate.keep=2", "curate.keep: must be at most 1.0, got 2"),
+        (
+            ("curate.per_label=true", "curate.threshold=0.5"),
+            "per_label is true and threshold is 0.5. A threshold is one for all labels: give per_label with keep, or",
+        ),
         ("teacher=oracle", "teacher: must be a mapping of keys to values, got 'oracle'. Write {name: oracle}."),
         ("teacher=null", "teacher: must be a mapping of keys to values, got null."),
         ("teacher={model: x}", "teacher.name: is required: name of the technique"),
@@ -172,11 +177,11 @@ def test_a_missing_value_is_told_before_what_points_to_it(small) -> None:
         ("train.1={name: distil, losses: [{name: near}], steps: 1}", "two phases of train share a name: distil"),
     ],
 )
-def test_a_wrong_value_is_told_with_path_value_and_what_is_allowed(small, override: str, fragment: str) -> None:
+def test_a_wrong_value_is_told_with_path_value_and_what_is_allowed(small, override: Any, fragment: str) -> None:
     with pytest.raises(RecipeError) as caught:
-        small(override)
+        small(*([override] if isinstance(override, str) else override))
     assert fragment in str(caught.value)
-    from_several_keys = fragment.startswith("train[0]: ") or "two phases" in fragment
+    from_several_keys = fragment.startswith(("train[0]: ", "per_label")) or "two phases" in fragment
     assert from_several_keys or "(command line)" in str(caught.value)
 
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import softmax
 
-from edgefw.stages.curate import choose, confidences
+from edgefw.recipe.schema import Curate
+from edgefw.stages.curate import choose, confidences, keys_of
 from edgefw.stages.kept import Kept, read_kept, write_kept
 
 
@@ -67,6 +68,12 @@ def test_keeping_everything_keeps_everything() -> None:
 
 def test_a_threshold_takes_the_place_of_the_fraction() -> None:
     np.testing.assert_array_equal(choose(np.array([0.2, 0.5, 0.7]), 0.01, 0.5), [False, False, True])
+
+
+def test_a_run_made_before_a_key_came_goes_on_and_one_that_sets_it_does_not() -> None:
+    before = {"labels": ["hall"], "template": "a photo of a {}", "keep": 0.25, "threshold": None, "near_duplicates": 3}
+    assert keys_of(Curate(labels=["hall"])) == before
+    assert keys_of(Curate(labels=["hall"], per_label=True)) == before | {"per_label": True}
 
 
 def test_the_table_comes_back_as_it_was_written(tmp_path: Path) -> None:

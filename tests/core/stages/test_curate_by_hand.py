@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgefw.labels.names import unique_names
-from edgefw.stages.curate import choose, confidences
+from edgefw.stages.curate import choose, choose_of_each, confidences
 
 seeds = st.integers(0, 2**31)
 
@@ -66,6 +66,21 @@ def kept_by_sorting(confidence: list[float], keep: float) -> list[bool]:
 @settings(max_examples=60, deadline=None)
 def test_the_kept_fraction_equals_taking_the_surest_one_by_one(values: list[float], keep: float) -> None:
     assert choose(np.array(values), keep, None).tolist() == kept_by_sorting(values, keep)
+
+
+scores = st.tuples(st.sampled_from([0.1, 0.2, 0.5, 0.7, 0.9]), st.integers(0, 3))
+
+
+@given(rows=st.lists(scores, min_size=1, max_size=40), keep=st.floats(0.01, 1.0))
+@settings(max_examples=60, deadline=None)
+def test_of_each_label_it_is_the_same_rule_among_its_samples(rows: list[tuple[float, int]], keep: float) -> None:
+    expected = [False] * len(rows)
+    for label in {label for _, label in rows}:
+        mine = [at for at, row in enumerate(rows) if row[1] == label]
+        for at, kept in zip(mine, kept_by_sorting([rows[at][0] for at in mine], keep)):
+            expected[at] = kept
+    confidence, labels = (np.array(column) for column in zip(*rows))
+    assert choose_of_each(confidence, labels, keep).tolist() == expected
 
 
 @given(seed=seeds, keep=st.sampled_from([0.1, 0.2, 0.25, 0.5, 0.75]), blocks=st.integers(1, 20))
