@@ -128,7 +128,8 @@ def _curate(run: PlannedRun) -> dict[str, Any] | None:
     curate = run.config.curate
     if curate is None:
         return None
-    return {"labels": len(run.superset), "kept": run.kept, "at_most": curate.threshold is not None or curate.per_label}
+    at_most = curate.threshold is not None or curate.per_label
+    return {"labels": len(run.superset), "kept": run.kept, "at_most": at_most, "rule": curate.rule}
 
 
 def _phase(run: PlannedRun, job: PhaseJob, teacher: Line) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def _data(plan: Mapping[str, Any]) -> Iterator[str]:
     if plan["curate"]:
         curate = plan["curate"]
         about = "at most " if curate["at_most"] else ""
-        yield f"  curation keeps {about}{curate['kept']:,} by {curate['labels']:,} label names"
+        yield f"  curation keeps {about}{curate['kept']:,} by {curate['labels']:,} label names: {curate['rule']}"
 
 
 def _models(plan: Mapping[str, Any]) -> Iterator[str]:

@@ -121,6 +121,13 @@ class Curate(Section):
             )
         return self
 
+    @property
+    def rule(self) -> str:
+        """What is kept, in words: for the plan and the result."""
+        if self.threshold is not None:
+            return f"confidence above {self.threshold:g}"
+        return f"the surest {100 * self.keep:g} %{' of each label' if self.per_label else ''}"
+
 
 class Optimiser(Section):
     """One optimiser with warm-up and cosine decay, both counted in optimiser steps."""

@@ -187,7 +187,7 @@ def _result(
     return {
         "labels": list(labels),
         "template": curate.template if curate else None,
-        "rule": _rule(curate),
+        "rule": curate.rule if curate else None,
         "total": len(rows.ids),
         "kept": int(rows.kept.sum()),
         "lowest_kept_confidence": float(rows.confidence[rows.kept].min()) if curate else None,
@@ -199,15 +199,6 @@ def _result(
         ],
         "per_label": [_label_row(index, label, rows) for index, label in enumerate(labels)],
     }
-
-
-def _rule(curate: Curate | None) -> str | None:
-    """What was kept, in words."""
-    if curate is None:
-        return None
-    if curate.threshold is not None:
-        return f"confidence above {curate.threshold:g}"
-    return f"the surest {100 * curate.keep:g} %{' of each label' if curate.per_label else ''}"
 
 
 def _label_row(index: int, label: str, rows: Kept) -> dict[str, Any]:

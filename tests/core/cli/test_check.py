@@ -147,15 +147,35 @@ def test_a_clean_teacher_answers_once_per_sample_however_many_views(plan) -> Non
 
 def test_curation_shortens_the_phases(plan) -> None:
     found = plan("curate.labels=[red, green]", "curate.keep=0.5")
-    assert found["curate"] == {"labels": 2, "kept": 6, "at_most": False}
+    assert found["curate"] == {"labels": 2, "kept": 6, "at_most": False, "rule": "the surest 50 %"}
     assert found["phases"][0]["steps_per_epoch"] == 1
     assert plan("curate.labels=[red]", "curate.threshold=0.3")["curate"] == {
         "labels": 1,
         "kept": 12,
         "at_most": True,
+        "rule": "confidence above 0.3",
     }
     of_each = plan("curate.labels=[red, green]", "curate.keep=0.5", "curate.per_label=true")
-    assert of_each["curate"] == {"labels": 2, "kept": 8, "at_most": True}  # 6, and a part of a sample for each label
+    assert (of_each["curate"]["kept"], of_each["curate"]["at_most"]) == (8, True)  # 6, and a part of one for each label
+    assert of_each["curate"]["rule"] == "the surest 50 % of each label"
+
+
+@pytest.mark.parametrize(
+    ("keys", "line"),
+    [
+        (["curate.keep=0.25", "train.0.batch=2"], "3 by 2 label names: the surest 25 %"),
+        (
+            ["curate.keep=0.25", "curate.per_label=true"],
+            "at most 5 by 2 label names: the surest 25 % of each label",
+        ),
+        (["curate.keep=0.25", "curate.threshold=0.25"], "at most 12 by 2 label names: confidence above 0.25"),
+    ],
+)
+def test_the_plan_names_the_rule_of_curation(
+    recipe: Path, capsys: pytest.CaptureFixture[str], keys: list[str], line: str
+) -> None:
+    assert run(["check", str(recipe), "curate.labels=[red, green]", *keys]) == 0
+    assert f"  curation keeps {line}\n" in capsys.readouterr().out
 
 
 def test_a_static_check_needs_neither_data_nor_weights(plan) -> None:
