@@ -24,6 +24,15 @@ from edgefw.reporting.progress import Progress
 
 TABLE, CLASSES, SUMMARY, LABEL_SETS = "samples.csv", "classes.txt", "prepare.json", "labels.csv"
 _EXAMPLES = 5
+_EMPTY = {
+    "train": "no sample is in train, so nothing can be trained: set another seed, or a smaller val_from_train; see "
+    "whether the train part of the download is there.",
+    "val": "no sample is in val, on which checkpoints are chosen: set another seed or a larger val_from_train (fractions, "
+    "where all splits are drawn), or train with select: {by: last} in every phase.",
+    "test": "no sample is in test, on which runs are verified: set another seed or other fractions, where all splits are "
+    "drawn; see whether the test part of the download is there; or verify with verify.split=val.",
+}
+"""Split -> what a person should know where it is empty."""
 Written = list[tuple[Item, Sequence[str]]]
 """The samples that were written, in their order, each with all its labels."""
 
@@ -136,6 +145,7 @@ def _refuse(broken: Sequence[Broken], written: Sequence[Item], total: int, skip_
 
 def _summary(download: Download, items: Written, broken: Sequence[Broken], dest: Path) -> dict[str, Any]:
     counts = Counter(item.split for item, _ in items)
+    empty = [note for split, note in _EMPTY.items() if not counts[split]]
     labels = Counter((label, item.split) for item, found in items for label in found)
     return {
         "dest": str(dest),
@@ -145,7 +155,7 @@ def _summary(download: Download, items: Written, broken: Sequence[Broken], dest:
         "labels": {name: {split: labels[name, split] for split in SPLITS} for name in download.classes},
         "left_out": dict(download.left_out),
         "broken": [{"where": one.where, "reason": one.reason} for one in broken],
-        "notes": list(download.notes),
+        "notes": [*download.notes, *empty],
         "licence": download.licence,
         "yaml": recipe_lines(download, dest),
     }

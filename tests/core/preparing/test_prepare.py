@@ -72,6 +72,37 @@ def test_a_person_reads_counts_notes_and_lines_to_paste(tmp_path: Path, capsys: 
     )
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_an_empty_split_is_a_note_that_says_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], layout: str
+) -> None:
+    source = LAYOUTS[layout](tmp_path / "in")
+    summary = prepared(capsys, layout, source, tmp_path / "out", "val_from_train=0")
+    note = (
+        "no sample is in val, on which checkpoints are chosen: set another seed or a larger val_from_train (fractions, "
+        "where all splits are drawn), or train with select: {by: last} in every phase."
+    )
+    assert summary["splits"]["val"] == 0 and summary["notes"][-1] == note
+    assert json.loads((tmp_path / "out" / "prepare.json").read_text())["notes"][-1] == note
+    assert run(["prepare", layout, str(source), str(tmp_path / "text"), "val_from_train=0"]) == 0
+    assert f"\nnote: {note}\n" in capsys.readouterr().out
+
+
+def test_every_split_that_is_empty_has_its_note_and_no_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scans = [(f"scene{place:04d}_00", "Gym", "train") for place in range(30)]
+    source = miniatures.scannet(tmp_path / "in", scans, count=1, lists=False)
+    full = prepared(capsys, "scannet", source, tmp_path / "full")
+    assert all(full["splits"].values()) and not any(note.startswith("no sample") for note in full["notes"])
+    only = prepared(capsys, "scannet", source, tmp_path / "test", "fractions={train: 0, val: 0, test: 1}")
+    empty = [note.partition(",")[0] for note in only["notes"] if note.startswith("no sample")]
+    assert empty == ["no sample is in train", "no sample is in val"]
+    rest = prepared(capsys, "scannet", source, tmp_path / "rest", "fractions={train: 0.8, val: 0.2, test: 0}")
+    (note,) = [note for note in rest["notes"] if note.startswith("no sample")]
+    assert note.startswith("no sample is in test, ") and note.endswith("or verify with verify.split=val.")
+
+
 def broken_download(root: Path) -> Path:
     source = miniatures.scannet(root / "in")
     (source / "scans/scene0000_00/depth/0.png").write_bytes(b"")
