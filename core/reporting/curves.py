@@ -1,6 +1,6 @@
 """Sorts the lines of metrics.jsonl into curves: per phase, what was logged at which step.
 
-Knows training steps and validations, passes over what samplers say, and refuses to guess another kind of line.
+Knows training steps, validations and what samplers report of an epoch.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ class PhaseCurves:
         validation_loss: the loss on the validation split.
         validation: any other validation quantity by name, such as "accuracy" or "accuracy, depth"; without the parts of
             the validation loss ("loss/feature").
+        sampler: epoch -> what the sampler reported of it, by name; empty for a sampler that reports nothing.
     """
 
     phase: str
@@ -33,17 +34,20 @@ class PhaseCurves:
     losses: dict[str, Curve] = field(default_factory=dict)
     validation_loss: Curve = field(default_factory=list)
     validation: dict[str, Curve] = field(default_factory=dict)
+    sampler: dict[int, dict[str, float]] = field(default_factory=dict)
 
 
 def phase_curves(metrics: Sequence[Mapping[str, Any]]) -> list[PhaseCurves]:
     """Curves of every phase, in order. A step that is logged twice (after a resume) counts as it was logged last."""
     phases: dict[str, PhaseCurves] = {}
     for row in metrics:
-        if known(row.get("step")) is None or "sampler" in row:
+        if known(row.get("step")) is None:
             continue
         curves = phases.setdefault(str(row.get("phase", "")), PhaseCurves(str(row.get("phase", ""))))
         if "validation" in row:
             _add_validation(curves, float(row["step"]), row["validation"])
+        elif "sampler" in row:
+            _add_sampler(curves, row.get("epoch"), row["sampler"])
         else:
             _add_step(curves, float(row["step"]), row)
     return [_ordered(curves) for curves in phases.values()]
@@ -94,6 +98,12 @@ def _add_validation(curves: PhaseCurves, step: float, values: object) -> None:
             curves.validation.setdefault(name.replace("/", ", "), []).append((step, value))
 
 
+def _add_sampler(curves: PhaseCurves, epoch: object, values: object) -> None:
+    number, found = known(epoch), flat_numbers(values if isinstance(values, Mapping) else {})
+    if number is not None and found:
+        curves.sampler[int(number)] = found
+
+
 def _ordered(curves: PhaseCurves) -> PhaseCurves:
     def last_at_each_step(curve: Curve) -> Curve:
         return sorted(dict(curve).items())
@@ -104,4 +114,5 @@ def _ordered(curves: PhaseCurves) -> PhaseCurves:
         {name: last_at_each_step(curve) for name, curve in curves.losses.items()},
         last_at_each_step(curves.validation_loss),
         {name: last_at_each_step(curve) for name, curve in curves.validation.items()},
+        dict(sorted(curves.sampler.items())),
     )

@@ -41,6 +41,26 @@ def test_lines_that_are_no_numbers_are_passed_over() -> None:
     assert flat_numbers({"a": {"b": 1, "c": "x"}, "d": float("inf")}) == {"a, b": 1.0}
 
 
+def test_what_a_sampler_reports_is_kept_by_epoch_as_it_was_logged_last() -> None:
+    rows = [
+        {"phase": "a", "step": 0, "epoch": 1, "sampler": {"anchors": 7.0}},
+        {"phase": "a", "step": 1, "epoch": 1, "loss": 2.0},
+        {"phase": "a", "step": 8, "epoch": 3, "sampler": {"anchors": 5.0}},
+        {"phase": "a", "step": 4, "epoch": 2, "sampler": {"anchors": 9.0, "filled": None}},
+        {"phase": "a", "step": 4, "epoch": 2, "sampler": {"anchors": 6.0, "filled": 1.0}},
+        {"phase": "a", "step": 9, "sampler": {"anchors": 1.0}},
+        {"phase": "a", "step": 9, "epoch": 4, "sampler": "half"},
+        {"phase": "b", "step": 1, "epoch": 1, "loss": 1.0},
+    ]
+    first, second = phase_curves(rows)
+    assert list(first.sampler.items()) == [
+        (1, {"anchors": 7.0}),
+        (2, {"anchors": 6.0, "filled": 1.0}),
+        (3, {"anchors": 5.0}),
+    ]
+    assert first.loss == [(1.0, 2.0)] and second.sampler == {}
+
+
 def test_a_half_written_line_is_passed_over(tmp_path: Path) -> None:
     file = tmp_path / "metrics.jsonl"
     file.write_text('{"step": 1}\n[1]\n{"step": 2, "lo')
