@@ -134,6 +134,13 @@ def changed(name: str, other: str) -> set[str]:
     return {key for key in {**ours, **theirs} if ours.get(key, ()) != theirs.get(key, ())}
 
 
+def test_the_successor_says_that_the_weights_inside_its_relations_are_inferred() -> None:
+    text = " ".join(header("edgevl-successor"))
+    inferred = text.split("Inferred: ")[1]
+    assert "1 to 2 for distances to angles in `relational` (Park et al.'s 25 to 50)" in inferred
+    assert "relational" in {loss["name"] for loss in given("edgevl-successor").resolved["train"][0]["losses"]}
+
+
 def test_the_two_forms_of_cmkd_differ_in_the_modality_alone() -> None:
     assert changed("cmkd-depth", "cmkd-rgb") == {"train.0.scheme.modality"}
 
