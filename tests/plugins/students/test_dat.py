@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from pydantic import ValidationError
 from safetensors.torch import save_file
 from torch import nn
@@ -20,6 +22,10 @@ from edgefw.plugins.students.dat_parts.neighbourhood import NeighbourhoodAttenti
 from edgefw.training.optimisers import decays
 
 MICRO = ("dat-micro", "dat-pp-micro")
+ROOT = Path(__file__).resolve().parents[3]
+DAT_PAGE = (
+    (ROOT / "docs" / "techniques" / "students.md").read_text(encoding="utf-8").split("\n## dat\n")[1].split("\n## ")[0]
+)
 
 
 def student(variant: str, **options: object) -> DatStudent:
@@ -128,6 +134,31 @@ def test_torch_export_captures_it_with_any_batch(variant: str) -> None:
     with torch.no_grad():
         torch.testing.assert_close(program.module()(pixels(count=5)), network(pixels(count=5)))
     assert any("grid_sampl" in str(node.target) for node in program.graph.nodes)
+
+
+def test_the_trunk_of_a_run_becomes_a_weight_file_as_the_page_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    trained = student("dat-micro")
+    file = Path("runs/longer/train/distil/student.safetensors")
+    file.parent.mkdir(parents=True)
+    head = {"head.projection.weight": torch.zeros(2, 2)}
+    save_file({f"trunk.{name}": values for name, values in trained.state_dict().items()} | head, file)
+    (code,) = re.findall(r"```python\n(.*?)```", DAT_PAGE, re.DOTALL)
+    exec(code, {})  # noqa: S102 - the page's own example
+    started = student("dat-micro", weights=str(tmp_path / "dat.safetensors"))
+    torch.testing.assert_close(started.state_dict(), trained.state_dict())
+
+
+def test_the_page_tells_the_defaults_of_the_student_and_what_the_recipe_sets() -> None:
+    assert (DatConfig().variant, DatConfig().drop_path) == ("dat-pp-t", 0.0)
+    recipe = yaml.safe_load((ROOT / "recipes" / "edgevl-dat.yaml").read_text(encoding="utf-8"))
+    assert recipe["student"] == {"name": "dat", "variant": "dat-t", "drop_path": 0.2, "head": {"name": "linear-norm"}}
+    assert "sets `variant: dat-t`, `drop_path: 0.2` and the\nhead `linear-norm`" in DAT_PAGE
+    page = (ROOT / "docs" / "edgevl.md").read_text(encoding="utf-8")
+    assert "the student `dat` by itself (`student.name=dat`) is `dat-pp-t`" in page
+    assert "`variant: dat-pp-t` and `drop_path: 0`, where the recipe sets `dat-t`, 0.2" in page
 
 
 def test_a_licence_is_that_of_the_weights(tmp_path: Path) -> None:
