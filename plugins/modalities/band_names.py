@@ -50,6 +50,34 @@ def position(band: Band, names: Sequence[str] | None) -> int:
     return plain.index(_plain(band))
 
 
+def refuse_booleans(bands: object) -> object:
+    """Bands as a recipe gives them, unchanged; `true` would count as band 1.
+
+    Raises:
+        ValueError: if one of them is true or false.
+    """
+    given = bands if isinstance(bands, list | tuple) else ()
+    wrong = [f"{str(band).lower()} (entry {at})" for at, band in enumerate(given) if isinstance(band, bool)]
+    if wrong:
+        raise ValueError(f"{wrong[0]} is no band; give its name, or its number from 1")
+    return bands
+
+
+def refuse_repeated(bands: Sequence[Band], positions: Sequence[int]) -> None:
+    """Say no to a band that is chosen twice, by whatever spelling.
+
+    Raises:
+        ValueError: if two bands have one position.
+    """
+    for at, band in enumerate(bands):
+        first = positions.index(positions[at])
+        if first != at:
+            raise ValueError(
+                f"bands[{at}]: {band} is the band of bands[{first}] ({bands[first]}); name each band once. To "
+                "give the student one band in every channel, name it alone with take: replicate"
+            )
+
+
 def _plain(name: str) -> str:
     """B08A and b8a are one band."""
     return re.sub(r"^B0+(?=\d)", "B", name.strip().upper())

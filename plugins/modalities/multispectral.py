@@ -21,11 +21,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 import edgefw
 from edgefw.errors import CapabilityError, DataError
-from edgefw.plugins.modalities.band_names import Band, Order, in_order, position
+from edgefw.plugins.modalities.band_names import Band, Order, in_order, position, refuse_booleans, refuse_repeated
 from edgefw.plugins.modalities.measured_images import (
     MeasuredConfig,
     encode,
@@ -67,11 +67,18 @@ class MultispectralConfig(MeasuredConfig):
     missing: float | None = Field(default=None, description="stored number that means no reading")
     layout: Layout = Field(default="auto", description="axis of .npy arrays that counts bands; auto: the shorter one")
 
+    @field_validator("bands", "picture", mode="before")
+    @classmethod
+    def _no_boolean(cls, value: object) -> object:
+        return refuse_booleans(value)
+
     @model_validator(mode="after")
     def _bands_exist_and_fit(self) -> MultispectralConfig:
         if self.bands == "all" and self.names is None:
             raise ValueError("bands: all needs names, so that their number is known; or list the bands")
         chosen = self.positions
+        if not isinstance(self.bands, str):
+            refuse_repeated(self.bands, chosen)
         if self.take == "replicate" and len(chosen) != 1:
             raise ValueError(f"take: replicate needs one band, got {len(chosen)}; name one, or set take: bands")
         outside = [band for band in self.picture or () if position(band, in_order(self.names)) not in chosen]

@@ -155,6 +155,12 @@ def test_a_picture_shows_red_green_and_blue_to_the_teacher() -> None:
     assert chain.shows_photographs and not modality(bands=[1]).shows_photographs and not chain.colour
 
 
+def test_a_picture_may_show_one_band_as_grey() -> None:
+    chain = modality(bands=[12], picture=[12, 12, 12])
+    picture = chain.picture(chain.decode(geotiff(DN), "m"))
+    assert (picture == picture[..., :1]).all()
+
+
 def test_without_a_picture_people_see_the_mean_band() -> None:
     chain = modality(names="eurosat", bands="all", take="bands")
     values = chain.decode(geotiff(DN), "m")
@@ -234,6 +240,18 @@ def test_damaged_bytes_give_reflectance_or_a_data_error(junk: bytes, at: int) ->
         ({"bands": [14], "names": "eurosat"}, "bands count from 1 to 13"),
         ({"bands": [1, 2, 3], "take": "bands", "picture": [1, 2, 4]}, "picture: 4 is none of the chosen bands"),
         ({"bands": [1], "names": "landsat"}, "eurosat"),
+        (
+            {"bands": [12, 12], "take": "bands"},
+            r"bands\[1\]: 12 is the band of bands\[0\] \(12\); name each band once",
+        ),
+        (
+            {"bands": [12, 1, "b012"], "names": "eurosat", "take": "bands"},
+            r"bands\[2\]: b012 is the band of bands\[0\] \(12\)",
+        ),
+        ({"bands": [12, 12]}, "name it alone with take: replicate"),
+        ({"bands": [True]}, "bands\n.*true \\(entry 0\\) is no band; give its name, or its number from 1"),
+        ({"bands": [2, False], "take": "bands"}, r"false \(entry 1\) is no band"),
+        ({"bands": [1, 2, 3], "take": "bands", "picture": [3, True, 1]}, "picture\n.*true \\(entry 1\\)"),
     ],
 )
 def test_wrong_options_are_refused(options: dict, message: str) -> None:
