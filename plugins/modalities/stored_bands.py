@@ -1,8 +1,8 @@
 """Read a file that holds several bands: `.npy`, TIFF and GeoTIFF (through tifffile), PNG and other pictures.
 
 It gives the stored numbers as (H, W, C), and the number that a GeoTIFF's GDAL_NODATA tag names. Compressed TIFFs whose
-codec tifffile does not bring (LZW, JPEG) need the package imagecodecs. Pillow reads colour PNGs of 16 bits as 8-bit
-ones, so those are refused. It knows no sensor.
+codec tifffile does not bring (LZW, JPEG) need the package imagecodecs. Pillow reads PNGs of several channels of 16 bits as
+8-bit ones, so `png16` reads those. It knows no sensor.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any, Literal
 import numpy as np
 
 from edgefw.errors import DataError, MissingDependency
+from edgefw.plugins.modalities.png16 import is_png16, read_png16
 from edgefw.plugins.modalities.stored_maps import NPY, read_array
 
 Layout = Literal["auto", "bands-last", "bands-first"]
 
 _TIFF = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
-_PNG = b"\x89PNG"
 _NODATA_TAG = 42113
 _WHAT = "multispectral image"
 
@@ -41,6 +41,8 @@ def read_bands(data: bytes, where: str, layout: Layout = "auto") -> tuple[np.nda
         return _bands_last(read_array(data, where, _WHAT), layout, where), None
     if data.startswith(_TIFF):
         return _from_tiff(data, where)
+    if is_png16(data):
+        return read_png16(data, where), None
     return _from_picture(data, where), None
 
 
@@ -93,8 +95,6 @@ def _nodata(page: Any) -> float | None:
 def _from_picture(data: bytes, where: str) -> np.ndarray:
     from PIL import Image, UnidentifiedImageError
 
-    if data.startswith(_PNG) and len(data) > 25 and data[24] == 16 and data[25] in (2, 6):
-        raise DataError(f"{where}: colour PNGs of 16 bits lose half of their bits when read. Save it as TIFF or .npy.")
     try:
         with Image.open(io.BytesIO(data)) as image:
             image.load()

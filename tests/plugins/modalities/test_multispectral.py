@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import struct
 import sys
-import zlib
 
 import numpy as np
 import pytest
@@ -13,6 +11,7 @@ import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from png16_files import png16
 from pydantic import ValidationError
 
 from edgefw.contracts.student import InputSpec
@@ -128,23 +127,14 @@ def test_min_max_spans_the_chosen_bands_together() -> None:
     np.testing.assert_allclose(result.transpose(1, 2, 0), (chosen - chosen.min()) / np.ptp(chosen), atol=1e-5)
 
 
-def test_one_channel_16_bit_png_is_one_band_and_a_colour_one_is_refused() -> None:
+def test_a_16_bit_png_is_one_band_or_as_many_as_it_has_channels() -> None:
     file = io.BytesIO()
     Image.fromarray(DN[:, :, 0]).save(file, "PNG")
     np.testing.assert_allclose(decode(file.getvalue(), names=None, bands=[1]), DN[:, :, 0] / 10000, rtol=1e-6)
-    with pytest.raises(DataError, match="^m: colour PNGs of 16 bits lose half of their bits"):
-        decode(png_48(DN[:, :, :3]), names=None, bands=[1])
-
-
-def png_48(values: np.ndarray) -> bytes:
-    """A PNG of three channels of 16 bits, written by hand: Pillow cannot."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    header = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], 16, 2, 0, 0, 0)
-    rows = b"".join(b"\x00" + row.astype(">u2").tobytes() for row in values)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    for count in (2, 3, 4):
+        bands = list(range(count, 0, -1))
+        values = decode(png16(DN[:, :, :count]), names=None, bands=bands)
+        np.testing.assert_allclose(values, DN[:, :, count - 1 :: -1] / 10000, rtol=1e-6)
 
 
 def test_a_picture_shows_red_green_and_blue_to_the_teacher() -> None:
@@ -195,6 +185,7 @@ def test_bands_and_student_channels_must_agree_in_one_message() -> None:
         (npy(DN)[:200], "npy file cannot be read"),
         (npy(np.ones((2, 3, 4, 5))), r"shape \(2, 3, 4, 5\) is no multispectral image"),
         (npy(np.array([[["a"]]])), "array of <U1 is no multispectral image"),
+        (png16(DN[:, :, :3])[:90], r"the PNG cannot be decoded \(it is cut short\)"),
         (geotiff(DN[:, :, :10]), r"the file has 10 bands, names lists 13 \(B1, "),
     ],
 )
