@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from torch import Tensor, nn
 
@@ -106,6 +106,19 @@ class Joining(Protocol):
 
     def embed_together(self, network: nn.Module, images: Mapping[str, Tensor]) -> Tensor:
         """Embeddings (B, D) of B samples from one image (B, C, H, W) of each modality; tensor operations only."""
+        ...
+
+
+@runtime_checkable
+class Choosing(Protocol):
+    """A scheme that can do nothing with some samples, since they lack a modality.
+
+    A phase trains on the kept samples that its scheme uses, so that no batch is without rows. A scheme without `uses` has
+    a row for every sample with any image of the recipe's modalities.
+    """
+
+    def uses(self, present: Collection[str]) -> bool:
+        """Whether a sample that has images of just these modalities gives the scheme a row; a pure function."""
         ...
 
 

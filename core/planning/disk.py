@@ -22,20 +22,20 @@ def disk_use(
     """Bytes by what takes them, and in all.
 
     Args:
-        counts: "scored" samples of curation, "kept" ones of training, "val" ones of validation.
+        counts: "scored" samples of curation, "val" ones of validation.
         phases: the planned phases, with their memory.
         artefacts: the planned artefacts.
     """
     cache = 4 * teacher.width * (counts["val"] + (counts["scored"] if config.curate else 0))
     for phase, planned in zip(config.train, phases):
-        cache += _cached(phase, planned, teacher, counts["kept"])
+        cache += _cached(phase, planned, teacher)
     checkpoints = sum(_checkpoint(planned["memory"]) for planned in phases)
     made = 2 * sum(artefact["bytes"] for artefact in artefacts)
     parts = {"teacher_cache": cache, "checkpoints": checkpoints, "artefacts": made}
     return {**parts, "total": sum(parts.values())}
 
 
-def _cached(phase: Phase, planned: Mapping[str, Any], teacher: TeacherSpec, samples: int) -> int:
+def _cached(phase: Phase, planned: Mapping[str, Any], teacher: TeacherSpec) -> int:
     """Bytes of a phase's stored answers: one per sample where the teacher sees clean images, else one per view."""
     if phase.cache is None:
         return 0
@@ -43,8 +43,8 @@ def _cached(phase: Phase, planned: Mapping[str, Any], teacher: TeacherSpec, samp
     if teacher.tokens is not None:
         rows, columns = teacher.tokens.grid
         numbers += rows * columns * teacher.tokens.width * (("tokens" in want) + 3 * ("qkv" in want))
-    answers: int = planned["answers"]
-    return samples * answers * numbers * _BYTES[phase.cache.dtype]
+    answers: int = planned["samples"] * planned["answers"]
+    return answers * numbers * _BYTES[phase.cache.dtype]
 
 
 def _checkpoint(memory: Mapping[str, int]) -> int:

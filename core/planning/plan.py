@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from edgefw import __version__
 from edgefw.environment import used_plugins
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from edgefw.planning.planned_run import PlannedRun
     from edgefw.recipe.compose import Composition
     from edgefw.registry.loading import Registry
+    from edgefw.stages.phase_pieces import TrainingInputs
     from edgefw.training.job import PhaseJob
 
 
@@ -79,9 +80,9 @@ def _sections(run: PlannedRun) -> dict[str, Any]:
     data = _data(run)
     want = frozenset().union(*(job.want for job in run.jobs))
     teacher = teacher_memory(run.pieces.teacher, want)
-    phases = [_phase(run, job, teacher) for job in run.jobs]
+    phases = [_phase(run, index, teacher) for index in range(len(run.jobs))]
     artefacts = planned_artefacts(run.pieces, run.jobs[-1].scheme, run.student, run.config.export.heat)
-    counts = {"scored": run.splits["train"].visible, "kept": run.kept, "val": run.splits["val"].visible}
+    counts = {"scored": run.splits["train"].visible, "val": run.splits["val"].visible}
     largest = max(phases, key=lambda phase: phase["memory"]["peak"])
     found = operators(run.student, run.student.spec.input)
     return {
@@ -95,7 +96,7 @@ def _sections(run: PlannedRun) -> dict[str, Any]:
         "memory": {"peak": largest["memory"]["peak"], "where": largest["name"]},
         "disk": disk_use(run.config, run.pieces.teacher.spec, counts, phases, artefacts),
         "advice": advice(run.pieces, run.student, found, run.jobs[-1].quantizer),
-        "warnings": [*_warnings(run), *_unopened(artefacts)],
+        "warnings": [*_warnings(run), *_left_out(run), *_unopened(artefacts)],
     }
 
 
@@ -128,21 +129,23 @@ def _curate(run: PlannedRun) -> dict[str, Any] | None:
     curate = run.config.curate
     if curate is None:
         return None
-    at_most = curate.threshold is not None or curate.per_label
-    return {"labels": len(run.superset), "kept": run.kept, "at_most": at_most, "rule": curate.rule}
+    return {"labels": len(run.superset), "kept": run.kept, "at_most": run.is_bound, "rule": curate.rule}
 
 
-def _phase(run: PlannedRun, job: PhaseJob, teacher: Line) -> dict[str, Any]:
+def _phase(run: PlannedRun, index: int, teacher: Line) -> dict[str, Any]:
     from edgefw.contracts.sampler import SampleTable
     from edgefw.training.steps import make_plan
 
+    job, pieces, inputs = run.jobs[index], run.phases[index], cast("TrainingInputs", run.inputs_of_phases)
+    samples, used = len(job.data.ids), pieces.used(inputs)
     try:
-        length = make_plan(job.phase, job.sampler, SampleTable(size=run.kept, label=job.data.labels), 1)
+        length = make_plan(job.phase, job.sampler, SampleTable(size=samples, label=job.data.labels), 1)
     except DataError as error:
-        raise DataError(f"{job.path}: {error}") from error
+        raise DataError(pieces.too_short(inputs, error, "training")) from error
     return {
         "name": job.phase.name,
-        "samples": run.kept,
+        "samples": samples,
+        "at_most": run.is_bound or (used.left_out > 0 and run.kept < used.of),
         "batch": job.phase.batch,
         "accumulate": job.phase.accumulate,
         "steps_per_epoch": length.per_epoch,
@@ -169,6 +172,12 @@ def _memory(job: PhaseJob, teacher: Line) -> dict[str, int]:
 def _verified(run: PlannedRun) -> int:
     held_out, limit = run.splits[run.config.verify.split].samples, run.config.verify.samples
     return held_out if limit is None else min(limit, held_out)
+
+
+def _left_out(run: PlannedRun) -> list[str]:
+    inputs = cast("TrainingInputs", run.inputs_of_phases)
+    told = [pieces.left_out(inputs, "training") for pieces in run.phases]
+    return [f"{sentence}; they are left out of the phase" for sentence in told if sentence]
 
 
 def _unopened(artefacts: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -25,10 +25,12 @@ from edgefw.reporting.progress import SilentProgress
 from edgefw.run_folder import RunFolder
 from edgefw.stages.context import StageContext
 from edgefw.stages.phase_pieces import PhasePieces
+from edgefw.stages.used_samples import Used, all_used, used_samples
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from edgefw.contracts.scheme import Scheme
     from edgefw.contracts.student import InputSpec
     from edgefw.contracts.view import View
     from edgefw.planning.random_data import RandomData
@@ -102,6 +104,22 @@ class PlannedRun:
             return min(visible, math.floor(curate.keep * visible + 1e-9) + len(self.superset))
         return max(1, math.ceil(curate.keep * visible - 1e-9))
 
+    @property
+    def is_bound(self) -> bool:
+        """Whether `kept` is an upper bound."""
+        curate = self.config.curate
+        return curate is not None and (curate.threshold is not None or curate.per_label)
+
+    @cached_property
+    def phases(self) -> list[PhasePieces]:
+        """The pieces of each phase."""
+        return [PhasePieces(self._context(), chosen, index) for index, chosen in enumerate(self.composition.phases)]
+
+    @cached_property
+    def inputs_of_phases(self) -> PlannedInputs:
+        """What all phases share, in random numbers."""
+        return PlannedInputs(self)
+
     @cached_property
     def jobs(self) -> list[PhaseJob]:
         """Each phase with a fresh student and random data.
@@ -109,15 +127,14 @@ class PlannedRun:
         Raises:
             EdgefwError: if a piece of a phase cannot be built.
         """
-        return [self._job(index) for index in range(len(self.composition.phases))]
+        return [self._job(pieces) for pieces in self.phases]
 
-    def _job(self, index: int) -> PhaseJob:
+    def _job(self, pieces: PhasePieces) -> PhaseJob:
         from edgefw.training.job import Callbacks
 
-        pieces = PhasePieces(self._context(), self.composition.phases[index], index)
         reference = self.pieces.student_network().eval() if pieces.needs_reference else None
         return pieces.job(
-            PlannedInputs(self),  # type: ignore[arg-type]  # the same attributes, without files behind them
+            self.inputs_of_phases,  # type: ignore[arg-type]  # the same attributes, without files behind them
             student=self.pieces.student_network(),
             folder=self.cache,
             reference=reference,
@@ -161,20 +178,36 @@ class PlannedInputs:
         """Random texts for the evaluation labels."""
         return self._texts(len(self._run.labels))
 
-    def training_data(self, view: View, turns: int | None) -> RandomData:
-        """As many samples as are kept, at the view's size."""
-        run = self._run
-        labels = run.splits["train"].label
+    def used(self, scheme: Scheme) -> Used:
+        """Which of the samples that the teacher sees a scheme uses; curation may keep fewer."""
+        return self._used("train", scheme)
+
+    def validation_used(self, scheme: Scheme) -> Used:
+        """Which of the validation samples a scheme uses."""
+        return self._used("val", scheme)
+
+    def training_data(self, view: View, turns: int | None, used: Used) -> RandomData:
+        """As many samples as are kept and used, at most, at the view's size."""
+        run, label = self._run, self._run.splits["train"].label
+        count = min(run.kept, len(used.rows))
+        labels = None if label is None else label[used.rows]
         if run.superset:
-            labels = np.arange(run.kept, dtype=np.int64) % len(run.superset)
+            labels = np.arange(count, dtype=np.int64) % len(run.superset)
         replayed = 1 if turns and getattr(view, "clean_teacher", False) else turns
-        return self._data(run.kept, labels, view.size, replayed)
+        return self._data(count, labels, view.size, replayed)
 
     @property
     def validation_data(self) -> RandomData | None:
         """As many samples as the validation split has; None without it."""
         facts = self._run.splits["val"]
         return self._data(facts.visible, facts.label, None, 1) if facts.visible else None
+
+    def _used(self, split: str, scheme: Scheme) -> Used:
+        facts, pieces = self._run.splits[split], self._run.pieces
+        if facts.listing is None:
+            return all_used(facts.visible)
+        seen = [sample for sample in facts.listing.samples if pieces.teacher_modality in sample.images]
+        return used_samples(scheme, seen, tuple(pieces.modalities))
 
     def _texts(self, count: int) -> Tensor | None:
         from edgefw.planning.random_data import random_texts

@@ -74,9 +74,10 @@ def _phases(plan: Mapping[str, Any]) -> Iterator[str]:
     for phase in plan["phases"]:
         epochs = f"{phase['epochs']} epochs of {phase['steps_per_epoch']:,}, " if phase["epochs"] else ""
         accumulate = f" x {phase['accumulate']}" if phase["accumulate"] > 1 else ""
+        about = "at most " if phase["at_most"] else ""
         yield (
             f"\nphase {phase['name']}: {epochs}{phase['steps']:,} steps of {phase['batch']}{accumulate} "
-            f"of {phase['samples']:,} samples, {phase['size']} pixels"
+            f"of {about}{phase['samples']:,} samples, {phase['size']} pixels"
         )
         parts = [f"{name} {megabytes(size)}" for name, size in phase["memory"].items() if name != "peak" and size]
         yield f"  memory about {megabytes(phase['memory']['peak'])}: {', '.join(parts)}"

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgefw.data.student_input import refuse_other_channels
-from edgefw.errors import RecipeError
+from edgefw.errors import DataError, RecipeError
 from edgefw.recipe.compose import build
 from edgefw.stages.kept import read_kept
+from edgefw.stages.used_samples import Used, refuse_none, told, used_samples
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -64,10 +65,22 @@ class TrainingInputs:
             return []
         return [sample for sample in pieces.listing("val").samples if pieces.teacher_modality in sample.images]
 
-    def training_data(self, view: View, turns: int | None) -> TrainingData:
-        """The training samples seen through a view; `turns` draws of it are replayed."""
+    def used(self, scheme: Scheme) -> Used:
+        """Which of the kept samples a scheme uses."""
+        return used_samples(scheme, self.samples, tuple(self._context.pieces.modalities))
+
+    def validation_used(self, scheme: Scheme) -> Used:
+        """Which of the validation samples a scheme uses."""
+        return used_samples(scheme, self.validation_samples, tuple(self._context.pieces.modalities))
+
+    def training_data(self, view: View, turns: int | None, used: Used) -> TrainingData:
+        """The used ones of the training samples, seen through a view; `turns` draws of it are replayed."""
         keep = self._context.recipe.config.compute.keep_decoded * 1_000_000
-        return self._data(self.samples, self.labels, view, turns, keep)
+        return self._data([self.samples[row] for row in used.rows], self.labels_of(used), view, turns, keep)
+
+    def labels_of(self, used: Used) -> np.ndarray | None:
+        """The labels of the used samples, (M,) int64 or None."""
+        return None if self.labels is None else self.labels[used.rows]
 
     @cached_property
     def validation_data(self) -> TrainingData | None:
@@ -136,29 +149,73 @@ class TrainingInputs:
 
 
 class PhasePieces:
-    """The built pieces of one phase."""
+    """The built pieces of one phase; `chosen` is its part of the composition."""
 
     def __init__(self, context: StageContext, chosen: ChosenPhase, index: int) -> None:
         self._context = context
-        self._chosen = chosen
+        self.chosen = chosen
         self._index = index
+        self._used: Used | None = None
+
+    def used(self, inputs: TrainingInputs) -> Used:
+        """Which of the kept samples the phase trains on.
+
+        Raises:
+            DataError: if its scheme can use none.
+        """
+        if self._used is None:
+            self._used = inputs.used(self.scheme)
+            chosen, modalities = self.chosen.scheme, tuple(self._context.pieces.modalities)
+            refuse_none(self._used, self.scheme, chosen.technique.name, modalities, chosen.path)
+        return self._used
+
+    def left_out(self, inputs: TrainingInputs, kind: str) -> str | None:
+        """What of the `kind` ("kept") samples the scheme cannot use, in words; None if it uses all."""
+        used, name = self.used(inputs), self.chosen.scheme.technique.name
+        if not used.left_out:
+            return None
+        sentence = told(used, self.scheme, name, tuple(self._context.pieces.modalities), kind)
+        return f"train[{self._index}]: {sentence}"
+
+    def check_samples(self, inputs: TrainingInputs, processes: int) -> None:
+        """Refuse samples that fill no step or cannot be selected by, before any phase is trained.
+
+        Raises:
+            DataError: if they fill no step, or the scheme can use none.
+            RecipeError: if the validation samples do not have what is selected by.
+        """
+        from edgefw.contracts.sampler import SampleTable
+        from edgefw.training.steps import make_plan
+
+        used = self.used(inputs)
+        table = SampleTable(size=len(used.rows), label=inputs.labels_of(used))
+        try:
+            make_plan(self.chosen.phase, self._build(self.chosen.sampler), table, processes)
+        except DataError as error:
+            raise DataError(self.too_short(inputs, error, "kept")) from error
+        self._check_selection(inputs)
+
+    def too_short(self, inputs: TrainingInputs, error: DataError, kind: str) -> str:
+        """What is wrong with the length of the phase, and whether left out samples are the reason."""
+        left_out = self.left_out(inputs, kind)
+        return f"{left_out}. {error}" if left_out else f"train[{self._index}]: {error}"
 
     @property
     def needs_reference(self) -> bool:
         """Whether a loss or the scheme compares with the student of the phase before."""
-        pieces = [self._chosen.scheme, *(loss.loss for loss in self._chosen.losses)]
+        pieces = [self.chosen.scheme, *(loss.loss for loss in self.chosen.losses)]
         return any("run.reference" in piece.needs for piece in pieces)
 
     @cached_property
     def scheme(self) -> Scheme:
         """The shape of the distillation."""
-        scheme: Scheme = self._build(self._chosen.scheme)
+        scheme: Scheme = self._build(self.chosen.scheme)
         return scheme
 
     @cached_property
     def quantizer(self) -> ModuleQuantizer | None:
         """The training-time quantizer, or None."""
-        return self._build(self._chosen.quantizer) if self._chosen.quantizer else None
+        return self._build(self.chosen.quantizer) if self.chosen.quantizer else None
 
     def job(
         self,
@@ -173,10 +230,10 @@ class PhasePieces:
         """The whole phase as one record."""
         from edgefw.training.job import PhaseJob
 
-        phase, pieces = self._chosen.phase, self._context.pieces
-        view: View = self._build(self._chosen.views)
-        sampler: Sampler = self._build(self._chosen.sampler)
-        data = inputs.training_data(view, phase.cache.views if phase.cache else None)
+        phase, pieces = self.chosen.phase, self._context.pieces
+        view: View = self._build(self.chosen.views)
+        sampler: Sampler = self._build(self.chosen.sampler)
+        data = inputs.training_data(view, phase.cache.views if phase.cache else None, self.used(inputs))
         self._check_selection(inputs)
         self._check_cache(data)
         self._check_channels()
@@ -204,10 +261,21 @@ class PhasePieces:
         )
 
     def _check_selection(self, inputs: TrainingInputs) -> None:
-        if self._chosen.phase.select.by != "last" and inputs.validation_data is None:
+        if self.chosen.phase.select.by != "last" and inputs.validation_data is None:
             raise RecipeError(
-                f"train[{self._index}].select.by: '{self._chosen.phase.select.by}' needs a validation split, and the "
+                f"train[{self._index}].select.by: '{self.chosen.phase.select.by}' needs a validation split, and the "
                 "data set has none. Add one, or write select: {by: last}."
+            )
+        if self.chosen.phase.select.by == "loss":
+            self._check_loss_is_measured(inputs)
+
+    def _check_loss_is_measured(self, inputs: TrainingInputs) -> None:
+        used, name = inputs.validation_used(self.scheme), self.chosen.scheme.technique.name
+        if not len(used.rows):
+            sentence = told(used, self.scheme, name, tuple(self._context.pieces.modalities), "validation")
+            raise RecipeError(
+                f"train[{self._index}].select.by: 'loss' cannot be measured: {sentence}. Add such samples, or write "
+                "select: {by: last}."
             )
 
     def _check_channels(self) -> None:
@@ -215,14 +283,14 @@ class PhasePieces:
         graphs = self.scheme.signatures(tuple(pieces.modalities))
         taken = {name for graph in graphs for name in (*graph.inputs, *graph.serves)}
         own = pieces.inputs_of(pieces.student_spec.input, self._index)
-        refuse_other_channels(pieces.inputs, own, taken, self._chosen.scheme.path)
+        refuse_other_channels(pieces.inputs, own, taken, self.chosen.scheme.path)
 
     def _check_cache(self, data: TrainingData) -> None:
-        several = "sampler.views" in self._chosen.sampler.provides
-        if several and self._chosen.phase.cache is not None and not data.clean_teacher:
+        several = "sampler.views" in self.chosen.sampler.provides
+        if several and self.chosen.phase.cache is not None and not data.clean_teacher:
             raise RecipeError(
-                f"train[{self._index}].cache: sampler '{self._chosen.sampler.technique.name}' puts several views of a "
-                f"sample into a batch, and view '{self._chosen.views.technique.name}' shows the teacher each of them, "
+                f"train[{self._index}].cache: sampler '{self.chosen.sampler.technique.name}' puts several views of a "
+                f"sample into a batch, and view '{self.chosen.views.technique.name}' shows the teacher each of them, "
                 "where a cache has one answer. Use a view whose teacher sees the clean image, or set cache to null."
             )
 
@@ -235,7 +303,7 @@ class PhasePieces:
         losses: list[PhaseLoss] = []
         with torch.random.fork_rng(devices=[]):
             torch.random.manual_seed(self._context.recipe.config.seed + self._index)
-            for term in self._chosen.losses:
+            for term in self.chosen.losses:
                 name, earlier = term.loss.technique.name, [loss.name.split("#")[0] for loss in losses]
                 losses.append(
                     PhaseLoss(
@@ -249,8 +317,8 @@ class PhasePieces:
 
     def _want(self) -> frozenset[str]:
         """What losses and their projectors need of the teacher beyond embeddings."""
-        chosen = [piece for term in self._chosen.losses for piece in (term.loss, term.projector) if piece is not None]
-        needs = frozenset().union(*(piece.needs for piece in [*chosen, self._chosen.scheme]))
+        chosen = [piece for term in self.chosen.losses for piece in (term.loss, term.projector) if piece is not None]
+        needs = frozenset().union(*(piece.needs for piece in [*chosen, self.chosen.scheme]))
         return frozenset(part for word, part in _TEACHER_PARTS.items() if word in needs)
 
     def _build(self, chosen: Chosen, student: StudentSpec | None = None) -> Any:

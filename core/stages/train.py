@@ -62,12 +62,22 @@ def run(context: StageContext) -> dict[str, Any]:
     trainable = [parameter.requires_grad for parameter in student.parameters()]
     results: list[dict[str, Any]] = []
     network: nn.Module | None = None
-    for index, plan in enumerate(_plans(context)):
+    plans = _plans(context)
+    for pieces, plan in zip(_checked_phases(context, inputs, plans), plans):
         for parameter, learns in zip(student.parameters(), trainable):
             parameter.requires_grad_(learns)  # a scheme may have frozen a part for its own phase
-        network, result = _phase(context, inputs, index, plan, student, network)
+        network, result = _phase(context, inputs, pieces, plan, student, network)
         results.append(result)
     return _result(context, inputs, student, results)
+
+
+def _checked_phases(context: StageContext, inputs: TrainingInputs, plans: list[tuple[str, str]]) -> list[PhasePieces]:
+    """The pieces of each phase; refuses a phase whose samples do not do, before one is trained."""
+    phases = [PhasePieces(context, chosen, index) for index, chosen in enumerate(context.composition.phases)]
+    for pieces, (_, action) in zip(phases, plans):
+        if action != "keep":
+            pieces.check_samples(inputs, context.processes.count)
+    return phases
 
 
 def _plans(context: StageContext) -> list[tuple[str, str]]:
@@ -102,7 +112,7 @@ def _marks(inputs: dict[str, Any]) -> list[str]:
 def _phase(
     context: StageContext,
     inputs: TrainingInputs,
-    index: int,
+    pieces: PhasePieces,
     plan: tuple[str, str],
     student: StudentNetwork,
     earlier: nn.Module | None,
@@ -111,9 +121,8 @@ def _phase(
     from edgefw.training.assemble import load_trained
     from edgefw.training.phase import train_phase
 
-    chosen, (mark, action) = context.composition.phases[index], plan
+    chosen, (mark, action) = pieces.chosen, plan
     folder = _folder(context, chosen)
-    pieces = PhasePieces(context, chosen, index)
     if action == "keep":
         context.progress.say(f"train: phase {chosen.phase.name} is finished and unchanged, its weights are used")
         record: dict[str, Any] = _read_state(context, chosen)["result"]
@@ -121,6 +130,9 @@ def _phase(
     if context.processes.is_main:
         _begin(folder, mark, fresh=action == "start")
     context.processes.wait()
+    left_out = pieces.left_out(inputs, "kept")
+    if left_out:
+        context.progress.say(f"{left_out}; it trains on the other {len(pieces.used(inputs).rows):,}")
     with PhaseDisplay(context, chosen.phase.name) as display:
         job = pieces.job(
             inputs,
@@ -132,7 +144,7 @@ def _phase(
         )
         result = train_phase(job)
     context.processes.wait()
-    record = {**result.to_json(), "sha256": _sha256(result.weights)}
+    record = {**result.to_json(), "samples": len(job.data.ids), "sha256": _sha256(result.weights)}
     if context.processes.is_main:
         write_json(folder / _STATE, {"fingerprint": mark, "result": record})
         context.folder.collect_metrics([phase.phase.name for phase in context.composition.phases])

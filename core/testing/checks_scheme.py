@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import Any
 
 import torch
 
 from edgefw.contracts.loss import LossInput
-from edgefw.contracts.scheme import Batch, Extending, Joining
+from edgefw.contracts.scheme import Batch, Choosing, Extending, Joining
 from edgefw.testing.fakes import TEACHER_WIDTH, scheme_batch, student_network
 from edgefw.testing.subject import Subject
 
@@ -43,6 +44,20 @@ def missing_images_are_no_rows(subject: Subject) -> None:
     _, inputs = _forward(subject, batch)
     pairs = set(zip(inputs.sample.tolist(), inputs.modality.tolist(), strict=True))
     assert (int(batch.sample[0]), 1) not in pairs, f"a row for the missing {absent} image of a sample"
+
+
+def samples_it_uses_have_rows(subject: Subject) -> None:
+    """A sample has a row exactly if `uses` accepts its modalities; without `uses`, if it has any image at all."""
+    scheme, names = subject.build(), subject.modalities
+    sets = [held for size in range(1, len(names) + 1) for held in combinations(names, size)]
+    missing = {name: [at for at, held in enumerate(sets) if name not in held] for name in names}
+    batch = scheme_batch(names, size=len(sets), missing=missing)
+    used = {at for at, held in enumerate(sets) if not isinstance(scheme, Choosing) or scheme.uses(held)}
+    assert used, "`uses` accepts no sample, not even one that has every image"
+    inputs = scheme.forward(scheme.network(student_network()).train(), batch)
+    found = {batch.sample.tolist().index(sample) for sample in inputs.sample.tolist()}
+    wrong = [" and ".join(sets[at]) for at in sorted(found ^ used)]
+    assert not wrong, f"`uses` and the rows disagree about samples with {', or '.join(wrong)} alone"
 
 
 def gradient_reaches_the_network(subject: Subject) -> None:
@@ -134,6 +149,7 @@ CHECKS = (
     rows_are_aligned,
     rows_show_samples_of_the_batch,
     missing_images_are_no_rows,
+    samples_it_uses_have_rows,
     gradient_reaches_the_network,
     targets_carry_no_gradient,
     peer_is_declared,

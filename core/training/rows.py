@@ -39,7 +39,7 @@ def forward_rows(
     if not rows.count:
         raise TrainingError(
             f"no sample of a batch has {' or '.join(modalities)}. "
-            "Leave out samples without it, use larger batches, or train on the modalities that the data has."
+            "Give it others: what a scheme's `uses` refuses is left out of its phase."
         )
     pixels = rows.pixels()  # (R, C, S, S)
     reference = None

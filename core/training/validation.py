@@ -15,12 +15,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edgefw.contracts.sampler import Pick
+from edgefw.contracts.scheme import Choosing
 from edgefw.errors import RecipeError
 from edgefw.training.acceleration import sum_over_processes
 from edgefw.training.steps import make_batch, to_device
 
 if TYPE_CHECKING:
-    from edgefw.contracts.scheme import Batch
+    from edgefw.contracts.scheme import Batch, Scheme
     from edgefw.data.batches import StepData
     from edgefw.data.workers import Loader
     from edgefw.training.job import PhaseJob
@@ -117,6 +118,8 @@ class Validator:
         self._loader.close()
 
     def _losses(self, batch: Batch) -> dict[str, Tensor]:
+        if not _gives_rows(self._job.scheme, batch):
+            return {}
         terms = self._objective(batch, together=False)
         if terms.rows == 0:
             return {}
@@ -163,6 +166,14 @@ class Validator:
             if parts:
                 values[what] = sum(parts) / len(parts)
         return values
+
+
+def _gives_rows(scheme: Scheme, batch: Batch) -> bool:
+    """Whether a batch has a sample that the scheme uses."""
+    if not isinstance(scheme, Choosing):
+        return True
+    table = torch.stack(list(batch.present.values()), dim=1).tolist()
+    return any(scheme.uses([name for name, there in zip(batch.present, row) if there]) for row in table)
 
 
 def is_better(by: str, value: float, best: float | None) -> bool:

@@ -13,7 +13,7 @@ Does not: use more than two students, or carry the second one into a later phase
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any, Literal
@@ -96,6 +96,10 @@ class Mutual:
             for layer in layers:
                 layer.reset_parameters()
         return Twins(student, second)
+
+    def uses(self, present: Collection[str]) -> bool:
+        """Whether the sample has an image of the students' modality."""
+        return self.modality in present
 
     def forward(self, network: Any, batch: Batch) -> LossInput:
         """Two rows per image that is present: one of each student, with the other one as peer."""

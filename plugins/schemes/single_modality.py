@@ -1,7 +1,7 @@
 """A student of one modality learns the RGB teacher's embedding (CMKD).
 
 Idea: only images of one modality go through the student; the target is what the frozen teacher says about the RGB image
-of the same sample: L = d(teacher(x), student(x')). Samples without that modality give no row.
+of the same sample: L = d(teacher(x), student(x')). Samples without that modality are left out.
 Source: Hong et al. 2022, Cross-Modality Knowledge Distillation Network for Monocular 3D Object Detection,
 arXiv:2211.07171, as EdgeVL (arXiv:2403.04908) adapts it for its tables: feature distance to the CLIP embedding.
 Differs: the detector's losses are left out. Does not: train on any other modality.
@@ -9,7 +9,7 @@ Differs: the detector's losses are left out. Does not: train on any other modali
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal
 
 from pydantic import Field
@@ -43,6 +43,10 @@ class SingleModality:
     def network(self, student: nn.Module) -> nn.Module:
         """The student itself."""
         return student
+
+    def uses(self, present: Collection[str]) -> bool:
+        """Whether the sample has an image of the student's modality."""
+        return self.modality in present
 
     def forward(self, network: nn.Module, batch: Batch) -> LossInput:
         """One row per image of the modality that is present."""

@@ -17,7 +17,7 @@ later phase: there they start from the RGB ones again. Position tables and class
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from typing import Annotated, Any, Literal
@@ -115,6 +115,13 @@ class SplitStem:
         if channels != usual:
             widen_stem(student, channels, f"channels.{name}")
 
+    def uses(self, present: Collection[str]) -> bool:
+        """Whether the sample has any image; with match: mid, the source's and one of another modality."""
+        source = self.config.source
+        if self.config.match == "end":
+            return any(name in present for name in self.modalities)
+        return source in present and any(name in present for name in self.modalities if name != source)
+
     def forward(self, network: Any, batch: Batch) -> LossInput:
         """One row per image that is present; with match: mid, one per image that has its source image beside it."""
         if self.config.match == "mid":
@@ -125,7 +132,9 @@ class SplitStem:
             if bool(batch.present[name].any())
         ]
         if not parts:
-            raise TrainingError(f"no sample of a batch has {' or '.join(self.modalities)}. Use larger batches.")
+            raise TrainingError(
+                f"no sample of a batch has {' or '.join(self.modalities)}. Give it samples that `uses` accepts."
+            )
         return join_rows(parts)
 
     def _paired(self, network: Any, batch: Batch) -> LossInput:
@@ -136,7 +145,9 @@ class SplitStem:
             if bool(pairs.any()):
                 parts.append(self._pair(network, batch, name, pairs))
         if not parts:
-            raise TrainingError(f"no sample of a batch has {source} beside another modality. Use larger batches.")
+            raise TrainingError(
+                f"no sample of a batch has {source} beside another modality. Give it samples that `uses` accepts."
+            )
         return join_rows(parts)
 
     def _pair(self, network: Any, batch: Batch, name: str, pairs: Tensor) -> LossInput:

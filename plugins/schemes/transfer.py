@@ -16,7 +16,7 @@ training-time quantizer prepared: the frozen network has no ranges.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from typing import Annotated, Any
@@ -105,6 +105,10 @@ class Transfer:
             and not any(name.startswith(f"{part}.") for part in split.lower)
         )  # fmt: skip
 
+    def uses(self, present: Collection[str]) -> bool:
+        """Whether the sample has an image for the frozen network and one for the new network."""
+        return self.source in present and any(name in present for name in self.targets)
+
     def forward(self, network: nn.Module, batch: Batch) -> LossInput:
         """One row per image that has its source image beside it; `reference` is what the frozen network says of that."""
         parts = []
@@ -113,7 +117,9 @@ class Transfer:
             if bool(pairs.any()):
                 parts.append(self._pair(network, batch, name, pairs))
         if not parts:
-            raise TrainingError(f"no sample of a batch has {self.source} beside another modality. Use larger batches.")
+            raise TrainingError(
+                f"no sample of a batch has {self.source} beside another modality. Give it samples that `uses` accepts."
+            )
         return join_rows(parts)
 
     def _pair(self, network: Any, batch: Batch, name: str, pairs: Tensor) -> LossInput:

@@ -121,6 +121,7 @@ MUTANTS = [
     (Kind.TEACHER, "fingerprint_follows_the_weights", ('f"acme-x 1 {config!r}"', "str(__import__('time').time_ns())")),
     (Kind.SCHEME, "rows_are_aligned", ("return forward_rows", "return __import__('dataclasses').replace(forward_rows"), ("self.modalities, self.modalities)\n\n    def embed", "self.modalities, self.modalities), role=None)\n\n    def embed")),
     (Kind.SCHEME, "peer_is_declared", ("build=build,", "build=build, provides=frozenset({'peer'}),")),
+    (Kind.SCHEME, "samples_it_uses_have_rows", ("batch, self.modalities, self", "batch, self.modalities[:1], self")),
     (Kind.SCHEME, "embeds_every_modality_it_serves", (".embedding", ".pooled")),
     (Kind.SCHEME, "embeds_images_together", ("inputs=(modalities[0],)", "inputs=tuple(modalities)")),
     (Kind.SCHEME, "extras_are_parts_of_the_network", ("    def embed(self", "    def extras(self, network):\n        return {'absent': network}\n\n    def embed(self")),

@@ -11,6 +11,7 @@ import training_toys as toys
 from safetensors.torch import load_file
 
 from edgefw.errors import RecipeError
+from edgefw.plugins.schemes.single_modality import SingleModality
 from edgefw.training.job import Callbacks
 from edgefw.training.phase import PhaseLoss, train_phase
 from edgefw.training.validation import is_better
@@ -48,6 +49,16 @@ def test_values_are_those_of_a_hand_computation(tmp_path):
     assert result.validation.keys() == expected.keys()
     for name, value in expected.items():
         assert result.validation[name] == pytest.approx(value, abs=1e-5), name
+
+
+def test_batches_without_an_image_of_the_scheme_do_not_count(tmp_path):
+    data = toys.ToyData(size=21, seed=9, turns=1, missing={"depth": list(range(1, 21))}, noise=0.0)
+    scheme = SingleModality("depth", ("rgb", "depth"), "own")
+    result = train_phase(toys.job(tmp_path, scheme=scheme, validation=data, epochs=1, batch=4))
+    with torch.no_grad():
+        said = result.network(data.images["depth"][:1]).embedding
+        target = toys.ToyTeacher().encode_image(data.images["rgb"][:1]).embedding
+    assert result.validation["loss"] == pytest.approx(float(((said - target) ** 2).mean()), abs=1e-6)
 
 
 @pytest.mark.parametrize("by", ["loss", "accuracy", "agreement"])

@@ -112,6 +112,14 @@ def test_a_batch_without_the_modality_says_so() -> None:
         single(modality="depth").forward(Tiny(), batch(rgb=[True], depth=[False]))
 
 
+def test_single_modality_uses_samples_that_have_it() -> None:
+    assert [single(modality="depth").uses(held) for held in (("rgb",), ("depth",), ("rgb", "depth"))] == [
+        False,
+        True,
+        True,
+    ]
+
+
 def test_embed_is_the_network_and_the_scheme_adds_nothing_to_it() -> None:
     network, pixels = Tiny(), torch.rand(2, 3, 4, 4)
     for scheme in (dual(), single(modality="rgb")):

@@ -158,6 +158,12 @@ def test_the_stem_alone_is_below_at_0_and_what_cannot_be_split_says_so() -> None
         find_split(student_network(), 0.0, "own")
 
 
+def test_mid_level_maps_use_pairs_and_embeddings_use_every_image() -> None:
+    sets = (("rgb",), ("depth",), ("rgb", "depth"))
+    assert [scheme(match="mid").uses(held) for held in sets] == [False, False, True]
+    assert all(scheme().uses(held) for held in sets)
+
+
 def test_wrong_modalities_and_batches_say_what_to_do() -> None:
     made = scheme(match="mid")
     with pytest.raises(TrainingError, match="no sample of a batch has rgb beside another modality"):

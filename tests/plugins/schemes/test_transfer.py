@@ -72,6 +72,13 @@ def test_each_modality_is_answered_by_its_network() -> None:
     ]
 
 
+def test_a_sample_is_used_with_an_image_for_each_network() -> None:
+    made = scheme(("rgb", "depth", "nir"), modality="nir")
+    sets = (("rgb",), ("nir",), ("rgb", "depth"), ("rgb", "nir"), ("depth", "nir"))
+    assert [made.uses(held) for held in sets] == [False, False, False, True, False]
+    assert scheme(("rgb", "depth", "nir")).uses(("rgb", "depth"))
+
+
 def test_what_cannot_be_transferred_says_so() -> None:
     with pytest.raises(RecipeError, match="source: the recipe has no modality 'rgb'. It has: nir, depth"):
         scheme(("nir", "depth"))
