@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,6 +14,10 @@ from sklearn.utils.class_weight import compute_sample_weight
 from edgefw.contracts.sampler import SampleTable
 from edgefw.errors import DataError
 from edgefw.plugins.samplers.class_balanced import ClassBalanced
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "fixtures"))
+
+from samplers_by_loops import balanced
 
 
 def drawn(labels: np.ndarray, batch: int, epoch: int = 0, seed: int = 0) -> np.ndarray:
@@ -30,6 +37,15 @@ def test_no_class_is_drawn_more_than_once_oftener_than_another(labels: list[int]
     picked = array[drawn(array, batch, seed=seed)]
     counts = [int((picked == label).sum()) for label in np.unique(array[array >= 0])]
     assert (picked >= 0).all() and max(counts) - min(counts) <= 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(-1, 6), min_size=1, max_size=120), st.integers(1, 16), st.integers(0, 9), st.integers(0, 9))
+def test_the_draw_equals_dealing_packs_of_cards(labels: list[int], batch: int, epoch: int, seed: int) -> None:
+    if sum(label >= 0 for label in labels) < batch:
+        return
+    expected = balanced(labels, batch, epoch, seed)
+    assert drawn(np.array(labels), batch, epoch, seed).tolist() == [at for indices in expected for at in indices]
 
 
 def test_samples_are_expected_as_often_as_balanced_weights_say() -> None:

@@ -79,6 +79,15 @@ def test_the_size_of_blocks_changes_nothing() -> None:
     np.testing.assert_array_equal(whole.negatives, parts.negatives)
 
 
+def test_a_table_wider_than_one_product_equals_the_loop() -> None:
+    rng = np.random.default_rng(4)
+    embedding, label = unit(rng.normal(size=(4500, 4))), rng.integers(0, 30, 4500)
+    rules, some = Rules(margin=0.3, negatives=3), [0, 1, 4095, 4096, 4097, 4499]
+    got = mine(embedding, label, rules, (4, 0))
+    expected = triplets_by_loops(embedding, label, rules, (4, 0), some)
+    assert [(got.positive[at], got.negatives[at].tolist()) for at in some] == [row[:2] for row in expected]
+
+
 @given(seed=st.integers(0, 2**31), epoch=st.integers(0, 50))
 @settings(max_examples=25, deadline=None)
 def test_every_group_is_what_the_band_says(seed: int, epoch: int) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,6 +13,10 @@ from hypothesis import strategies as st
 from edgefw.contracts.sampler import SampleTable
 from edgefw.errors import DataError
 from edgefw.plugins.samplers.shuffle import Shuffle
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "fixtures"))
+
+from samplers_by_loops import shuffled
 
 
 def drawn(size: int, batch: int, epoch: int = 0, seed: int = 0) -> list[list[int]]:
@@ -26,7 +33,7 @@ def test_full_batches_of_different_samples(size: int, batch: int, epoch: int, se
     assert all(len(indices) == batch for indices in batches)
     assert len(set(flat)) == len(flat) == size // batch * batch
     assert len(batches) == Shuffle().length(SampleTable(size=size), batch)
-    assert batches == drawn(size, batch, epoch, seed)
+    assert batches == drawn(size, batch, epoch, seed) == shuffled(size, batch, epoch, seed)
 
 
 def test_epochs_and_seeds_draw_differently() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
@@ -9,18 +12,21 @@ from pydantic import ValidationError
 from edgefw.contracts.sampler import SampleTable
 from edgefw.data.batches import rank_part
 from edgefw.errors import DataError
-from edgefw.plugins.samplers.shuffle import Shuffle
 from edgefw.plugins.samplers.view_groups import ViewGroups, ViewGroupsConfig
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "fixtures"))
+
+from samplers_by_loops import shuffled
 
 
 @pytest.mark.parametrize("views", [2, 3, 5])
 def test_samples_come_as_in_shuffle_each_as_so_many_numbered_views(views: int) -> None:
     table = SampleTable(size=23)
-    plain = list(Shuffle().batches(table, 4, 2, 9))
+    plain = shuffled(23, 4, epoch=2, seed=9)
     grouped = list(ViewGroups(views).batches(table, 4, 2, 9))
     assert len(grouped) == len(plain) == ViewGroups(views).length(table, 4)
     for batch, singles in zip(grouped, plain):
-        assert [pick.index for pick in batch] == [pick.index for pick in singles for _ in range(views)]
+        assert [pick.index for pick in batch] == [index for index in singles for _ in range(views)]
         assert [pick.view for pick in batch] == [pick.role for pick in batch] == list(range(views)) * 4
         assert [pick.group for pick in batch] == np.repeat(range(4), views).tolist()
 
