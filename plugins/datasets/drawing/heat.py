@@ -12,8 +12,8 @@ Physics, per pixel, with temperatures in kelvin and everything in the camera's b
 Every thing has a material (emissivity e0, rounded textbook values) and a temperature that are drawn independently of
 its class, its colour and its pattern: paint of any colour emits alike at these wavelengths. The object stands out by a
 few kelvin, warmer or colder than the room; clutter is close to the room's temperature.
-Sources: Planck 1901; Kirchhoff 1860; Schlick 1994, doi:10.1111/1467-8659.1330233; emissivities as in Incropera et al.,
-Fundamentals of Heat and Mass Transfer, table A.11.
+Sources: Planck 1901; Kirchhoff 1860; Schlick 1994, doi:10.1111/1467-8659.1330233; emissivities near those of tables of
+total emissivity, such as Incropera et al., Fundamentals of Heat and Mass Transfer, table A.11, and rounded: none is quoted.
 Does not: conduct or radiate heat between things, cast heat shadows, absorb in the air, or drift as a real sensor does.
 """
 
