@@ -211,12 +211,13 @@ def test_best_is_the_row_that_the_benchmark_measured() -> None:
     for phase, name in zip(best["train"], row["phases"], strict=True):
         theirs = rows["every-phase"] | rows["phases"][name]
         ours = phase | {"select": {"by": phase["select"]["by"], "every": theirs["select"]["every"]}}
-        keys = ("scheme", "views", "losses", "optimiser", "batch", "ema", "quantizer", "select")
+        keys = ("scheme", "views", "sampler", "losses", "optimiser", "batch", "ema", "quantizer", "select")
         wanted = {path: value for key in keys for path, value in leaves(theirs.get(key), key).items()}
         assert {path: leaves(ours).get(path) for path in wanted} == wanted
     assert best["train"][0]["epochs"] * rows["budget"]["second"] == best["train"][1]["epochs"] * rows["budget"]["first"]
     assert (best["student"]["model"], best["student"]["head"]) == (small["student"]["model"], small["student"]["head"])
     assert best["curate"]["keep"] == small["curate"]["keep"]
+    assert best["curate"]["per_label"] is row["of-each-label"] is True
 
 
 def test_what_ends_on_a_camera_is_held_to_the_time_of_float_and_rows_of_the_ablation_are_not() -> None:
