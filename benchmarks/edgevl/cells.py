@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +26,14 @@ _KINDS = {"scheme": "scheme", "sampler": "sampler", "quantizer": "quantizer", "v
 
 @dataclass(frozen=True)
 class Cell:
-    """One training of the table: a row of rows.yaml with its phases in full, a student, a seed."""
+    """One training of the table: a row of rows.yaml with its phases in full, a student, a seed; `compute` where it is not that of small.yaml."""
 
     row: dict[str, Any]
     phases: tuple[dict[str, Any], ...]
     student: str
     piece: dict[str, Any]
     seed: int
+    compute: dict[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -49,6 +50,7 @@ class Cell:
         given = [f"seed={self.seed}", f"train={json.dumps(self.phases)}"]
         if self.piece:
             given.append(f"student={json.dumps(self.piece)}")
+        given += [f"compute={json.dumps(self.compute)}"] if self.compute else []
         given += list(KEPT) if self.row.get("kept") else []
         given += [EACH] if self.row.get("of-each-label") else []
         return [*given, f"export.quantizers={json.dumps(self.row.get('quantizers', []))}"]
@@ -84,11 +86,11 @@ def cells(
         first = student == table["in-table"][0]
         for seed in seeds or (table["seeds"] if first else table["seeds"][:1]):
             for row in table["rows"]:
-                in_table = first or row["method"] in table["few-rows"]
+                own = table["students"][student]
+                in_table = first or own.get("rows") == "all" or row["method"] in table["few-rows"]
                 if _is_for(row, student) and (row["method"] in methods if methods else in_table):
-                    own = table["students"][student]
                     phases = tuple(_phase(table, own, name, steps) for name in row["phases"])
-                    yield Cell(row, phases, student, own.get("student", {}), seed)
+                    yield Cell(row, phases, student, own.get("student", {}), seed, own.get("compute", {}))
 
 
 def _phase(table: dict[str, Any], own: dict[str, Any], name: str, steps: int | None) -> dict[str, Any]:
