@@ -285,6 +285,22 @@ def test_what_is_known_is_run_only_where_another_cell_starts_from_it(cells: Modu
     assert [cell.name for cell in unknown(chosen, {"stage-1-cnn-1", "qat-cnn-1"})] == ["gupta-cnn-1"]
 
 
+def test_generalisation_asks_for_runs_of_its_own_whatever_is_committed(
+    tmp_path: Path, cells: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, generalise = (importlib.import_module(name) for name in ("run", "generalise"))
+    write_teacher(tmp_path)
+    chosen = list(cells.cells(generalise.METHODS, ["cnn"], [1]))
+    (tmp_path / "cells.json").write_text(json.dumps({cell.name: finished(cell) for cell in chosen}))
+    monkeypatch.setattr(run, "HERE", tmp_path)
+    command = generalise.making(tmp_path, tmp_path)[1:]
+    monkeypatch.setattr("sys.argv", [option for option in command if option != "--own-runs"])
+    assert set(run.committed(chosen, tmp_path, run.read_arguments())) == {cell.name for cell in chosen}
+    monkeypatch.setattr("sys.argv", command)
+    assert run.committed(chosen, tmp_path, run.read_arguments()) == {}
+    assert list(cells.cells(run.read_arguments().only, run.read_arguments().students, [1])) == chosen
+
+
 @pytest.fixture
 def separation(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "edgevl"))

@@ -11,6 +11,8 @@ phase edgefw finds finished. All cells share one cache of teacher answers. A row
 left out with a message. The shard of the students' half, the teacher, and what the transformers start from (`start.py`, of `--cifar`) are made first,
 if they are missing.
 
+`--own-runs` counts nothing of `cells.json`: every cell is a run in the work folder. Without --only, --students or --seeds the table is
+then written anew; a part of it goes beside the runs. Scripts that read run folders (`generalise.py`, `separation.py`, ...) need such runs.
 `--smoke STEPS` gives every phase so many steps and looks at 64 images: does everything run? Its figures mean nothing.
 `--split val` evaluates on `val` instead of `test`, in a work folder of its own: that is what choices were made on.
 """
@@ -40,7 +42,7 @@ CARRIED = ("run.json", "curate", "train")
 
 
 def main() -> None:
-    arguments = _arguments()
+    arguments = read_arguments()
     chosen = list(cells(arguments.only, arguments.students, arguments.seeds, arguments.smoke))
     if arguments.list:
         print("\n".join(f"{cell.name}: {', '.join(phase['name'] for phase in cell.phases)}" for cell in chosen))
@@ -51,9 +53,9 @@ def main() -> None:
     runs = work / f"cells-{'smoke' if arguments.smoke else arguments.split}"
     verify = [f"verify.split={arguments.split}", *(["verify.samples=64"] if arguments.smoke else [])]
     there = _installed(chosen, environment)
-    known = _known(chosen, work, arguments)
+    known = committed(chosen, work, arguments)
     if make_starts(unknown(there, known), arguments.cifar.absolute(), work):
-        known = _known(chosen, work, arguments)  # cells of other first weights do not count
+        known = committed(chosen, work, arguments)  # cells of other first weights do not count
     target = _target(arguments, runs, bool(known))
     each = dict(known)
     for cell in unknown(there, known):
@@ -73,9 +75,9 @@ def _target(arguments: argparse.Namespace, runs: Path, goes_on: bool) -> Path:
     return HERE if is_table else runs
 
 
-def _known(chosen: Sequence[Cell], work: Path, arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    """Cells of the committed table that this work folder's teacher and first weights made, on whatever machine; none for another split or a trial."""
-    if arguments.smoke or arguments.split != "test":
+def committed(chosen: Sequence[Cell], work: Path, arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Cells of the committed table that this work folder's teacher and first weights made, on whatever machine; none for another split, a trial or own runs."""
+    if arguments.smoke or arguments.own_runs or arguments.split != "test":
         return {}
     return earlier(HERE / "cells.json", [*cells(), *chosen], work)
 
@@ -88,7 +90,7 @@ def unknown(chosen: Sequence[Cell], known: Collection[str]) -> list[Cell]:
     return [cell for cell in chosen if cell.name in wanted]
 
 
-def _arguments() -> argparse.Namespace:
+def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data/furniture-rgbd"), help="furniture-rgbd")
     parser.add_argument("--cifar", type=Path, default=Path("../shared/data/cifar10"), help="cifar10, for first weights")
@@ -96,6 +98,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", default=[], metavar="METHOD", help="these methods; default all")
     parser.add_argument("--students", nargs="+", default=[], help="these students; default all")
     parser.add_argument("--seeds", nargs="+", type=int, default=[], help="these seeds; default those of rows.yaml")
+    parser.add_argument("--own-runs", action="store_true", help="run what the work folder lacks, be it in cells.json")
     parser.add_argument("--split", choices=("val", "test"), default="test", help="what is evaluated")
     parser.add_argument("--smoke", type=int, metavar="STEPS", help="a trial of the runner with so many steps a phase")
     parser.add_argument("--list", action="store_true", help="print the cells and stop")
