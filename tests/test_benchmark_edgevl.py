@@ -80,6 +80,15 @@ def test_every_cell_is_a_recipe_that_edgefw_reads(cells: ModuleType, monkeypatch
         assert config.seed == 3
 
 
+def test_ranges_come_from_as_many_images_as_a_row_says(cells: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEVL_DATA", "data")
+    monkeypatch.setenv("EDGEVL_WORK", "work")
+    rows = {cell.row["method"]: cell for cell in cells.cells(["ptq", "ptq-few", "ptq-tensor"], ["cnn"], [1])}
+    read = {name: read_recipe(str(cells.RECIPE), cell.overrides()).config.export for name, cell in rows.items()}
+    assert {name: export.calibration for name, export in read.items()} == {"ptq": 128, "ptq-few": 8, "ptq-tensor": 128}
+    assert read["ptq-tensor"].quantizers[0].options == {"per_channel": False}
+
+
 def test_a_student_with_a_budget_of_its_own_has_it_in_every_phase_that_says_nothing_else(cells: ModuleType) -> None:
     steps = {name: next(cells.cells(["stage-2"], [name], [1])).phases for name in ("cnn", "vit")}
     assert [(phase["steps"], phase["batch"]) for phase in steps["cnn"]] == [(120, 48), (40, 12)]

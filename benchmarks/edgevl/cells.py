@@ -53,6 +53,7 @@ class Cell:
         given += [f"compute={json.dumps(self.compute)}"] if self.compute else []
         given += list(KEPT) if self.row.get("kept") else []
         given += [EACH] if self.row.get("of-each-label") else []
+        given += [f"export.calibration={self.row['calibration']}"] if "calibration" in self.row else []
         return [*given, f"export.quantizers={json.dumps(self.row.get('quantizers', []))}"]
 
     def digest(self) -> str:
