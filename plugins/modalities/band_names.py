@@ -63,6 +63,21 @@ def refuse_booleans(bands: object) -> object:
     return bands
 
 
+def refuse_namesakes(names: Sequence[str] | None) -> None:
+    """Say no to a file's band that has the name of another one, by whatever spelling: only the first could be chosen.
+
+    Raises:
+        ValueError: if two names are one.
+    """
+    plain = [_plain(name) for name in names or ()]
+    for at, name in enumerate(plain):
+        first = plain.index(name)
+        if first != at:
+            raise ValueError(
+                f"names[{at}]: {(names or ())[at]} is names[{first}] again; give every band of the file its own name"
+            )
+
+
 def refuse_repeated(bands: Sequence[Band], positions: Sequence[int]) -> None:
     """Say no to a band that is chosen twice, by whatever spelling.
 

@@ -25,7 +25,15 @@ from pydantic import Field, field_validator, model_validator
 
 import edgefw
 from edgefw.errors import CapabilityError, DataError
-from edgefw.plugins.modalities.band_names import Band, Order, in_order, position, refuse_booleans, refuse_repeated
+from edgefw.plugins.modalities.band_names import (
+    Band,
+    Order,
+    in_order,
+    position,
+    refuse_booleans,
+    refuse_namesakes,
+    refuse_repeated,
+)
 from edgefw.plugins.modalities.measured_images import (
     MeasuredConfig,
     encode,
@@ -76,6 +84,7 @@ class MultispectralConfig(MeasuredConfig):
     def _bands_exist_and_fit(self) -> MultispectralConfig:
         if self.bands == "all" and self.names is None:
             raise ValueError("bands: all needs names, so that their number is known; or list the bands")
+        refuse_namesakes(in_order(self.names))
         chosen = self.positions
         if not isinstance(self.bands, str):
             refuse_repeated(self.bands, chosen)

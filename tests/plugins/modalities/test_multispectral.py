@@ -240,6 +240,7 @@ def test_damaged_bytes_give_reflectance_or_a_data_error(junk: bytes, at: int) ->
             r"bands\[2\]: b012 is the band of bands\[0\] \(12\)",
         ),
         ({"bands": [12, 12]}, "name it alone with take: replicate"),
+        ({"bands": [1], "names": ["B1", "B2", "b01"]}, r"names\[2\]: b01 is names\[0\] again; give every band"),
         ({"bands": [True]}, "bands\n.*true \\(entry 0\\) is no band; give its name, or its number from 1"),
         ({"bands": [2, False], "take": "bands"}, r"false \(entry 1\) is no band"),
         ({"bands": [1, 2, 3], "take": "bands", "picture": [3, True, 1]}, "picture\n.*true \\(entry 1\\)"),
