@@ -54,7 +54,7 @@ def paired(
 
 
 def _points(plain: float, balanced: float) -> str:
-    return f"{plain:+.1f} ({balanced:+.1f})"
+    return f"{round(plain, 1) + 0.0:+.1f} ({round(balanced, 1) + 0.0:+.1f})"  # no minus before a 0
 
 
 if __name__ == "__main__":
