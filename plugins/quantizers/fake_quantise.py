@@ -3,7 +3,7 @@
     s = range / levels,   q = clamp(round(x / s) + z, lowest, highest),   x' = s (q - z)
     dL/dx = dL/dx' where lowest <= round(x / s) + z <= highest, else 0
 
-Weights have one step s per output channel, from the channel's largest absolute value, with z = 0. Activations have one
+Weights have one step s per output channel, from the channel's largest absolute value, or one per layer, with z = 0. Activations have one
 step per tensor: symmetric (z = 0), or affine. While the network trains, the range is that of the very tensor (dynamic)
 and is remembered; in evaluation it is what was remembered (static). Biases have the step s_input s_weight. Source: Jacob
 et al. 2018, arXiv:1712.05877, section 2.1, 2.4 and 3; Bengio et al. 2013, arXiv:1308.3432, for the gradient. PyTorch's own kernels do the arithmetic.
@@ -31,6 +31,7 @@ class Rounding:
     Attributes:
         bits: of activations, 2 to 8.
         weight_bits: of weights, 2 to 8.
+        per_channel: whether each output channel's weights have a step of their own; otherwise a layer has one.
         affine: whether an activation's grid has a zero point; otherwise it is symmetric around 0.
         training: "dynamic" rounds with the range of the tensor at hand, "static" with the remembered one.
         static: how ranges are remembered: a moving average, or the widest of the last `batches` training batches.
@@ -40,6 +41,7 @@ class Rounding:
 
     bits: int = 8
     weight_bits: int = 8
+    per_channel: bool = True
     affine: bool = False
     training: Literal["dynamic", "static"] = "dynamic"
     static: Literal["moving-average", "recent"] = "moving-average"
@@ -182,6 +184,13 @@ def weight_scale(weight: Tensor, limit: int, smallest: Tensor | float = SMALLEST
     """One step per output channel, (O,) of weights (O, ...): the largest absolute value over `limit`."""
     largest = weight.detach().float().flatten(1).abs().amax(dim=1) / limit
     return torch.maximum(largest, torch.as_tensor(smallest, dtype=largest.dtype, device=largest.device))
+
+
+def least_weight_step(weight: Tensor, rounding: Rounding, smallest: Tensor | float = SMALLEST_STEP) -> Tensor | float:
+    """What `smallest` of the functions below has to be: with one step per layer, that of its widest channel, for all."""
+    if rounding.per_channel:
+        return smallest
+    return weight_scale(weight, rounding.weight_limit, smallest).amax()
 
 
 def rounded_weight(weight: Tensor, limit: int, smallest: Tensor | float = SMALLEST_STEP) -> Tensor:

@@ -1,7 +1,7 @@
 """Training-time int8: the student learns with the rounding the device will do.
 
 Every linear layer and convolution sees its input and its weights rounded to int8 (weights symmetric per output channel,
-activations per tensor), from the first step of the phase on; gradients pass straight through. In training the range of
+or per layer with `per_channel: false`; activations per tensor), from the first step of the phase on; gradients pass straight through. In training the range of
 an activation is that of the batch at hand, so nothing is calibrated first; what evaluation and export use is remembered
 on the way. A batch norm is folded into the convolution before it, as on the device; a ReLU or ReLU6 inside the norm (as in
 timm's networks) goes along, and its result is rounded to 0..255. What one layer rounded the next one does not round
@@ -36,6 +36,7 @@ class TrainingQuantizerConfig(edgefw.TechniqueConfig):
     activation: Literal["symmetric", "affine"] = Field(
         default="symmetric", description="grid of activations: int8 around 0, or uint8 with a zero point"
     )
+    per_channel: bool = Field(default=True, description="one weight scale per output channel, not per layer")
     training: Literal["dynamic", "static"] = Field(
         default="dynamic", description="range in training: of the batch at hand, or the remembered one"
     )
@@ -56,6 +57,7 @@ class TrainingQuantizerConfig(edgefw.TechniqueConfig):
         rounding = Rounding(
             bits=bits,
             weight_bits=min(bits, 7) if self.reduce_range else bits,
+            per_channel=self.per_channel,
             affine=self.activation == "affine",
             training=self.training,
             static=self.static,

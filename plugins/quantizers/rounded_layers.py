@@ -18,11 +18,11 @@ from torch.nn import functional
 from edgefw.errors import ExportError
 from edgefw.plugins.quantizers.convolution import convolve
 from edgefw.plugins.quantizers.fake_quantise import (
-    SMALLEST_STEP,
     Grid,
     RoundedActivation,
     RoundedBefore,
     Rounding,
+    least_weight_step,
     rounded_bias,
     rounded_weight,
     smallest_weight_step,
@@ -59,14 +59,14 @@ class RoundedLayer(nn.Module):
         """Weights, the bias on the device's grid, and the least step of the weights; as they are before any range."""
         known = self.input.step()
         if bias is None or known is None:
-            return weight, bias, SMALLEST_STEP
-        smallest = smallest_weight_step(bias, known.scale)
+            return weight, bias, least_weight_step(weight, self.rounding)
+        smallest = least_weight_step(weight, self.rounding, smallest_weight_step(bias, known.scale))
         step = weight_scale(weight, self.rounding.weight_limit, smallest)
         return weight, rounded_bias(bias, known.scale, step), smallest
 
     def rounded(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """What is computed with: in evaluation what the device has, in training a bias that is not rounded."""
-        smallest: Tensor | float = SMALLEST_STEP
+        smallest = least_weight_step(weight, self.rounding)
         if not self.training:
             weight, bias, smallest = self.on_device(weight, bias)
         return rounded_weight(weight, self.rounding.weight_limit, smallest), bias
@@ -134,21 +134,21 @@ class RoundedConv(RoundedLayer):
     def forward(self, values: Tensor) -> Tensor:
         """(B, C, H, W) to (B, O, H', W')."""
         layer, values = cast(nn.Conv2d, self.layer), self.input(values)
-        limit = self.rounding.weight_limit
         if self.norm is None:
             found = convolve(layer, values, *self.rounded(layer.weight, layer.bias))
         elif self.training and not self.freeze:
-            found = self._with_batch_statistics(layer, values, self.norm, limit)
+            found = self._with_batch_statistics(layer, values, self.norm)
         else:
             found = convolve(layer, values, *self.rounded(*folded(layer, self.norm)))
         output: Tensor = self.output(self.rectify(found))
         return output
 
-    def _with_batch_statistics(self, layer: nn.Conv2d, values: Tensor, norm: nn.BatchNorm2d, limit: int) -> Tensor:
+    def _with_batch_statistics(self, layer: nn.Conv2d, values: Tensor, norm: nn.BatchNorm2d) -> Tensor:
         """Rounds the folded weights, takes the fold back, and lets the batch norm do its work."""
         factor = fold_factor(norm).detach()
         factor = torch.where(factor.abs() < SMALLEST_FACTOR, SMALLEST_FACTOR, factor)
-        weight = rounded_weight(layer.weight * factor.view(-1, 1, 1, 1), limit) / factor.view(-1, 1, 1, 1)
+        weight, limit = layer.weight * factor.view(-1, 1, 1, 1), self.rounding.weight_limit
+        weight = rounded_weight(weight, limit, least_weight_step(weight, self.rounding)) / factor.view(-1, 1, 1, 1)
         return nn.BatchNorm2d.forward(norm, convolve(layer, values, weight, layer.bias))
 
     def converted(self, where: str) -> nn.Module:

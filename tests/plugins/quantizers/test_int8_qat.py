@@ -88,7 +88,14 @@ def trained(made: nn.Module, steps: int = 8) -> nn.Module:
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"activation": "affine", "outputs": "all"}, {"freeze_norms": True}, {"static": "recent"}]
+    "options",
+    [
+        {},
+        {"activation": "affine", "outputs": "all"},
+        {"freeze_norms": True},
+        {"static": "recent"},
+        {"per_channel": False},
+    ],
 )
 def test_the_converted_network_says_what_the_trained_one_says(options: dict[str, object]) -> None:
     piece = quantizer(**options)
@@ -255,6 +262,34 @@ def test_errors_say_what_to_do() -> None:
     piece = quantizer()
     with pytest.raises(ExportError, match="layer 'trunk.stem' has no range for its activations: no training batch"):
         piece.convert(piece.prepare(network(), images(2)))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_with_one_step_per_layer_every_weight_is_on_the_grid_of_the_widest_channel(training: bool) -> None:
+    made = trained(quantizer(per_channel=False, outputs="none").prepare(network(), images(2))).train(training)
+    stem, pixels = made.trunk.stem, images(16)
+    norm, layer = stem.norm, stem.layer
+    factor = (norm.weight / (norm.running_var + norm.eps).sqrt()).detach().double().numpy().reshape(-1, 1, 1, 1)
+    weight = layer.weight.detach().double().numpy() * factor
+    scale = np.abs(weight).max() / 127
+    rounded = torch.from_numpy(np.round(weight / scale) * scale)
+    step = float(pixels.abs().max() if training else torch.maximum(-stem.input.low, stem.input.high)) / 127
+    seen = (pixels.double() / step).round().clamp(-128, 127) * step
+    if training:  # the batch's own statistics normalise
+        plain = nn.functional.conv2d(seen, rounded / torch.from_numpy(factor), None, 2, 1)
+        expected = nn.functional.batch_norm(plain, None, None, norm.weight.double(), norm.bias.double(), True)
+    else:
+        bias = norm.bias.detach().double() - norm.running_mean.double() * torch.from_numpy(factor.flatten())
+        expected = nn.functional.conv2d(seen, rounded, bias, 2, 1)
+    torch.testing.assert_close(stem(pixels).double(), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_with_one_step_per_layer_a_file_states_it_for_every_channel() -> None:
+    piece = quantizer(per_channel=False)
+    converted = piece.convert(trained(piece.prepare(network(), images(2))))
+    layers = [converted.get_submodule(name) for name in ("trunk.stem", "trunk.depthwise", "trunk.point", "head")]
+    assert [len(layer.weight.scale.unique()) for layer in layers] == [1, 1, 1, 1]
+    assert all(int(layer.weight.whole.abs().max()) == 127 for layer in layers)
 
 
 def test_seven_bit_weights_stay_within_63() -> None:
