@@ -80,7 +80,7 @@ def test_every_cell_is_a_recipe_that_edgefw_reads(cells: ModuleType, monkeypatch
         assert config.seed == 3
 
 
-def test_ranges_come_from_as_many_images_as_a_row_says(cells: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ranges_come_from_as_many_samples_as_a_row_says(cells: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGEVL_DATA", "data")
     monkeypatch.setenv("EDGEVL_WORK", "work")
     rows = {cell.row["method"]: cell for cell in cells.cells(["ptq", "ptq-few", "ptq-tensor"], ["cnn"], [1])}
@@ -310,6 +310,25 @@ def test_generalisation_asks_for_runs_of_its_own_whatever_is_committed(
     assert list(cells.cells(run.read_arguments().only, run.read_arguments().students, [1])) == chosen
 
 
+def test_own_runs_leave_the_committed_table_alone(
+    tmp_path: Path, cells: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = importlib.import_module("run")
+    for options, target in (([], cells.HERE), (["--own-runs"], tmp_path), (["--smoke", "2"], tmp_path)):
+        monkeypatch.setattr("sys.argv", ["run.py", *options])
+        assert run.target_of(run.read_arguments(), tmp_path, goes_on=False) == target
+
+
+def test_runs_that_are_missing_are_named_with_what_makes_them(tmp_path: Path, cells: ModuleType) -> None:
+    refuse_missing = importlib.import_module("collect").refuse_missing
+    there, missing = tmp_path / "stage-1-cnn-1", tmp_path / "qat-cnn-2"
+    there.mkdir()
+    (there / "cell.json").write_text("{}")
+    refuse_missing([there])
+    with pytest.raises(SystemExit, match="lacks the finished runs qat-cnn-2. Make them with .*run.py --own-runs"):
+        refuse_missing([there, missing])
+
+
 @pytest.fixture
 def separation(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "edgevl"))
@@ -363,10 +382,12 @@ def test_gains_are_those_over_the_row_that_a_row_starts_from_seed_by_seed(cells:
         "qat-cnn-2": {"average": 0.55, "average_balanced": 0.41},
         "known-stage-1-cnn-1": {"average": 0.505, "average_balanced": 0.40},
         "gupta-cnn-1": {"average": 0.1, "average_balanced": 0.1},
+        "ptq-cnn-1": {"average": 0.4996, "average_balanced": 0.3996},
     }
     rows = gains.table(list(cells.cells()), each).splitlines()[2:]
     assert rows == [
         "| stage 1 again, other crops | cnn | stage 1 (fp32) | +0.5 (+0.0) | +0.5 (+0.0) |",
+        "| + PTQ | cnn | stage 1 (fp32) | +0.0 (+0.0) | +0.0 (+0.0) |",
         "| + QAT | cnn | stage 1 (fp32) | +1.0 (-2.0), +3.0 (+0.0) | +2.0 (-1.0) |",
     ]
 

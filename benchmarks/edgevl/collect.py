@@ -27,6 +27,20 @@ from running import machine
 MODALITIES = ("depth", "rgb")
 
 
+def refuse_missing(runs: Sequence[Path]) -> None:
+    """Say which runs of the table's cells are not there, and what makes them.
+
+    Raises:
+        SystemExit: if one is not finished.
+    """
+    missing = [run.name for run in runs if not (run / "cell.json").is_file()]
+    if missing:
+        raise SystemExit(
+            f"{runs[0].parent} lacks the finished runs {', '.join(missing)}. Make them with `python benchmarks/edgevl/run.py --own-runs`, "
+            "with --only, --students and --seeds of the names' parts; without --own-runs a cell that cells.json holds is not run"
+        )
+
+
 def measured(run: Path, bits: int) -> dict[str, Any]:
     """Accuracies, size and training time of one run; "teacher" holds what it says about its teacher."""
     result = json.loads((run / "result.json").read_text(encoding="utf-8"))

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet
 from cells import HERE
+from collect import refuse_missing
 from halves import SHARD, shard_samples
 
 METHODS = {"of all": "stage-1", "of each label": "each-stage-1"}
@@ -35,6 +36,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], help="these seeds")
     arguments = parser.parse_args()
     shard, runs = arguments.work / "data" / SHARD, arguments.work / "cells-test"
+    refuse_missing([runs / f"{name}-cnn-{seed}" for name in METHODS.values() for seed in arguments.seeds])
     classes = {sample[""].decode(): json.loads(sample["json"])["class"] for sample in shard_samples(shard)}
     cells = {rule: [runs / f"{name}-cnn-{seed}" for seed in arguments.seeds] for rule, name in METHODS.items()}
     found = rows(classes, cells)

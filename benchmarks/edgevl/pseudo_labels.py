@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet
 from cells import HERE
+from collect import refuse_missing
 from halves import samples
 
 
@@ -24,6 +25,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data/furniture-rgbd"), help="furniture-rgbd")
     parser.add_argument("--run", type=Path, default=Path("runs/edgevl/cells-test/stage-1-cnn-1"), help="a curated run")
     arguments = parser.parse_args()
+    refuse_missing([arguments.run])
     found = pairs(arguments.run / "curate" / "kept.parquet", arguments.data)
     (HERE / "pseudo_labels.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(found, indent=1))

@@ -11,8 +11,8 @@ phase edgefw finds finished. All cells share one cache of teacher answers. A row
 left out with a message. The shard of the students' half, the teacher, and what the transformers start from (`start.py`, of `--cifar`) are made first,
 if they are missing.
 
-`--own-runs` counts nothing of `cells.json`: every cell is a run in the work folder. Without --only, --students or --seeds the table is
-then written anew; a part of it goes beside the runs. Scripts that read run folders (`generalise.py`, `separation.py`, ...) need such runs.
+`--own-runs` counts nothing of `cells.json`: every cell is a run in the work folder, and the table goes beside the runs. Scripts that read run
+folders (`generalise.py`, `separation.py`, ...) need such runs.
 `--smoke STEPS` gives every phase so many steps and looks at 64 images: does everything run? Its figures mean nothing.
 `--split val` evaluates on `val` instead of `test`, in a work folder of its own: that is what choices were made on.
 """
@@ -56,7 +56,7 @@ def main() -> None:
     known = committed(chosen, work, arguments)
     if make_starts(unknown(there, known), arguments.cifar.absolute(), work):
         known = committed(chosen, work, arguments)  # cells of other first weights do not count
-    target = _target(arguments, runs, bool(known))
+    target = target_of(arguments, runs, bool(known))
     each = dict(known)
     for cell in unknown(there, known):
         if _run(cell, runs, environment, verify):
@@ -68,10 +68,10 @@ def main() -> None:
         raise SystemExit(f"{len(left)} of {len(there)} cells are not finished; run the command again")
 
 
-def _target(arguments: argparse.Namespace, runs: Path, goes_on: bool) -> Path:
+def target_of(arguments: argparse.Namespace, runs: Path, goes_on: bool) -> Path:
     """This folder where the whole table was asked for, or a part of the one that is there; else beside the runs."""
     partly = arguments.only or arguments.students or arguments.seeds
-    is_table = not arguments.smoke and arguments.split == "test" and (goes_on or not partly)
+    is_table = not (arguments.smoke or arguments.own_runs) and arguments.split == "test" and (goes_on or not partly)
     return HERE if is_table else runs
 
 
@@ -98,7 +98,9 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", default=[], metavar="METHOD", help="these methods; default all")
     parser.add_argument("--students", nargs="+", default=[], help="these students; default all")
     parser.add_argument("--seeds", nargs="+", type=int, default=[], help="these seeds; default those of rows.yaml")
-    parser.add_argument("--own-runs", action="store_true", help="run what the work folder lacks, be it in cells.json")
+    parser.add_argument(
+        "--own-runs", action="store_true", help="count no cell of cells.json, only runs of the work folder"
+    )
     parser.add_argument("--split", choices=("val", "test"), default="test", help="what is evaluated")
     parser.add_argument("--smoke", type=int, metavar="STEPS", help="a trial of the runner with so many steps a phase")
     parser.add_argument("--list", action="store_true", help="print the cells and stop")

@@ -24,7 +24,8 @@ from typing import Any
 
 import numpy as np
 from cells import HERE
-from halves import SHARD, samples, shard_samples
+from collect import refuse_missing
+from halves import samples, shard_samples
 from kept import FILE, write_kept
 
 from edgefw.runtime.bundle import Bundle, read_bundle
@@ -44,19 +45,11 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], help="these seeds")
     arguments = parser.parse_args()
     runs, shards = arguments.work / "cells-test", arguments.work / "data"
-    if not write_kept(runs / "stage-1-cnn-1", shards):
-        raise SystemExit(
-            f"{runs / 'stage-1-cnn-1'} is not finished, or {shards / SHARD} is missing: start run.py first"
-        )
+    each_run = [runs / f"{method}-cnn-{seed}" for method in METHODS for seed in arguments.seeds]
+    refuse_missing([runs / "stage-1-cnn-1", *each_run])
+    write_kept(runs / "stage-1-cnn-1", shards)
     sets = {"trained on": list(shard_samples(shards / FILE)), "test": list(samples(arguments.data, "test"))}
-    each = {
-        f"{method}-cnn-{seed}": {
-            name: of_set(runs / f"{method}-cnn-{seed}" / "bundle", rows) for name, rows in sets.items()
-        }
-        for method in METHODS
-        for seed in arguments.seeds
-        if (runs / f"{method}-cnn-{seed}" / "cell.json").is_file()
-    }
+    each = {run.name: {name: of_set(run / "bundle", rows) for name, rows in sets.items()} for run in each_run}
     found = {"rows": means(each), "each": each, "samples": {name: len(rows) for name, rows in sets.items()}}
     (HERE / "separation.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(found["rows"], indent=1))
