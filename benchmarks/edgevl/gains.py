@@ -3,7 +3,8 @@
     python benchmarks/edgevl/gains.py
 
 Rows `after` another one go on from the weights of that row's run of the same seed, so their difference is free of what another start would
-change. (Rows added later go on from stage 1 made again, which had the accuracies that `cells.json` holds to the last digit.) `longer`, as many float steps as a second stage has, is what steps do by themselves; the row "stage 1 again, other crops" trains as stage 1 does with
+change. (Rows added later go on from stage 1 made again, with the accuracies that `cells.json` holds.)
+`longer`, as many float steps as a second stage has, is what steps do by themselves; the row "stage 1 again, other crops" trains as stage 1 does with
 another draw of crops, so its difference to stage 1 is what chance makes of one seed. Points of top-1, balanced top-1 in brackets; `gains.md` holds the table.
 """
 

@@ -46,7 +46,7 @@ def main() -> None:
     arguments = parser.parse_args()
     runs, shards = arguments.work / "cells-test", arguments.work / "data"
     each_run = [runs / f"{method}-cnn-{seed}" for method in METHODS for seed in arguments.seeds]
-    refuse_missing([runs / "stage-1-cnn-1", *each_run])
+    refuse_missing(list(dict.fromkeys([runs / "stage-1-cnn-1", *each_run])))
     write_kept(runs / "stage-1-cnn-1", shards)
     sets = {"trained on": list(shard_samples(shards / FILE)), "test": list(samples(arguments.data, "test"))}
     each = {run.name: {name: of_set(run / "bundle", rows) for name, rows in sets.items()} for run in each_run}
